@@ -1,0 +1,1 @@
+"""What runs inside a step: artifacts, parameters, helpers, steps and the command line."""

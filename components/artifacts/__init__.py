@@ -1,0 +1,1 @@
+"""The nouns that cross a step's boundary; each is a directory and knows its files."""

@@ -1,0 +1,198 @@
+"""A directory that a step made: written whole or not at all, and checked when read."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from components.errors import DataRefused, UsageError
+
+FORMAT = 1
+CHECKPOINT = "checkpoint"
+
+
+class Facts(BaseModel):
+    """What an artifact says of itself. Frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+F = TypeVar("F", bound=Facts)
+
+
+class Artifact(Generic[F]):
+    """A sealed directory.
+
+    <path>/
+        card.json    kind, digest, facts, and the size and sha256 of every other file
+        ...          the files
+
+    The digest is the artifact's identity: a sha256 over the kind and the sha256 of the files that make
+    it what it is (`CONTENT`). Two artifacts of the same digest are interchangeable.
+    """
+
+    CARD: ClassVar[str] = "card.json"
+    CONTENT: ClassVar[tuple[str, ...]] = ("*",)
+    FACTS: ClassVar[type[Facts]]
+
+    def __init__(self, path: Path, facts: F, digest: str) -> None:
+        """Use `read` or `seal`."""
+        self.path = path
+        self.facts = facts
+        self.digest = digest
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r}, {self.digest[:12]})"
+
+    @classmethod
+    def seal(cls, path: Path, facts: F) -> Self:
+        """Write the card of a directory whose other files are complete.
+
+        Args:
+            path: the directory; all files below it, `checkpoint/` and the card excepted, belong to the artifact.
+            facts: what the artifact says of itself.
+        """
+        files = {
+            name: {"bytes": (path / name).stat().st_size, "sha256": file_sha256(path / name)}
+            for name in _file_names(path, cls.CARD)
+        }
+        digest = cls._digest({name: str(entry["sha256"]) for name, entry in files.items()})
+        card = {
+            "kind": cls.__name__,
+            "format": FORMAT,
+            "digest": digest,
+            "facts": facts.model_dump(mode="json"),
+            "files": files,
+        }
+        write_text(path / cls.CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+        return cls(path, facts, digest)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Open a sealed directory and check every file against its card.
+
+        Raises:
+            UsageError: there is no such artifact at `path`.
+            DataRefused: a file is missing, extra or changed.
+        """
+        card_path = path / cls.CARD
+        if not card_path.is_file():
+            raise UsageError(
+                f"{path}: expected a {cls.__name__} with a {cls.CARD}, found "
+                f"{'none in the directory' if path.is_dir() else 'no such directory'}. "
+                "Run the step that makes it, or `dvc repro`."
+            )
+        try:
+            card = json.loads(card_path.read_text())
+            kind, digest, files = card["kind"], card["digest"], card["files"]
+            facts = cls.FACTS.model_validate(card["facts"]) if kind == cls.__name__ else None
+        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            raise DataRefused(
+                f"{card_path}: not a card this version can read ({_first_line(error)}). "
+                "Delete the directory and run its step again."
+            ) from error
+        if facts is None:
+            raise UsageError(f"{path}: expected a {cls.__name__}, found a {kind}.")
+        _check_files(path, cls.CARD, files)
+        if digest != cls._digest({name: entry["sha256"] for name, entry in files.items()}):
+            raise DataRefused(f"{card_path}: the digest does not belong to the files it lists. Run the step again.")
+        return cls(path, facts, digest)  # type: ignore[arg-type]
+
+    @classmethod
+    def _digest(cls, sha256: dict[str, str]) -> str:
+        content = {n: s for n, s in sha256.items() if any(fnmatch(n, pattern) for pattern in cls.CONTENT)}
+        return json_sha256({"kind": cls.__name__, "content": content})
+
+
+@contextmanager
+def writing(out: Path, inputs: dict[str, Any]) -> Iterator[Path]:
+    """A work directory beside `out` that takes its place when the block ends well.
+
+    A killed step leaves only the work directory, which no reader takes for the artifact. Of what it holds,
+    `checkpoint/` alone survives into the next attempt, and only if that attempt has the same inputs.
+
+    Args:
+        out: where the artifact will stand; replaced if it is there.
+        inputs: everything the result depends on; JSON-serialisable.
+
+    Yields:
+        An existing directory, empty but for `checkpoint/`, on the same file system as `out`.
+    """
+    out = out.absolute()
+    work = out.with_name(f".{out.name}.partial")
+    work.mkdir(parents=True, exist_ok=True)
+    checkpoint, fingerprint = work / CHECKPOINT, json_sha256(inputs)
+    inputs_file = checkpoint / "inputs.sha256"
+    resumable = inputs_file.is_file() and inputs_file.read_text() == fingerprint
+    for entry in work.iterdir():
+        if not (resumable and entry == checkpoint):
+            _remove(entry)
+    checkpoint.mkdir(exist_ok=True)
+    write_text(inputs_file, fingerprint)
+
+    yield work
+
+    _remove(checkpoint)
+    discarded = out.with_name(f".{out.name}.discarded")
+    _remove(discarded)
+    if out.exists():
+        out.rename(discarded)
+    work.rename(out)
+    _remove(discarded)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old text or the new, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_sha256(value: Any) -> str:
+    """Hex sha256 of the canonical JSON of a value (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_files(path: Path, card: str, files: dict[str, dict[str, Any]]) -> None:
+    found = set(_file_names(path, card))
+    for name in sorted(found ^ set(files)):
+        what = "is missing" if name in files else "is not on the card"
+        raise DataRefused(f"{path / name}: {what}; the artifact is not as its step left it. Run the step again.")
+    for name, entry in files.items():
+        if (path / name).stat().st_size != entry["bytes"] or file_sha256(path / name) != entry["sha256"]:
+            raise DataRefused(f"{path / name}: changed since its step wrote it (sha256 differs). Run the step again.")
+
+
+def _file_names(path: Path, card: str) -> list[str]:
+    # Dot files are the directory's own business (`.gitignore` of DVC, `.DS_Store`), never an artifact's.
+    names = (file.relative_to(path) for file in path.rglob("*") if file.is_file())
+    return sorted(
+        name.as_posix()
+        for name in names
+        if name.as_posix() != card and name.parts[0] != CHECKPOINT and not name.name.startswith(".")
+    )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

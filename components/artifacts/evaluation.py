@@ -1,0 +1,97 @@
+"""How good a model is, and how sure we are."""
+
+from pathlib import Path
+
+from components.artifacts.artifact import Artifact, Facts
+
+METRICS = "metrics.json"
+SUMMARY = "summary.json"
+PREDICTIONS = "predictions.parquet"
+REPORT = "report.html"
+
+
+class Interval(Facts):
+    """A value with its 95 % interval; None where it is not defined (one class only)."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "n/a"
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f})"
+
+
+class Confusion(Facts):
+    """Study counts at the operating point; positive means abnormal."""
+
+    true_positive: int
+    false_positive: int
+    true_negative: int
+    false_negative: int
+
+
+class SplitScores(Facts):
+    """One split, or one body part of it, at study level."""
+
+    auroc: Interval
+    average_precision: Interval
+    cohen_kappa: Interval
+    sensitivity: Interval
+    specificity: Interval
+    ppv: Interval
+    npv: Interval
+    f1: Interval
+    brier: Interval
+    confusion: Confusion
+    n_studies: int
+    n_abnormal: int
+    n_patients: int
+
+
+class Scores(Facts):
+    """The headline of an evaluation: what a receipt and a registry tag carry."""
+
+    tuning: SplitScores
+    test: SplitScores
+    threshold: float
+    tuning_digest: str
+    """Which tuning studies, with which labels and pixels."""
+    test_digest: str
+    """Which test studies, with which labels and pixels: results compare only if this is equal."""
+
+
+class EvaluationFacts(Facts):
+    """Which model, on which data, with which scores."""
+
+    architecture: str
+    model_digest: str
+    data_digest: str
+    shards_digest: str
+    code_revision: str
+    scores: Scores
+
+
+class Evaluation(Artifact[EvaluationFacts]):
+    """Metrics with intervals, and the predictions they were computed from.
+
+    evaluation/<architecture>/
+        card.json
+        metrics.json            test, tuning, body_part: {metric: {value, low, high}}; threshold; digests
+        summary.json            the headline as flat numbers, for `dvc metrics show`
+        predictions.parquet     one row per image: image, study, patient, body_part, split, abnormal, logit,
+                                probability
+        report.html             the same for people, in one file
+        plots/                  roc.csv, calibration.csv, confusion.csv, for `dvc plots`; roc.png, calibration.png
+    """
+
+    FACTS = EvaluationFacts
+    CONTENT = (METRICS, PREDICTIONS)
+
+    @property
+    def report(self) -> Path:
+        """The page for people."""
+        return self.path / REPORT

@@ -1,0 +1,101 @@
+"""What is in an archive, image by image."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.artifacts.artifact import Artifact, Facts
+
+if TYPE_CHECKING:
+    import pandas
+
+TABLE = "manifest.parquet"
+
+BODY_PARTS = ("elbow", "finger", "forearm", "hand", "humerus", "shoulder", "wrist")
+TRAIN, TUNING, TEST = SPLITS = ("train", "tuning", "test")
+
+
+class ManifestFacts(Facts):
+    """Counts that the table must agree with, and what was left out of it."""
+
+    archive: str
+    images: int
+    studies: int
+    patients: int
+    sidecars: int
+    """AppleDouble `._*` files, which macOS leaves in archives; not images."""
+    others: tuple[str, ...]
+    """Files that are neither images, sidecars nor the four CSVs."""
+
+
+class Manifest(Artifact[ManifestFacts]):
+    """One row per image, listed or found, each read once.
+
+    manifest/
+        card.json
+        manifest.parquet
+
+    Columns of the table, one row per image, ascending by `image`:
+
+        image           str     member of the archive: MURA-v1.1/train/XR_WRIST/patient00001/study1_positive/image1.png
+        study           str     the directory of the member, MURA-v1.1/train/XR_WRIST/patient00001/study1_positive
+        patient         str     patient00001; the number is the same over body parts
+        body_part       str     one of BODY_PARTS, or what the directory says, lower case
+        view            Int64   the number in the file name
+        source_split    str     train or valid, as published
+        split           str     train, tuning (carved out of the published train by patient), test (the published
+                                valid)
+        abnormal        Int64   label of the study by the CSV: 1 abnormal, 0 normal, missing if the CSV has none
+        directory_label Int64   label of the study by its directory's name: 1 positive, 0 negative
+        listed          bool    a row of the CSV names it
+        found           bool    the archive holds it
+        problem         str     why it could not be read or decoded; missing if it could
+        bytes           Int64   size of the PNG file
+        sha256          str     of the PNG file
+        width, height   Int64   pixels
+        mode            str     L, RGB, ... as Pillow calls it
+        mean, std       Float64 grey levels, 0 to 255
+        phash           str     64-bit perceptual hash, 16 hex digits
+    """
+
+    FACTS = ManifestFacts
+
+    @property
+    def table(self) -> "pandas.DataFrame":
+        """The rows, read anew."""
+        return read_table(self.path / TABLE)
+
+
+class ValidManifestFacts(ManifestFacts):
+    """A manifest's facts, and the verdict."""
+
+    manifest_digest: str
+    data_digest: str
+    """The data set's identity: sha256 over members, their sha256, labels and splits."""
+    expectations: int
+    warnings: tuple[str, ...]
+
+
+class ValidManifest(Artifact[ValidManifestFacts]):
+    """A manifest whose gating expectations all held; it exists only if they did.
+
+    valid_manifest/
+        card.json
+        manifest.parquet    the same table
+        validation.json     every expectation and what came
+        data_docs.html      the same for people, in one file
+    """
+
+    FACTS = ValidManifestFacts
+    CONTENT = (TABLE,)
+
+    @property
+    def table(self) -> "pandas.DataFrame":
+        """The rows, read anew."""
+        return read_table(self.path / TABLE)
+
+
+def read_table(path: Path) -> "pandas.DataFrame":
+    """A manifest's rows with the dtypes that `Manifest` promises."""
+    import pandas
+
+    return pandas.read_parquet(path)

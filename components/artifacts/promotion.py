@@ -1,0 +1,43 @@
+"""The receipt for a decision."""
+
+from typing import Literal
+
+from components.artifacts.artifact import Artifact, Facts
+from components.artifacts.registration import RegisteredModel
+
+REPORT = "report.html"
+
+
+class Decision(Facts):
+    """Whether the challenger takes the champion's place, and why."""
+
+    outcome: Literal["promoted", "kept", "refused"]
+    """kept: the champion stays because nothing better came; refused: the challenger may not be promoted."""
+    reasons: tuple[str, ...]
+
+    @property
+    def promote(self) -> bool:
+        """Whether the alias moves."""
+        return self.outcome == "promoted"
+
+
+class PromotionFacts(Facts):
+    """The decision, who took part, and who holds the alias now."""
+
+    alias: str
+    decision: Decision
+    challenger: RegisteredModel
+    previous: RegisteredModel | None
+    current: RegisteredModel | None
+    candidates: tuple[RegisteredModel, ...]
+
+
+class Promotion(Artifact[PromotionFacts]):
+    """The alias points where the receipt says.
+
+    promotion/
+        card.json       the receipt
+        report.html     the candidates side by side, and the decision, for people
+    """
+
+    FACTS = PromotionFacts

@@ -1,0 +1,37 @@
+"""The receipt for model versions in the registry."""
+
+from components.artifacts.artifact import Artifact, Facts
+from components.artifacts.evaluation import Scores
+
+
+class RegisteredModel(Facts):
+    """One model version and what is known of it."""
+
+    model: str
+    """Name of the registered model."""
+    version: int
+    run_id: str
+    architecture: str
+    model_digest: str
+    evaluation_digest: str
+    data_digest: str
+    code_revision: str
+    training_seconds: float
+    scores: Scores
+
+
+class RegistrationFacts(Facts):
+    """All candidates of one run of the pipeline."""
+
+    versions: tuple[RegisteredModel, ...]
+
+
+class Registration(Artifact[RegistrationFacts]):
+    """The versions exist in the registry; doing it twice makes no second ones.
+
+    registration/
+        card.json       the receipt
+        <architecture>.json     one version each
+    """
+
+    FACTS = RegistrationFacts

@@ -1,0 +1,66 @@
+"""A network that was trained."""
+
+from pathlib import Path
+from typing import Any
+
+from components.artifacts.artifact import Artifact, Facts
+
+WEIGHTS = "model.weights.h5"
+CURVES = "curves.csv"
+
+
+class TrackedRun(Facts):
+    """Where the training was tracked."""
+
+    run_id: str
+    model_uri: str
+    """`models:/m-...`, the logged model."""
+
+
+class TrainedModelFacts(Facts):
+    """The model's card: what it is, what it learned from, and how it went."""
+
+    architecture: str
+    image_size: int
+    parameters: int
+    """Number of weights."""
+    params: dict[str, Any]
+    """The `train` section it was trained with."""
+    seed: int
+    precision: str
+    device: str
+    phases: tuple[str, ...]
+    epochs: int
+    best_epoch: int
+    """Counted from 1 over all phases; its weights are the ones kept."""
+    tuning: dict[str, float]
+    """Metrics on the tuning split at the best epoch."""
+    seconds: float
+    data_digest: str
+    shards_digest: str
+    code_revision: str
+    environment: dict[str, str]
+    run: TrackedRun
+
+
+class TrainedModel(Artifact[TrainedModelFacts]):
+    """Weights and their card. Takes pixels [0, 255], gives a logit; every scaling lives inside.
+
+    model/<architecture>/
+        card.json
+        model.weights.h5    Keras weights; the architecture is built from code, nothing is unpickled
+        curves.csv          epoch, phase, learning_rate, loss, tuning_loss, tuning_auroc
+    """
+
+    FACTS = TrainedModelFacts
+    CONTENT = (WEIGHTS,)
+
+    @property
+    def weights(self) -> Path:
+        """The weights file."""
+        return self.path / WEIGHTS
+
+    @property
+    def curves(self) -> Path:
+        """The learning curves, CSV."""
+        return self.path / CURVES

@@ -1,0 +1,35 @@
+"""What can go wrong, by whose turn it is to act: each error carries the exit code of its kind.
+
+0 done, 1 a bug, 2 wrong usage or parameters, 3 the data was refused, 4 the gate said no,
+5 a service could not be reached.
+"""
+
+
+class MuraError(Exception):
+    """An error that is told in one line: what was expected, what came, what to do."""
+
+    exit_code = 1
+
+
+class UsageError(MuraError):
+    """A flag, a path or a parameter is wrong."""
+
+    exit_code = 2
+
+
+class DataRefused(MuraError):
+    """The data is not what it should be; the members are named."""
+
+    exit_code = 3
+
+
+class GateRefused(MuraError):
+    """The model may not be promoted."""
+
+    exit_code = 4
+
+
+class ServiceUnreachable(MuraError):
+    """MLflow, S3 or Kubeflow did not answer."""
+
+    exit_code = 5

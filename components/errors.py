@@ -4,6 +4,8 @@
 5 a service could not be reached.
 """
 
+from pathlib import Path
+
 
 class MuraError(Exception):
     """An error that is told in one line: what was expected, what came, what to do."""
@@ -21,6 +23,16 @@ class DataRefused(MuraError):
     """The data is not what it should be; the members are named."""
 
     exit_code = 3
+
+    def __init__(self, message: str, *, keep: Path | None = None) -> None:
+        """Say what is wrong, and where more is said.
+
+        Args:
+            message: one line.
+            keep: directory of reports that should outlive the refusal, although the artifact is not made.
+        """
+        super().__init__(message)
+        self.keep = keep
 
 
 class GateRefused(MuraError):

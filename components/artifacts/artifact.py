@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components.errors import DataRefused, UsageError
+from components.errors import DataRefused, MuraError, UsageError
 
 FORMAT = 1
 CHECKPOINT = "checkpoint"
@@ -105,6 +104,10 @@ class Artifact(Generic[F]):
             raise DataRefused(f"{card_path}: the digest does not belong to the files it lists. Run the step again.")
         return cls(path, facts, digest)  # type: ignore[arg-type]
 
+    def verdict(self) -> MuraError | None:
+        """What the step has to say against its own result, once that is safely written."""
+        return None
+
     @classmethod
     def _digest(cls, sha256: dict[str, str]) -> str:
         content = {n: s for n, s in sha256.items() if any(fnmatch(n, pattern) for pattern in cls.CONTENT)}
@@ -152,7 +155,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new, never a part."""
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def file_sha256(path: Path) -> str:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from components.artifacts.artifact import Artifact, Facts
 from components.artifacts.registration import RegisteredModel
+from components.errors import GateRefused, MuraError
 
 REPORT = "report.html"
 
@@ -41,3 +42,10 @@ class Promotion(Artifact[PromotionFacts]):
     """
 
     FACTS = PromotionFacts
+
+    def verdict(self) -> MuraError | None:
+        """A refusal is a result to keep and an error to tell."""
+        decision = self.facts.decision
+        if decision.outcome != "refused":
+            return None
+        return GateRefused(f"promote: {self.facts.challenger.architecture} is refused: {' '.join(decision.reasons)}")

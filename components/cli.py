@@ -1,0 +1,348 @@
+"""The one door: flags -> read artifacts -> run the step -> write the artifact.
+
+The flags of a step are read from its signature: an artifact is a directory to read, a list of them a flag to
+repeat, a section is `--params`, `out` is where the result goes.
+"""
+
+import importlib
+import inspect
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+
+import click
+
+from components.artifacts.archive import Archive
+from components.artifacts.artifact import Artifact, writing
+from components.errors import DataRefused, MuraError, UsageError
+from components.params.document import DEFAULT, parse, read_params, section
+from components.params.section import Section
+
+logger = logging.getLogger(__name__)
+
+STEPS = ("ingest", "validate", "shard", "train", "evaluate", "register", "promote")
+TOOLS = ("phantom", "summary")
+# Libraries are told to be quiet before any is imported: TensorFlow of its instructions, the others of our users.
+QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "KERAS_BACKEND": "tensorflow",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "true",
+}
+
+
+class Input(NamedTuple):
+    """A step's parameter as the command line sees it."""
+
+    name: str
+    kind: Any
+    """The artifact's class, the section's class, or int."""
+    many: bool
+
+    @property
+    def flag(self) -> str:
+        """`--model` for `models`, to be repeated."""
+        word = "params" if self.is_section else self.name.removesuffix("s") if self.many else self.name
+        return "--" + word.replace("_", "-")
+
+    @property
+    def is_section(self) -> bool:
+        """Whether it is chosen in params.yaml."""
+        return inspect.isclass(self.kind) and issubclass(self.kind, Section)
+
+
+def step_function(name: str) -> Callable[..., Artifact[Any]]:
+    """The step of that name; importing it is light, its libraries come when it runs."""
+    function: Callable[..., Artifact[Any]] = getattr(importlib.import_module(f"components.{name}"), name)
+    return function
+
+
+def inputs_of(function: Callable[..., Any]) -> list[Input]:
+    """A step's inputs in the order of its signature; `out`, where the result goes, is not one."""
+    hints = get_type_hints(function)
+    names = [name for name in inspect.signature(function).parameters if name != "out"]
+    return [
+        Input(name, *((get_args(hints[name])[0], True) if get_origin(hints[name]) is list else (hints[name], False)))
+        for name in names
+    ]
+
+
+class Door(click.Group):
+    """Commands are made when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Steps in the order of the graph, then the tools."""
+        return [*STEPS, *TOOLS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name in STEPS:
+            return _step_command(cmd_name)
+        return {"phantom": phantom, "summary": summary}.get(cmd_name)
+
+
+@click.command(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
+@click.version_option(package_name="mura-pipeline", prog_name="mura")
+def mura(debug: bool, quiet: bool) -> None:
+    """From an archive of bone X-rays to a trusted model, step by step.
+
+    Each step reads artifacts (directories that an earlier step made) and writes one. `dvc repro` runs them
+    all in order; here they can be run one by one. Research only: not a medical device.
+
+    \b
+    Exit codes: 0 done, 1 a bug, 2 wrong usage or parameters, 3 the data was refused,
+    4 the gate said no, 5 a service could not be reached.
+    """
+    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
+    logging.getLogger("components").setLevel(logging.WARNING if quiet else logging.INFO)
+    # Asked for here, read in `main`, which alone sees the error.
+    click.get_current_context().find_root().obj = debug
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The zip to write.")
+@click.option("--studies", type=click.IntRange(min=14), default=600, show_default=True, help="MURA has 14,656.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Same seed, same bytes.")
+@click.option(
+    "--difficulty", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="How hard abnormalities are to see."
+)
+@click.option("--workers", type=click.IntRange(min=1), default=None, help="Processes. [default: one per core]")
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also draw a contact sheet, a PNG.")
+def phantom(
+    out: Path, studies: int, seed: int, difficulty: float, workers: int | None, sheet: Path | None
+) -> None:
+    """Draw an archive of MURA's layout, for want of the real one.
+
+    MURA may not be redistributed. This zip has the same directories, CSVs and oddities, X-ray-like pictures of
+    seven body parts, and abnormalities that can be seen: fractures, plates and screws, lesions. At
+    `--studies 14656` it has MURA's exact size.
+    """
+    from components.phantom import archive
+    from components.progress import Bar
+
+    started = time.monotonic()
+    bar: Bar | None = None
+
+    def progress(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = Bar(total, "phantom: images").__enter__()
+        bar.advance_to(done)
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        made = archive.write_phantom(
+            out, studies=studies, seed=seed, difficulty=difficulty, workers=workers, progress=progress
+        )
+    except ValueError as error:
+        raise UsageError(f"phantom: {error}") from error
+    finally:
+        if bar is not None:
+            bar.__exit__()
+    logger.info(
+        "phantom: %s images of %s studies -> %s, %.1f MB, %.0f s",
+        f"{made.images:,}",
+        f"{made.studies:,}",
+        out,
+        made.bytes / 1e6,
+        time.monotonic() - started,
+    )
+    if sheet is not None:
+        from components.phantom.sheet import contact_sheet
+
+        contact_sheet(out, sheet)
+        logger.info("phantom: contact sheet -> %s", sheet)
+
+
+@click.command()
+@click.option(
+    "--promotion",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("artifacts/promotion"),
+    show_default=True,
+    help="The promotion to tell about.",
+)
+def summary(promotion: Path) -> None:
+    """Print the candidates of the last promotion, who was promoted, and where to look further."""
+    from components import summary as page
+    from components.artifacts.promotion import Promotion
+
+    page.show(Promotion.read(promotion))
+
+
+def main() -> None:
+    """Run a command; errors are told in one line."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a command line and return its exit code."""
+    context: click.Context | None = None
+    try:
+        with mura.make_context("mura", list(words)) as context:
+            mura.invoke(context)
+        return 0
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; the same command starts again where it can", err=True)
+        return 130
+    except Exception as error:
+        if (context is not None and context.obj) or "--debug" in words:
+            traceback.print_exc()
+        return _tell(error)
+
+
+def _tell(error: Exception) -> int:
+    if isinstance(error, MuraError):
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    if isinstance(error, PermissionError | FileExistsError | NotADirectoryError | IsADirectoryError):
+        click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        return UsageError.exit_code
+    first = (str(error).splitlines() or [""])[0]
+    click.echo(f"error: a bug, {type(error).__name__}: {first} (`mura --debug ...` shows where)", err=True)
+    return MuraError.exit_code
+
+
+def _step_command(name: str) -> click.Command:
+    function = step_function(name)
+    inputs = inputs_of(function)
+    options: list[click.Parameter] = [_option(name, each) for each in inputs]
+    product = get_type_hints(function)["return"]
+    options.append(
+        click.Option(
+            ["--out"],
+            type=click.Path(path_type=Path, file_okay=False),
+            required=True,
+            help=f"Where the {_first_line(product)} goes.",
+        )
+    )
+
+    def callback(out: Path, **flags: Any) -> None:
+        _run_step(name, function, inputs, out, flags)
+
+    return click.Command(name, params=options, callback=callback, help=_help(function), short_help=_first_line(function))
+
+
+def _option(step: str, of: Input) -> click.Option:
+    if of.is_section:
+        return click.Option(
+            [of.flag, of.name],
+            default=f"{DEFAULT}:{step}",
+            show_default=True,
+            metavar="FILE:SECTION|JSON",
+            help=_first_line(of.kind) + " Choices: " + ", ".join(of.kind.model_fields) + ".",
+        )
+    if of.kind is int:
+        return click.Option([of.flag, of.name], type=click.IntRange(min=0), help=f"[default: {of.name} of {DEFAULT}]")
+    again = " Repeat the flag." if of.many else ""
+    return click.Option(
+        [of.flag, of.name],
+        type=click.Path(path_type=Path),
+        required=True,
+        multiple=of.many,
+        metavar="PATH",
+        help=f"{of.kind.__name__}: {_first_line(of.kind)}{again}",
+    )
+
+
+def _run_step(
+    name: str, function: Callable[..., Artifact[Any]], inputs: list[Input], out: Path, flags: dict[str, Any]
+) -> None:
+    """Read the artifacts, run the step in a work directory, put the result into its place."""
+    started = time.monotonic()
+    arguments = {each.name: _argument(name, each, flags[each.name]) for each in inputs}
+    told = {key: value for key, value in arguments.items() if not isinstance(value, Section)}
+    logger.info("%s: %s", name, ", ".join(f"{key} {_told(value)}" for key, value in told.items()))
+    refused = out.with_name(f"{out.name}.refused")
+    with writing(out, {key: _identity(value) for key, value in arguments.items()} | {"code": _code(function)}) as work:
+        try:
+            artifact = function(**arguments, out=work)
+        except DataRefused as error:
+            if error.keep is not None:
+                shutil.rmtree(refused, ignore_errors=True)
+                shutil.copytree(error.keep, refused, ignore=shutil.ignore_patterns("checkpoint"))
+                raise DataRefused(f"{error} The report is in {refused}.") from error
+            raise
+    shutil.rmtree(refused, ignore_errors=True)
+    logger.info("%s: wrote %s, digest %s, %.0f s", name, out, artifact.digest[:12], time.monotonic() - started)
+    if problem := artifact.verdict():
+        raise problem
+
+
+def _argument(step: str, of: Input, value: Any) -> Any:
+    if of.is_section:
+        return _section(of.kind, value)
+    if of.kind is int:
+        return read_params(DEFAULT).seed if value is None else value
+    return [of.kind.read(path) for path in value] if of.many else of.kind.read(value)
+
+
+def _section(kind: type[Section], text: str) -> Section:
+    """A section from JSON, or from `FILE:SECTION`."""
+    if text.lstrip().startswith("{"):
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"--params: not JSON ({error}).") from error
+        return parse(kind, document, "--params")
+    file, _, name = text.rpartition(":")
+    path = Path(file or text)
+    found = section(read_params(path), name, path)
+    if not isinstance(found, kind):
+        raise UsageError(f"--params: expected a section of {kind.__name__}, {text} is {type(found).__name__}.")
+    return found
+
+
+def _identity(value: Any) -> Any:
+    """What of an argument decides the result."""
+    if isinstance(value, list):
+        return [_identity(each) for each in value]
+    if isinstance(value, Section):
+        return value.model_dump(mode="json")
+    if isinstance(value, Artifact):
+        return value.digest
+    if isinstance(value, Archive):
+        return str(value.path.absolute())
+    return value
+
+
+def _code(function: Callable[..., Any]) -> str:
+    # A half-done work directory of other code is not gone on with.
+    from components import provenance
+
+    return f"{function.__module__}:{provenance.code_digest()}"
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(_told(each) for each in value)
+    return str(value.path) if isinstance(value, Archive | Artifact) else str(value)
+
+
+def _help(function: Callable[..., Any]) -> str:
+    """A docstring without the part that says what the flags say."""
+    text = inspect.getdoc(function) or ""
+    for heading in ("\nArgs:", "\nReturns:", "\nRaises:"):
+        text = text.split(heading)[0]
+    return text.strip()
+
+
+def _first_line(documented: Any) -> str:
+    return (inspect.getdoc(documented) or "").split("\n")[0]

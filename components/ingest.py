@@ -1,0 +1,272 @@
+"""Read an archive, once, into a table of its images."""
+
+import csv
+import hashlib
+import io
+import logging
+import re
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from components import workers
+from components.artifacts.archive import Archive
+from components.artifacts.manifest import TABLE, TEST, TRAIN, TUNING, Manifest, ManifestFacts
+from components.errors import DataRefused
+from components.params.ingest import IngestParams
+from components.progress import track
+
+if TYPE_CHECKING:
+    import pandas
+
+logger = logging.getLogger(__name__)
+
+# The published directories; MURA's own test set is private, so its `valid` is our test set.
+SOURCE_SPLITS = {"train": TRAIN, "valid": TEST}
+LABELS = {"positive": 1, "negative": 0}
+MEMBER = re.compile(
+    r"(?P<source_split>[^/]+)/XR_(?P<body_part>[^/]+)/(?P<patient>patient\d+)"
+    r"/study\d+_(?P<label>[a-z]+)/image(?P<view>\d+)\.png$"
+)
+# Images a worker takes at once: enough to make handing them over cheap.
+CHUNK = 64
+
+
+class Listing(NamedTuple):
+    """What the four CSVs say."""
+
+    images: dict[str, str]
+    """Source split of every listed image, by member."""
+    labels: dict[str, int]
+    """Label of every listed study, by the study's directory."""
+
+
+def ingest(archive: Archive, params: IngestParams, seed: int, out: Path) -> Manifest:
+    """Read every image of an archive once and write down what is there.
+
+    The archive is neither unpacked nor changed. Images that are missing or do not decode get a row that
+    says so: judging them is validation's part. A share of the published training patients is set aside for
+    tuning, patient by patient, balanced over body parts and labels.
+
+    Args:
+        archive: MURA-v1.1.zip, or a zip or directory of its layout.
+        params: how large the tuning split is.
+        seed: decides which patients are tuning patients.
+        out: where the manifest is written.
+
+    Raises:
+        DataRefused: the CSVs are missing, or a row of them cannot be read; it is named.
+    """
+    import pandas as pd
+
+    with archive:
+        members = list(archive.members())
+        listing = _read_listing(archive, members)
+    sidecars = [member for member in members if _is_sidecar(member)]
+    pictures = {m for m in members if m.lower().endswith(".png") and not _is_sidecar(m)}
+    known = pictures | set(sidecars) | {m for m in members if m.endswith(".csv")}
+    others = tuple(member for member in members if member not in known)
+
+    images = sorted(pictures | set(listing.images))
+    rows = [_describe(image, listing, image in pictures) for image in images]
+    found = [image for image in images if image in pictures]
+    chunks = [found[start : start + CHUNK] for start in range(0, len(found), CHUNK)]
+    results = workers.in_order(_read_images, chunks, initialise=_open, arguments=(archive.path,))
+    read = dict(zip(found, track((row for rows in results for row in rows), len(found), "ingest: images"), strict=True))
+    table = pd.DataFrame([row | read.get(str(row["image"]), _UNREAD) for row in rows], columns=list(_COLUMNS))
+    table = table.astype(_COLUMNS)
+    table["split"] = table["source_split"].map(SOURCE_SPLITS).astype("str")
+    tuning = tuning_patients(table[table["split"] == TRAIN], params.tuning_fraction, seed)
+    table.loc[(table["split"] == TRAIN) & table["patient"].isin(tuning), "split"] = TUNING
+
+    table.to_parquet(out / TABLE, index=False, compression="zstd")
+    facts = ManifestFacts(
+        archive=archive.path.name,
+        images=len(table),
+        studies=table["study"].nunique(),
+        patients=table["patient"].nunique(),
+        sidecars=len(sidecars),
+        others=others,
+    )
+    problems = int(table["problem"].notna().sum())
+    logger.info(
+        "ingest: %s images of %s studies; %s AppleDouble files left out; %s",
+        f"{facts.images:,}",
+        f"{facts.studies:,}",
+        facts.sidecars,
+        f"{problems:,} cannot be read" if problems else "all decoded",
+    )
+    return Manifest.seal(out, facts)
+
+
+def tuning_patients(train: "pandas.DataFrame", fraction: float, seed: int) -> set[str]:
+    """Patients that leave the training split for the tuning split.
+
+    Patients are ordered by stratum, the body parts and labels of their studies, and within it by a seeded
+    hash of their name; then one is taken every 1 / fraction. So each stratum gives its share, as nearly as
+    whole patients can, and the number of a patient decides alone, not the order of rows.
+
+    Args:
+        train: rows of the published training split: `patient`, `body_part`, `directory_label`.
+        fraction: share of the patients, in (0, 1).
+        seed: decides which.
+
+    Returns:
+        Patient names; a patient's images go together, over all body parts.
+    """
+    strata: dict[str, set[str]] = {}
+    for patient, part, label in zip(train["patient"], train["body_part"], train["directory_label"], strict=True):
+        strata.setdefault(str(patient), set()).add(f"{part}:{label}")
+
+    def place(patient: str) -> tuple[str, str]:
+        return " ".join(sorted(strata[patient])), hashlib.sha256(f"{seed}:{patient}".encode()).hexdigest()
+
+    ordered = sorted(strata, key=place)
+    return {p for i, p in enumerate(ordered) if int((i + 0.5) * fraction + 0.5) > int((i - 0.5) * fraction + 0.5)}
+
+
+_COLUMNS = {
+    "image": "str",
+    "study": "str",
+    "patient": "str",
+    "body_part": "str",
+    "view": "Int64",
+    "source_split": "str",
+    "split": "str",
+    "abnormal": "Int64",
+    "directory_label": "Int64",
+    "listed": "bool",
+    "found": "bool",
+    "problem": "str",
+    "bytes": "Int64",
+    "sha256": "str",
+    "width": "Int64",
+    "height": "Int64",
+    "mode": "str",
+    "mean": "Float64",
+    "std": "Float64",
+    "phash": "str",
+}
+_READ = ("problem", "bytes", "sha256", "width", "height", "mode", "mean", "std", "phash")
+_UNREAD: dict[str, Any] = dict.fromkeys(_READ) | {"problem": "missing from the archive"}
+
+
+def _describe(image: str, listing: Listing, found: bool) -> dict[str, Any]:
+    """What the path and the CSVs say of an image."""
+    study = str(PurePosixPath(image).parent)
+    row: dict[str, Any] = {
+        "image": image,
+        "study": study,
+        "source_split": listing.images.get(image),
+        "abnormal": listing.labels.get(study),
+        "listed": image in listing.images,
+        "found": found,
+    }
+    if match := MEMBER.search(image):
+        row |= {
+            "patient": match["patient"],
+            "body_part": match["body_part"].lower(),
+            "view": int(match["view"]),
+            "source_split": match["source_split"],
+            "directory_label": LABELS.get(match["label"]),
+        }
+    return row
+
+
+_archive: Archive
+
+
+def _open(path: Path) -> None:
+    """Each worker reads with its own handle."""
+    global _archive
+    _archive = Archive(path)
+    _archive.__enter__()
+
+
+def _read_images(members: list[str]) -> list[dict[str, Any]]:
+    return [_read_image(member) for member in members]
+
+
+def _read_image(member: str) -> dict[str, Any]:
+    """One pass over one image: bytes, digest, header, pixels, hash."""
+    import cv2
+
+    from components import images
+
+    row: dict[str, Any] = dict.fromkeys(_READ)
+    try:
+        png = _archive.bytes_of(member)
+    except DataRefused as error:
+        return row | {"problem": str(error)}
+    row |= {"bytes": len(png), "sha256": hashlib.sha256(png).hexdigest()}
+    try:
+        grey, mode = images.decode(png)
+    except images.BadImage as error:
+        return row | {"problem": str(error)}
+    mean, std = cv2.meanStdDev(grey)
+    return row | {
+        "width": grey.shape[1],
+        "height": grey.shape[0],
+        "mode": mode,
+        "mean": round(float(mean[0, 0]), 3),
+        "std": round(float(std[0, 0]), 3),
+        "phash": images.perceptual_hash(grey),
+    }
+
+
+def _is_sidecar(member: str) -> bool:
+    """AppleDouble files hold macOS' attributes of the file they are named after, not its content."""
+    return PurePosixPath(member).name.startswith("._") or member.startswith("__MACOSX/")
+
+
+def _read_listing(archive: Archive, members: list[str]) -> Listing:
+    listing = Listing({}, {})
+    for source_split in SOURCE_SPLITS:
+        name = f"{source_split}_image_paths.csv"
+        for number, fields, root in _csv_rows(archive, members, name):
+            image = _member(fields[0], root)
+            if len(fields) != 1 or not image.lower().endswith(".png"):
+                raise DataRefused(
+                    f"{name}, row {number}: expected the path of a PNG, found {','.join(fields)[:200]!r}."
+                )
+            if image in listing.images:
+                raise DataRefused(f"{name}, row {number}: {image} is listed twice.")
+            listing.images[image] = source_split
+        name = f"{source_split}_labeled_studies.csv"
+        for number, fields, root in _csv_rows(archive, members, name):
+            study = _member(fields[0], root)
+            if len(fields) != 2 or fields[1].strip() not in ("0", "1"):
+                found = ",".join(fields)[:200]
+                raise DataRefused(f"{name}, row {number}: expected a study's path and a label 0 or 1, found {found!r}.")
+            if study in listing.labels:
+                raise DataRefused(f"{name}, row {number}: {study} is labelled twice.")
+            listing.labels[study] = int(fields[1])
+    return listing
+
+
+def _csv_rows(archive: Archive, members: list[str], name: str) -> list[tuple[int, list[str], PurePosixPath]]:
+    """Rows of the archive's CSV of that name, with their numbers, and the directory it lies in.
+
+    Stanford ships the CSVs without a header line; copies with one are about. A header has no path in it.
+    """
+    found = [member for member in members if PurePosixPath(member).name == name and not _is_sidecar(member)]
+    if len(found) != 1:
+        raise DataRefused(
+            f"{archive.path}: expected one {name}, found {len(found)}. Is this MURA v1.1, or an archive of its layout?"
+        )
+    try:
+        text = archive.bytes_of(found[0]).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataRefused(f"{found[0]}: not UTF-8 ({error}).") from error
+    try:
+        rows = [(number, fields) for number, fields in enumerate(csv.reader(io.StringIO(text)), 1) if fields]
+    except csv.Error as error:
+        raise DataRefused(f"{found[0]}: not a CSV ({error}).") from error
+    if rows and "/" not in rows[0][1][0]:
+        rows = rows[1:]
+    return [(number, fields, PurePosixPath(found[0]).parent) for number, fields in rows]
+
+
+def _member(listed: str, root: PurePosixPath) -> str:
+    """A path of a CSV as the archive names it: the CSVs start with MURA-v1.1/, wherever that lies."""
+    parts = PurePosixPath(listed.strip()).parts[1:]
+    return str(root.joinpath(*parts))

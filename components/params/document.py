@@ -1,0 +1,107 @@
+"""params.yaml as a whole: every choice, one section per step."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from components.errors import UsageError
+from components.params.evaluate import EvaluateParams
+from components.params.ingest import IngestParams
+from components.params.promote import PromoteParams
+from components.params.register import RegisterParams
+from components.params.section import Section
+from components.params.shard import ShardParams
+from components.params.train import TrainParams
+from components.params.validate import ValidateParams
+
+DEFAULT = Path("params.yaml")
+
+
+class PhantomParams(Section):
+    """The archive that is drawn when there is no real one."""
+
+    studies: int = Field(ge=14, description="Studies over both published splits; MURA has 14,656")
+    difficulty: float = Field(ge=0, le=1, description="How hard abnormalities are to see")
+
+
+class Params(Section):
+    """Every choice."""
+
+    archive: str = Field(description="The archive: a zip or a directory")
+    seed: int = Field(ge=0, description="Of everything that is drawn by lot")
+    phantom: PhantomParams
+    ingest: IngestParams
+    validate_: ValidateParams = Field(alias="validate")
+    shard: ShardParams
+    train: dict[str, TrainParams]
+    evaluate: EvaluateParams
+    register_: RegisterParams = Field(alias="register")
+    promote: PromoteParams
+
+    @field_validator("train", mode="before")
+    @classmethod
+    def _named_by_architecture(cls, entries: Any) -> Any:
+        # The key says which architecture it is; to say it again inside would be to say it twice.
+        if isinstance(entries, dict):
+            return {key: {"architecture": key, **entry} for key, entry in entries.items() if isinstance(entry, dict)}
+        return entries
+
+
+def read_params(path: Path) -> Params:
+    """Read and check a params.yaml.
+
+    Raises:
+        UsageError: the file is missing, is not YAML, or a choice in it is unknown, missing or out of bounds.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file; run in the project's directory, or name one with --params.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: not readable as YAML ({' '.join(str(error).split())}).") from error
+    params: Params = _validate(Params, document, str(path))
+    return params
+
+
+def section(params: Params, name: str, path: Path) -> BaseModel:
+    """A section by its dotted name: `shard`, `train.vgg16`.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    head, _, key = name.partition(".")
+    fields = {field.alias or attribute: attribute for attribute, field in Params.model_fields.items()}
+    found = getattr(params, fields[head], None) if head in fields else None
+    if isinstance(found, dict):
+        if key not in found:
+            entries = ", ".join(f"{head}.{entry}" for entry in found)
+            raise UsageError(f"{path}: no section {name}; it has {entries}.")
+        found = found[key]
+    elif key:
+        found = None
+    if not isinstance(found, BaseModel):
+        raise UsageError(f"{path}: no section {name}; it has {', '.join(fields)}.")
+    return found
+
+
+def parse(kind: type[Section], document: Any, where: str) -> Section:
+    """A section from JSON, as Kubeflow hands it over.
+
+    Raises:
+        UsageError: a choice in it is unknown, missing or out of bounds.
+    """
+    parsed: Section = _validate(kind, document, where)
+    return parsed
+
+
+def _validate(kind: type[Any], document: Any, where: str) -> Any:
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        first, *others = error.errors()
+        place = ".".join(str(part) for part in first["loc"]) or "the document"
+        more = f" (and {len(others)} more)" if others else ""
+        came = "" if first["type"] in ("missing", "extra_forbidden") else f", found {first['input']!r:.60}"
+        raise UsageError(f"{where}: {place}: {first['msg']}{came}{more}.") from error

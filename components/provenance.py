@@ -1,0 +1,61 @@
+"""Which code, and in what surroundings, made a result."""
+
+import hashlib
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def code_revision() -> str:
+    """The git commit, `+dirty` when the code that runs is not the code committed.
+
+    An image has no repository: there MURA_CODE_REVISION says it, and without either the digest of the
+    sources does.
+    """
+    if revision := os.environ.get("MURA_CODE_REVISION"):
+        return revision
+    if not (ROOT / ".git").exists():
+        return f"sources-{code_digest()[:12]}"
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return f"sources-{code_digest()[:12]}"
+    changed = _git("status", "--porcelain", "--", "components", "requirements", "pyproject.toml")
+    return commit + ("+dirty" if changed else "")
+
+
+def code_digest() -> str:
+    """sha256 over the sources of the steps."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "components").rglob("*.py")):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """Versions that a result may depend on. No host name, no user."""
+    packages = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "mlflow", "opencv-python-headless")
+    found = {name: _version(name) for name in packages}
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        **{name: version for name, version in found.items() if version},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

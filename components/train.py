@@ -1,0 +1,395 @@
+"""Train one network."""
+
+import csv
+import logging
+import math
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel
+
+from components.artifacts.artifact import CHECKPOINT, write_text
+from components.artifacts.manifest import TRAIN, TUNING
+from components.artifacts.shards import Shards
+from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
+from components.errors import DataRefused, UsageError
+from components.params.train import TrainParams
+from components.progress import Bar
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from components.batches import Split
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("epoch", "phase", "learning_rate", "loss", "tuning_loss", "tuning_auroc")
+
+
+class Phase(NamedTuple):
+    """A stretch of epochs with one optimiser."""
+
+    name: str
+    epochs: int
+    peak: float
+    """Learning rate after the warm-up."""
+
+
+class State(BaseModel):
+    """How far a training has come; with the arrays beside it, enough to go on as if nothing had happened."""
+
+    run_id: str
+    phase: int = 0
+    epoch_in_phase: int = 0
+    """Epochs completed."""
+    curves: list[dict[str, Any]] = []
+    seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        """Epochs completed over all phases."""
+        return len(self.curves)
+
+
+def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedModel:
+    """Train one network on the training split; the tuning split alone decides when to stop and what to keep.
+
+    With pretrained weights the head is trained first, then all layers. After every epoch everything needed
+    to go on is saved: killed and started again, the same command ends in the same weights. The weights kept
+    are those of the epoch with the best study-level AUROC on the tuning split.
+
+    Args:
+        shards: where the images are.
+        params: architecture and schedule.
+        seed: of weights, order, augmentation and dropout.
+        out: where the model is written; holds the checkpoint until then.
+
+    Raises:
+        DataRefused: the shards are damaged, or a split lacks a label.
+        ServiceUnreachable: MLflow, or the download of pretrained weights, did not answer.
+    """
+    _prepare_tensorflow()
+    from components import architectures, batches, provenance, tracking
+    from components.architectures import is_pretrained
+
+    precision, device = _precision(params.precision), _device()
+    splits = {split: batches.read_split(shards, split) for split in (TRAIN, TUNING)}
+    logger.info(
+        "train: %s, %s images of %s px, tuning %s, %s on %s",
+        params.architecture,
+        f"{len(splits[TRAIN]):,}",
+        shards.facts.image_size,
+        f"{len(splits[TUNING]):,}",
+        precision,
+        device,
+    )
+    checkpoint = Checkpoint(out / CHECKPOINT)
+    state = checkpoint.state()
+    revision, environment = provenance.code_revision(), provenance.environment()
+    with tracking.training_run(
+        architecture=params.architecture,
+        run_id=state.run_id if state else None,
+        params={**params.model_dump(mode="json"), "seed": seed, "image_size": shards.facts.image_size},
+        tags={
+            "data_digest": shards.facts.data_digest,
+            "shards_digest": shards.digest,
+            "code_revision": revision,
+            "device": device,
+            "precision_used": precision,
+        },
+        dataset=tracking.Dataset(
+            name="mura",
+            source=str(shards.path),
+            digest=shards.facts.data_digest,
+            images={name: split.images for name, split in shards.facts.splits.items()},
+        ),
+        environment=environment,
+    ) as run:
+        state = state or State(run_id=run.run_id)
+        checkpoint.begin(state)
+        model = architectures.build(params, shards.facts.image_size, seed=seed, precision=precision)
+        if is_pretrained(params) and not state.epochs:
+            architectures.load_pretrained(model, params)
+        _fit(model, state, checkpoint, splits, shards, params, seed, run)
+
+        best = state.curves[_best(state)]
+        checkpoint.best_weights(best["epoch"]).rename(out / WEIGHTS)
+        _write_curves(out / CURVES, state.curves)
+        run.log_file(out / CURVES, "")
+        facts = TrainedModelFacts(
+            architecture=params.architecture,
+            image_size=shards.facts.image_size,
+            parameters=model.count_params(),
+            params=params.model_dump(mode="json"),
+            seed=seed,
+            precision=precision,
+            device=device,
+            phases=tuple(phase.name for phase in phases(params)),
+            epochs=state.epochs,
+            best_epoch=best["epoch"],
+            tuning={"auroc": best["tuning_auroc"], "loss": best["tuning_loss"]},
+            seconds=round(state.seconds, 1),
+            data_digest=shards.facts.data_digest,
+            shards_digest=shards.digest,
+            code_revision=revision,
+            environment=environment,
+            run=TrackedRun(run_id=run.run_id, model_uri=""),
+        )
+        # What is logged is what is kept: read back from the file, in float32, as everyone else will.
+        kept = architectures.load(TrainedModel(out, facts, ""))
+        model_uri = run.log_model(kept, splits[TUNING].pixels[:2])
+        facts = facts.model_copy(update={"run": TrackedRun(run_id=run.run_id, model_uri=model_uri)})
+    logger.info(
+        "train: %s, best of %s epochs was %s: tuning AUROC %.3f, %s",
+        params.architecture,
+        state.epochs,
+        best["epoch"],
+        best["tuning_auroc"],
+        f"{state.seconds:.0f} s",
+    )
+    return TrainedModel.seal(out, facts)
+
+
+def phases(params: TrainParams) -> tuple[Phase, ...]:
+    """Head first, then all layers, when the backbone has something to lose; else all layers at once."""
+    everything = Phase("all", params.epochs, params.learning_rate)
+    if params.weights == "none" or not params.head_epochs:
+        return (everything,)
+    return Phase("head", params.head_epochs, params.head_learning_rate), everything
+
+
+class Checkpoint:
+    """The directory a training goes on from.
+
+    checkpoint/
+        state.json              points at the other two; replaced last, so it never promises what is not there
+        epoch-<n>.npz           all variables of model and optimiser after epoch n, random states included
+        best-<n>.weights.h5     the model after epoch n, the best so far
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path / "state.json"
+
+    def state(self) -> State | None:
+        """What was saved, if anything."""
+        return State.model_validate_json(self._file.read_text()) if self._file.is_file() else None
+
+    def begin(self, state: State) -> None:
+        """Remember the run before the first epoch."""
+        write_text(self._file, state.model_dump_json())
+
+    def best_weights(self, epoch: int) -> Path:
+        """Where the weights of a best epoch are kept."""
+        return self.path / f"best-{epoch}.weights.h5"
+
+    def save(self, model: "keras.Model", state: State, best_epoch: int) -> None:
+        """Save everything after an epoch, then forget what came before."""
+        import numpy as np
+
+        variables = {f"{i:05d}": np.asarray(variable) for i, variable in enumerate(_variables(model))}
+        file = self.path / f"epoch-{state.epochs}.npz"
+        np.savez(file, allow_pickle=False, **variables)
+        write_text(self._file, state.model_dump_json())
+        keep = {file, self.best_weights(best_epoch)}
+        for old in (*self.path.glob("epoch-*.npz"), *self.path.glob("best-*.weights.h5")):
+            if old not in keep:
+                old.unlink()
+
+    def restore(self, model: "keras.Model", state: State) -> None:
+        """Put every variable back as it was after the last completed epoch."""
+        import numpy as np
+
+        with np.load(self.path / f"epoch-{state.epochs}.npz", allow_pickle=False) as saved:
+            for i, variable in enumerate(_variables(model)):
+                variable.assign(saved[f"{i:05d}"])
+
+
+def _fit(
+    model: "keras.Model",
+    state: State,
+    checkpoint: Checkpoint,
+    splits: "dict[str, Split]",
+    shards: Shards,
+    params: TrainParams,
+    seed: int,
+    run: Any,
+) -> None:
+    """Train from `state` to the end, epoch by epoch."""
+    from components import architectures
+
+    weights = {name: _loss_weights(split, shards, params) for name, split in splits.items()}
+    planned = sum(phase.epochs for phase in phases(params))
+    while state.phase < len(phases(params)):
+        phase = phases(params)[state.phase]
+        if phase.name == "head" or architectures.is_pretrained(params):
+            architectures.set_backbone_trainable(model, phase.name != "head")
+        _compile(model, phase, params, len(splits[TRAIN]))
+        if state.epoch_in_phase:
+            checkpoint.restore(model, state)
+            logger.info("train: %s goes on after epoch %s", params.architecture, state.epochs)
+        while state.epoch_in_phase < phase.epochs and not _exhausted(state, params):
+            row = _train_epoch(model, state, phase, splits, weights, params, seed)
+            if _best(state) == state.epochs - 1:
+                model.save_weights(checkpoint.best_weights(state.epochs))
+            checkpoint.save(model, state, state.curves[_best(state)]["epoch"])
+            run.log_metrics({name: row[name] for name in COLUMNS[2:]}, step=state.epochs)
+            logger.info(
+                "train: %s epoch %s of %s (%s): loss %.4f, tuning loss %.4f, tuning AUROC %.3f",
+                params.architecture,
+                state.epochs,
+                planned,
+                phase.name,
+                row["loss"],
+                row["tuning_loss"],
+                row["tuning_auroc"],
+            )
+        state.phase += 1
+        state.epoch_in_phase = 0
+
+
+def _train_epoch(
+    model: "keras.Model",
+    state: State,
+    phase: Phase,
+    splits: "dict[str, Split]",
+    weights: "dict[str, np.ndarray[Any, Any]]",
+    params: TrainParams,
+    seed: int,
+) -> dict[str, Any]:
+    """Train one epoch, measure it on the tuning split, and add its row to the curves."""
+    import keras
+
+    from components import batches
+
+    started, number = time.monotonic(), state.epochs + 1
+    learning_rate = float(model.optimizer.learning_rate)
+    order = batches.training_batches(splits[TRAIN], weights[TRAIN], params.batch_size, seed, number)
+    with Bar(_steps(len(splits[TRAIN]), params), f"train: {params.architecture} epoch {number}, step") as bar:
+        counter = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: bar.advance())
+        loss = model.fit(order, epochs=1, verbose=0, callbacks=[counter]).history["loss"][0]
+    if not math.isfinite(loss):
+        raise UsageError(
+            f"train: the loss of {params.architecture} is {loss} in epoch {number}; "
+            f"lower its learning_rate ({params.learning_rate:g})."
+        )
+    tuning_loss, tuning_auroc = _measure(model, splits[TUNING], weights[TUNING], params.batch_size)
+    state.seconds += time.monotonic() - started
+    state.epoch_in_phase += 1
+    values = (number, phase.name, learning_rate, loss, tuning_loss, tuning_auroc)
+    state.curves.append(dict(zip(COLUMNS, values, strict=True)))
+    return state.curves[-1]
+
+
+def _best(state: State) -> int:
+    """The epoch of the best tuning AUROC; of several, the one with the lowest tuning loss."""
+    curves = state.curves
+    return max(range(len(curves)), key=lambda i: (curves[i]["tuning_auroc"], -curves[i]["tuning_loss"]))
+
+
+def _exhausted(state: State, params: TrainParams) -> bool:
+    """Whether the last `patience` epochs of this phase brought nothing better."""
+    if state.epoch_in_phase <= params.patience:
+        return False
+    return state.epochs - 1 - _best(state) >= params.patience
+
+
+def _compile(model: "keras.Model", phase: Phase, params: TrainParams, images: int) -> None:
+    import keras
+
+    steps = phase.epochs * _steps(images, params)
+    warmup = int(steps * params.warmup)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if warmup else phase.peak,
+        decay_steps=max(1, steps - warmup),
+        warmup_target=phase.peak if warmup else None,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=params.weight_decay)
+    # Shrinking biases and the scales of normalisation regularises nothing.
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    # XLA is left out: compiling takes longer than a demonstration, and on some GPUs it fails.
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, jit_compile=False)
+    optimizer.build(model.trainable_variables)
+
+
+def _steps(images: int, params: TrainParams) -> int:
+    """Batches in an epoch; the last one may be smaller."""
+    return -(-images // params.batch_size)
+
+
+def _measure(
+    model: "keras.Model", split: "Split", weights: "np.ndarray[Any, Any]", batch_size: int
+) -> tuple[float, float]:
+    """Weighted loss over the images of a split, and AUROC over its studies."""
+    import numpy as np
+
+    from components import metrics
+
+    logit = model.predict(split.pixels, batch_size=batch_size, verbose=0)[:, 0].astype(np.float64)
+    # Binary cross-entropy of a logit z is log(1 + exp(z)) - y z.
+    loss = float(np.mean(weights * (np.logaddexp(0, logit) - split.abnormal * logit)))
+    probability = np.exp(-np.logaddexp(0, -logit))
+    studies = metrics.Studies.of_images(split.study, split.patient, split.body_part, split.abnormal, probability)
+    auroc = metrics.auroc(studies.abnormal, studies.probability)
+    if auroc is None:
+        raise DataRefused("train: the tuning split has studies of one label only; nothing can be measured on it.")
+    return loss, auroc
+
+
+def _loss_weights(split: "Split", shards: Shards, params: TrainParams) -> "np.ndarray[Any, Any]":
+    import numpy as np
+
+    from components import batches
+
+    if params.class_weighting == "none":
+        return np.ones(len(split), np.float32)
+    weights: np.ndarray[Any, Any] = batches.loss_weights(split.abnormal, split.body_part, shards.facts.train_images)
+    return weights
+
+
+def _variables(model: "keras.Model") -> list[Any]:
+    # The states of augmentation and dropout are among the model's variables.
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _write_curves(path: Path, curves: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(curves)
+
+
+def _prepare_tensorflow() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(gpu, True)
+    # Same seed, same weights; on a CPU it costs nothing that could be measured.
+    tf.config.experimental.enable_op_determinism()
+
+
+def _device() -> str:
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")) if gpus else "CPU"
+
+
+def _precision(wanted: str) -> str:
+    """bfloat16 where the hardware multiplies it, float32 elsewhere."""
+    import tensorflow as tf
+
+    if wanted != "auto":
+        return wanted
+    if gpus := tf.config.list_physical_devices("GPU"):
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        return "mixed_bfloat16" if capability >= (8, 0) else "float32"
+    cpu = Path("/proc/cpuinfo")
+    # AMX is what makes it faster on a CPU: on two cores VGG-16 trains about three times as fast.
+    return "mixed_bfloat16" if cpu.is_file() and "amx_bf16" in cpu.read_text() else "float32"

@@ -1,0 +1,81 @@
+"""Work for all cores, in order, with memory that does not grow with the number of items."""
+
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import Any, TypeVar
+
+from components.errors import MuraError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# Results that may wait for a slower one before them, per worker.
+AHEAD = 4
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(
+    function: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    workers: int | None = None,
+    initialise: Callable[..., None] | None = None,
+    arguments: tuple[Any, ...] = (),
+) -> Iterator[R]:
+    """Apply a function to every item in worker processes; results come in the order of the items.
+
+    Args:
+        function: importable by name.
+        items: picklable; taken as they are needed.
+        workers: processes; one per core unless told. With 1, everything happens in this process.
+        initialise: called once in each worker.
+        arguments: what it is called with.
+
+    Raises:
+        MuraError: a worker died (killed, or out of memory).
+    """
+    workers = workers or cores()
+    if workers == 1:
+        if initialise:
+            initialise(*arguments)
+        yield from map(function, items)
+        return
+    # Spawned, not forked: a fork of a process with threads may hang.
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(initialise, arguments)
+    )
+    try:
+        iterator = iter(items)
+        pending: deque[Future[R]] = deque(pool.submit(function, item) for item in islice(iterator, workers * AHEAD))
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(function, item) for item in islice(iterator, 1))
+            yield result
+    except BrokenProcessPool as error:
+        raise MuraError("A worker process died. Was it killed, or is the memory too small? Try again.") from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start(initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    if initialise:
+        initialise(*arguments)
+
+
+def _die_with_parent() -> None:
+    # A worker waits for its next item for ever, even when the process that would send it was killed.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

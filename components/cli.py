@@ -114,13 +114,15 @@ def mura(debug: bool, quiet: bool) -> None:
 @click.option("--studies", type=click.IntRange(min=14), default=600, show_default=True, help="MURA has 14,656.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Same seed, same bytes.")
 @click.option(
-    "--difficulty", type=click.FloatRange(0, 1), default=0.2, show_default=True, help="How hard abnormalities are to see."
+    "--difficulty",
+    type=click.FloatRange(0, 1),
+    default=0.2,
+    show_default=True,
+    help="How hard abnormalities are to see.",
 )
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Processes. [default: one per core]")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also draw a contact sheet, a PNG.")
-def phantom(
-    out: Path, studies: int, seed: int, difficulty: float, workers: int | None, sheet: Path | None
-) -> None:
+def phantom(out: Path, studies: int, seed: int, difficulty: float, workers: int | None, sheet: Path | None) -> None:
     """Draw an archive of MURA's layout, for want of the real one.
 
     MURA may not be redistributed. This zip has the same directories, CSVs and oddities, X-ray-like pictures of
@@ -237,7 +239,9 @@ def _step_command(name: str) -> click.Command:
     def callback(out: Path, **flags: Any) -> None:
         _run_step(name, function, inputs, out, flags)
 
-    return click.Command(name, params=options, callback=callback, help=_help(function), short_help=_first_line(function))
+    return click.Command(
+        name, params=options, callback=callback, help=_help(function), short_help=_first_line(function)
+    )
 
 
 def _option(step: str, of: Input) -> click.Option:

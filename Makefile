@@ -1,0 +1,69 @@
+# The front door. `make` tells what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+# An NVIDIA driver means the CUDA build of TensorFlow; `make HARDWARE=cpu` overrules.
+HARDWARE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+# uv of the machine if there is one, else one of our own; not in the environment it syncs, where it would remove itself.
+UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/.uv/bin/uv)
+RUN := source $(VENV)/bin/activate &&
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: demo
+demo: $(VENV)/.cpu-or-gpu ## From a drawn archive to a promoted model: dvc repro, then the results
+	@$(RUN) dvc repro && mura summary
+
+.PHONY: setup
+setup: $(VENV)/.dev ## The virtual environment with everything: source .venv/bin/activate
+
+.PHONY: test
+test: $(VENV)/.dev ## All tests
+	@$(RUN) pytest
+
+.PHONY: check
+check: $(VENV)/.dev ## Lint, format and types
+	@$(RUN) ruff check . && ruff format --check . && mypy
+
+.PHONY: format
+format: $(VENV)/.dev ## Mend what lint and format can mend
+	@$(RUN) ruff check --fix . ; ruff format .
+
+.PHONY: mlflow
+mlflow: $(VENV)/.cpu-or-gpu ## Runs and models of sqlite:///mlflow.db in a browser, port 5000
+	@$(RUN) MLFLOW_DISABLE_TELEMETRY=true mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+.PHONY: lock
+lock: $(VENV)/bin/python ## Compile the lock files anew from pyproject.toml
+	$(COMPILE) --extra cpu -o requirements/cpu.txt
+	$(COMPILE) --extra gpu -o requirements/gpu.txt
+	$(COMPILE) --extra pipelines -o requirements/pipelines.txt
+	$(COMPILE) --extra cpu --extra pipelines --group dev -o requirements/dev.txt
+
+.PHONY: clean
+clean: ## Remove what the demonstration made, archives and MLflow's records included
+	rm -rf artifacts/*/ artifacts/.*.partial data/phantom.zip mlflow.db mlruns dvc.lock data/dvc.lock dvc_plots .dvc/cache .dvc/tmp
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV) || { echo "Is the venv module there? On Debian: apt-get install python3-venv"; exit 1; }
+	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv $(VENV)/.uv && $(VENV)/.uv/bin/pip install --quiet --disable-pip-version-check uv; }
+
+# What is installed is what the lock says, to the hash; one stamp a lock.
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes requirements/dev.txt
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
+	@rm -f $(VENV)/.gpu && touch $@
+
+$(VENV)/.gpu: requirements/gpu.txt pyproject.toml | $(VENV)/bin/python
+	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes requirements/gpu.txt
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
+	@rm -f $(VENV)/.dev && touch $@
+
+.PHONY: $(VENV)/.cpu-or-gpu
+$(VENV)/.cpu-or-gpu: $(VENV)/.$(if $(filter gpu,$(HARDWARE)),gpu,dev)

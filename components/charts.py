@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#AA4499"
 INK, GREY, PALE = "#222222", "#6E6E6E", "#D9D9D9"
-LINES = ((BLUE, "-", "o"), (VERMILION, "--", "s"), (GREEN, "-.", "^"), (PURPLE, (0, (1, 1.2)), "D"))
+LINES: tuple[tuple[str, Any, str], ...] = (
+    (BLUE, "-", "o"),
+    (VERMILION, "--", "s"),
+    (GREEN, "-.", "^"),
+    (PURPLE, (0, (1, 1.2)), "D"),
+    (INK, (0, (6, 1, 1, 1, 1, 1)), "v"),
+)
 DPI = 144
 
 STYLE: Any = {
@@ -77,6 +83,8 @@ def roc(curve: RocCurve, scores: SplitScores) -> bytes:
 def roc_overlay(candidates: Mapping[str, SplitScores], curves: Mapping[str, RocCurve]) -> bytes:
     """Operating points of several models, with their intervals, in one ROC plane.
 
+    Without a curve only the best corner is shown, as far as the points reach.
+
     Args:
         candidates: scores by the name to show.
         curves: for any of these names, the curve to draw as well.
@@ -84,7 +92,8 @@ def roc_overlay(candidates: Mapping[str, SplitScores], curves: Mapping[str, RocC
     from matplotlib.lines import Line2D
 
     with _style():
-        figure, axes = _square()
+        figure = _figure(5.6, 5.6 + 0.3 + 0.2 * len(candidates))
+        axes = figure.subplots()
         _chance(axes)
         handles = []
         for (name, scores), (color, line, marker) in zip(candidates.items(), cycle(LINES), strict=False):
@@ -92,12 +101,13 @@ def roc_overlay(candidates: Mapping[str, SplitScores], curves: Mapping[str, RocC
                 curve = curves[name]
                 axes.plot(curve.false_positive_rate, curve.sensitivity, color=color, linestyle=line, linewidth=1.5)
             _operating_point(axes, scores, color, marker, "")
-            shown = line if name in curves else "none"
+            shown: Any = line if name in curves else "none"
             label = f"{name}: AUROC {scores.auroc}"
             handles.append(Line2D([], [], color=color, linestyle=shown, marker=marker, linewidth=1.5, label=label))
         _roc_axes(axes)
-        title = "Curves and operating points" if curves else "Operating points"
-        axes.legend(handles=handles, loc="lower right", title=title, alignment="left", handlelength=3)
+        if not curves:
+            _zoom_to_best_corner(axes, candidates.values())
+        figure.legend(handles=handles, loc="outside lower left", handlelength=3)
         return _png(figure)
 
 
@@ -274,10 +284,13 @@ def _forest_legend(figure: "Figure") -> None:
 
 
 def _range(values: Iterable[Interval], chance: float) -> tuple[float, float]:
-    """Axis limits: whole tenths around everything that is drawn, never beyond 1; chance if it lies near."""
+    """Axis limits: whole tenths around everything that is drawn, at least one; chance if it lies near."""
     ends = [end for value in values for end in (value.low, value.value, value.high) if end is not None] or [chance, 1.0]
     low, high = np.floor(min(ends) * 10) / 10, np.ceil(max(ends) * 10) / 10
-    return float(min(low, chance) if low - chance < 0.15 else low), float(min(high, 1))
+    if 0 < low - chance < 0.15:
+        low = chance
+    # A perfect model has all ends at 1.
+    return float(min(low, high - 0.1)), float(high)
 
 
 def _operating_point(axes: "Axes", scores: SplitScores, color: str, marker: str, label: str) -> None:
@@ -321,6 +334,19 @@ def _short(value: Interval) -> str:
 
 def _chance(axes: "Axes") -> None:
     axes.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle=":")
+
+
+def _zoom_to_best_corner(axes: "Axes", scores: Iterable[SplitScores]) -> None:
+    lowest = [
+        end for s in scores for x in (s.sensitivity, s.specificity) for end in (x.low, x.value) if end is not None
+    ]
+    corner = min(np.floor(min(lowest, default=0) * 10) / 10, 0.9)
+    if corner > 0.05:
+        margin = 0.01 * (1 - corner)
+        ticks = np.linspace(0, 1 - corner, round((1 - corner) * 10) + 1)
+        axes.set_xticks(ticks)
+        axes.set_yticks(corner + ticks)
+        axes.set(xlim=(-margin, 1 - corner + margin), ylim=(corner - margin, 1 + margin))
 
 
 def _roc_axes(axes: "Axes") -> None:

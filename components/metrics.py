@@ -520,7 +520,7 @@ class _Sample:
         area, precision = self.ranking.both(weight)
         *counts, error = (weight @ self.cells).T
         rates = {name: _ratio(*RATES[name](Counts(*counts))) for name in SCORED_RATES}
-        return {"auroc": area, "average_precision": precision, **rates, "brier": error / weight.sum(axis=1)}
+        return {"auroc": area, "average_precision": precision, **rates, "brier": _ratio(error, weight.sum(axis=1))}
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:

@@ -53,7 +53,7 @@ def data_files(files: set[Path]) -> set[Path]:
         for file in files
         if file.name == "__init__.py" and file.parent != ROOT / "components"
         for other in file.parent.iterdir()
-        if other.is_file() and other.suffix in (".jinja", ".css", ".html")
+        if other.is_file() and other.suffix in (".html", ".j2")
     }
 
 

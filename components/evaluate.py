@@ -1,0 +1,249 @@
+"""Measure a model: the threshold from the tuning split, the numbers from the test split."""
+
+import json
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.artifacts.artifact import write_text
+from components.artifacts.evaluation import (
+    METRICS,
+    PREDICTIONS,
+    REPORT,
+    SUMMARY,
+    Evaluation,
+    EvaluationFacts,
+    Scores,
+    SplitScores,
+)
+from components.artifacts.manifest import BODY_PARTS, TEST, TUNING
+from components.artifacts.shards import Shards
+from components.artifacts.trained_model import TrainedModel
+from components.errors import DataRefused
+from components.params.evaluate import EvaluateParams
+
+if TYPE_CHECKING:
+    import pandas
+
+    from components.metrics import Studies
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(shards: Shards, model: TrainedModel, params: EvaluateParams, seed: int, out: Path) -> Evaluation:
+    """Predict the tuning and test studies, choose the operating point on the first, measure on the second.
+
+    Args:
+        shards: the images; their data set must be the one the model was trained on.
+        model: what to measure.
+        params: how to measure.
+        seed: of the bootstrap.
+        out: an empty directory to fill.
+
+    Raises:
+        DataRefused: model and shards do not belong together, a patient is in both splits, the model's answers are not
+            numbers, or a split has one class only.
+    """
+    from components import metrics, provenance
+
+    started = time.monotonic()
+    log.info("evaluate: %s on %s", model.facts.architecture, shards.path)
+    _check_pair(shards, model)
+    predictions = _predictions(shards, model, params.batch_size)
+    shared = set(predictions.patient[predictions.split == TUNING]) & set(predictions.patient[predictions.split == TEST])
+    if shared:
+        raise DataRefused(
+            f"{shards.path}: expected no patient in two splits, got {len(shared)} in both tuning and test, such as "
+            f"{min(shared)}. Run ingest, validate and shard again."
+        )
+    tuning, test = (_studies(predictions, split, shards) for split in (TUNING, TEST))
+    threshold = metrics.choose_threshold(tuning.abnormal, tuning.probability, params.operating_point, params.target)
+    scores = Scores(
+        tuning=metrics.score(tuning, threshold, params.bootstrap_draws, seed),
+        test=metrics.score(test, threshold, params.bootstrap_draws, seed),
+        threshold=threshold,
+        tuning_digest=shards.facts.splits[TUNING].digest,
+        test_digest=shards.facts.splits[TEST].digest,
+    )
+    body_parts = {
+        part: metrics.score(test.of_part(part), threshold, params.bootstrap_draws, seed)
+        for part in _parts(set(test.body_part.tolist()))
+    }
+    facts = EvaluationFacts(
+        architecture=model.facts.architecture,
+        model_digest=model.digest,
+        data_digest=shards.facts.data_digest,
+        shards_digest=shards.digest,
+        code_revision=provenance.code_revision(),
+        scores=scores,
+    )
+    predictions.to_parquet(out / PREDICTIONS, index=False)
+    _write_json(out / METRICS, _metrics(facts, body_parts, params))
+    _write_json(out / SUMMARY, _summary(scores))
+    _write_pictures(out, facts, model, body_parts, test, params, seed)
+    log.info(
+        "evaluate: %s studies, test AUROC %s, kappa %s, %.0f s",
+        f"{scores.test.n_studies:,}",
+        scores.test.auroc,
+        scores.test.cohen_kappa,
+        time.monotonic() - started,
+    )
+    return Evaluation.seal(out, facts)
+
+
+def _check_pair(shards: Shards, model: TrainedModel) -> None:
+    for what, expected, got in (
+        ("data set", shards.facts.data_digest, model.facts.data_digest),
+        ("image size", shards.facts.image_size, model.facts.image_size),
+    ):
+        if expected != got:
+            raise DataRefused(
+                f"{model.path}: expected a model trained on {what} {_short(expected)} of {shards.path}, got one "
+                f"trained on {_short(got)}. Train it again, or give the shards it was trained on."
+            )
+
+
+def _predictions(shards: Shards, model: TrainedModel, batch_size: int) -> "pandas.DataFrame":
+    """One row per image of the tuning and test splits, ascending by split and image."""
+    import numpy as np
+    import pandas as pd
+
+    from components import architectures
+    from components.batches import read_split
+
+    network = architectures.load(model)
+    tables = []
+    for split in (TUNING, TEST):
+        images = read_split(shards, split)
+        logit = np.asarray(network.predict(images.pixels, batch_size=batch_size, verbose=0), dtype=np.float32)[:, 0]
+        strays = np.flatnonzero(~np.isfinite(logit))
+        if strays.size:
+            raise DataRefused(
+                f"{model.path}: expected a finite logit for every image, got {logit[strays[0]]} for "
+                f"{images.image[strays[0]]} ({strays.size} in {split}). Its training diverged; train it again."
+            )
+        table = pd.DataFrame(
+            {
+                "image": images.image,
+                "study": images.study,
+                "patient": images.patient,
+                "body_part": images.body_part,
+                "split": split,
+                "abnormal": images.abnormal,
+                "logit": logit,
+                "probability": _sigmoid(logit),
+            }
+        )
+        tables.append(table.sort_values("image", ignore_index=True))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _sigmoid(logit: Any) -> Any:
+    """Float64 [N]; where exp would overflow its reciprocal does not."""
+    import numpy as np
+
+    small = np.exp(-np.abs(logit.astype(np.float64)))
+    return np.where(logit >= 0, 1, small) / (1 + small)
+
+
+def _studies(predictions: "pandas.DataFrame", split: str, shards: Shards) -> "Studies":
+    from components.metrics import Studies
+
+    rows = predictions[predictions.split == split]
+    try:
+        studies = Studies.of_images(rows.study, rows.patient, rows.body_part, rows.abnormal, rows.probability)
+    except ValueError as error:
+        raise DataRefused(f"{shards.path}, {split}: {error} Run ingest, validate and shard again.") from error
+    abnormal = int(studies.abnormal.sum())
+    if abnormal in (0, len(studies)):
+        raise DataRefused(
+            f"{shards.path}: expected abnormal and normal studies in {split}, got {abnormal} abnormal of "
+            f"{len(studies)}. Nothing can be measured; use a larger archive or tuning fraction."
+        )
+    return studies
+
+
+def _parts(found: set[str]) -> list[str]:
+    return [part for part in BODY_PARTS if part in found] + sorted(found - set(BODY_PARTS))
+
+
+def _metrics(facts: EvaluationFacts, body_parts: dict[str, SplitScores], params: EvaluateParams) -> dict[str, Any]:
+    scores = facts.scores
+    return {
+        "test": scores.test.model_dump(),
+        "tuning": scores.tuning.model_dump(),
+        "body_part": {part: found.model_dump() for part, found in body_parts.items()},
+        "threshold": scores.threshold,
+        "operating_point": params.operating_point,
+        "n_studies": {"test": scores.test.n_studies, "tuning": scores.tuning.n_studies},
+        "digests": {
+            "data": facts.data_digest,
+            "shards": facts.shards_digest,
+            "model": facts.model_digest,
+            "tuning": scores.tuning_digest,
+            "test": scores.test_digest,
+        },
+    }
+
+
+def _summary(scores: Scores) -> dict[str, float | None]:
+    values = {
+        "test_auroc": scores.test.auroc.value,
+        "test_cohen_kappa": scores.test.cohen_kappa.value,
+        "test_sensitivity": scores.test.sensitivity.value,
+        "test_specificity": scores.test.specificity.value,
+        "tuning_auroc": scores.tuning.auroc.value,
+        "threshold": scores.threshold,
+    }
+    return {name: None if value is None else round(value, 4) for name, value in values.items()}
+
+
+def _write_pictures(
+    out: Path,
+    facts: EvaluationFacts,
+    model: TrainedModel,
+    body_parts: dict[str, SplitScores],
+    test: "Studies",
+    params: EvaluateParams,
+    seed: int,
+) -> None:
+    """The report, and what `dvc plots` shows."""
+    import numpy as np
+    import pandas as pd
+
+    from components import charts, metrics
+    from components.pages import EvaluationFigures, evaluation_page
+
+    scores, threshold = facts.scores.test, facts.scores.threshold
+    roc = metrics.roc_curve(test.abnormal, test.probability)
+    calibration = metrics.calibration_curve(test.abnormal, test.probability)
+    precision_recall = metrics.precision_recall_curve(test.abnormal, test.probability)
+    figures = EvaluationFigures(
+        roc=charts.roc(roc, scores),
+        precision_recall=charts.precision_recall(precision_recall, scores),
+        calibration=charts.calibration(calibration, scores),
+        body_parts=charts.body_parts(scores, body_parts),
+        learning_curves=charts.learning_curves(pd.read_csv(model.curves), model.facts.best_epoch),
+    )
+    write_text(out / REPORT, evaluation_page(facts, model.facts, body_parts, test, figures, params, seed))
+
+    plots = out / "plots"
+    plots.mkdir()
+    (plots / "roc.png").write_bytes(figures.roc)
+    (plots / "calibration.png").write_bytes(figures.calibration)
+    words = np.array(["normal", "abnormal"])
+    confusion = {
+        "actual": words[test.abnormal],
+        "predicted": words[(test.probability >= threshold).astype(np.int64)],
+    }
+    for name, columns in (("roc", vars(roc)), ("calibration", vars(calibration)), ("confusion", confusion)):
+        pd.DataFrame(columns).to_csv(plots / f"{name}.csv", index=False, lineterminator="\n")
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _short(value: object) -> str:
+    return str(value)[:12]

@@ -1,0 +1,74 @@
+"""Templates into pages."""
+
+import base64
+from functools import cache
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+NAMES = {"custom_cnn": "Custom CNN", "vgg16": "VGG-16", "vgg19": "VGG-19", "inception_v3": "Inception V3"}
+METRICS = {
+    "auroc": "AUROC",
+    "average_precision": "Average precision",
+    "cohen_kappa": "Cohen's kappa",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "ppv": "PPV",
+    "npv": "NPV",
+    "f1": "F1",
+    "brier": "Brier score",
+}
+# Charts have 144 pixels to the inch, CSS has 96.
+PIXELS_PER_CSS_PIXEL = 1.5
+
+
+def render(template: str, **values: object) -> str:
+    """Fill a template of this directory; everything that is not markup is escaped."""
+    return _environment().get_template(template).render(**values)
+
+
+def picture(png: bytes, description: str) -> Markup:
+    """An `<img>` that carries its PNG.
+
+    Args:
+        png: the file's bytes.
+        description: what it shows, for those who cannot see it.
+    """
+    # IHDR is always first: 8 bytes of signature, 8 of chunk header, then width and height.
+    width, height = int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+    return Markup('<img src="data:image/png;base64,{}" width="{}" height="{}" alt="{}">').format(
+        base64.b64encode(png).decode(),
+        round(width / PIXELS_PER_CSS_PIXEL),
+        round(height / PIXELS_PER_CSS_PIXEL),
+        description,
+    )
+
+
+def name(architecture: str) -> str:
+    """An architecture as people write it."""
+    return NAMES.get(architecture, architecture.replace("_", " "))
+
+
+def duration(seconds: float) -> str:
+    """42 s, 3 min 20 s, 2 h 05 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"name": name, "duration": duration}
+    environment.globals |= {"METRICS": METRICS}
+    return environment

@@ -1,0 +1,10 @@
+"""Trainings and their models on the MLflow tracking server.
+
+MLflow is imported when it is first talked to: it takes seconds, and its settings are read only once.
+"""
+
+from components.tracking.publish import ensure_model
+from components.tracking.run import Dataset, Run, training_run
+from components.tracking.server import connect, is_missing, refusals
+
+__all__ = ["Dataset", "Run", "connect", "ensure_model", "is_missing", "refusals", "training_run"]

@@ -1,0 +1,116 @@
+"""Prove a manifest, or refuse it."""
+
+import logging
+import os
+import shutil
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.artifacts.artifact import json_sha256, write_text
+from components.artifacts.manifest import TABLE, Manifest, ValidManifest, ValidManifestFacts
+from components.errors import DataRefused
+from components.params.validate import ValidateParams
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    import pandas
+
+    from components.validate.finding import Finding
+
+SUMMARY = "validation.json"
+PAGE = "data_docs.html"
+# A line of log names so many offenders of so many gates; the reports name more.
+NAMED_MEMBERS = 3
+NAMED_GATES = 3
+
+logger = logging.getLogger(__name__)
+
+
+def validate(manifest: Manifest, params: ValidateParams, out: Path) -> ValidManifest:
+    """Hold a manifest against everything that training relies on.
+
+    The reports are written in either case. A broken gate refuses the data, a broken warning is reported.
+
+    Args:
+        manifest: the table, as ingested.
+        params: what the data must be.
+        out: where the proven manifest is written.
+
+    Raises:
+        DataRefused: a gate does not hold; `keep` is the directory of the reports.
+    """
+    report, suite = _great_expectations()
+    table = manifest.table
+    try:
+        columns = suite.columns(table)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataRefused(
+            f"{manifest.path / TABLE}: not the table that a Manifest promises ({type(error).__name__}: {error}). "
+            "Run `mura ingest` again."
+        ) from error
+    result = suite.run(columns, suite.expectations(manifest.facts, params))
+    findings = suite.findings(columns, result)
+    write_text(out / SUMMARY, report.summary(manifest, findings))
+    write_text(out / PAGE, report.page(manifest, findings, result))
+
+    if any(finding.gate and not finding.success for finding in findings):
+        raise DataRefused(refusal(manifest.facts.archive, findings), keep=out)
+
+    warned = tuple(finding.name for finding in findings if not finding.success)
+    shutil.copyfile(manifest.path / TABLE, out / TABLE)
+    facts = ValidManifestFacts(
+        **manifest.facts.model_dump(),
+        manifest_digest=manifest.digest,
+        data_digest=data_digest(table),
+        expectations=len(findings),
+        warnings=warned,
+    )
+    valid = ValidManifest.seal(out, facts)
+    logger.info(
+        "validate: %s images, %s expectations: %s",
+        f"{facts.images:,}",
+        facts.expectations,
+        f"gates hold, warnings: {', '.join(warned)}" if warned else "all hold",
+    )
+    return valid
+
+
+def data_digest(table: "pandas.DataFrame") -> str:
+    """The data set's identity: which pictures, which labels, which split, in whatever order.
+
+    Args:
+        table: rows with `image`, `sha256`, `abnormal`, `split`; nothing missing.
+
+    Returns:
+        sha256 over the ascending list of [image, sha256, abnormal, split], hex.
+    """
+    rows = table[["image", "sha256", "abnormal", "split"]].sort_values("image")
+    return json_sha256(rows.astype({"abnormal": int}).to_numpy(dtype=object).tolist())
+
+
+def refusal(archive: str, findings: "list[Finding]") -> str:
+    """One line that names the broken gates and their first members."""
+    gates = [finding for finding in findings if finding.gate]
+    broken = [finding for finding in gates if not finding.success]
+    parts = [finding.line(NAMED_MEMBERS) for finding in broken[:NAMED_GATES]]
+    if len(broken) > NAMED_GATES:
+        parts.append(f"and {len(broken) - NAMED_GATES} more gates")
+    return f"{archive}: {len(broken)} of {len(gates)} gates do not hold: {'; '.join(parts)}. {PAGE} has all of it."
+
+
+def _great_expectations() -> "tuple[ModuleType, ModuleType]":
+    """The modules that speak with Great Expectations, imported without its asides."""
+    # It reads this when it is imported. Data that may not be shared is not reported on either.
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    # At INFO it tells of its own documentation.
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # It uses modules that Python is to drop, and tries Google's client, which misses a package nobody needs.
+        warnings.filterwarnings("ignore", r"module 'sre_\w+' is deprecated", DeprecationWarning)
+        warnings.filterwarnings("ignore", "Please install grpcio-status", ImportWarning)
+        from components.validate import report, suite
+    # This one module sets its own level when it is imported.
+    logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
+    return report, suite

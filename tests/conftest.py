@@ -1,0 +1,210 @@
+"""What several tests need: a place for MLflow, models and evaluations."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.artifacts.evaluation import (
+    METRICS,
+    PREDICTIONS,
+    REPORT,
+    Confusion,
+    Evaluation,
+    EvaluationFacts,
+    Interval,
+    Scores,
+    SplitScores,
+)
+from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
+
+os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="-1")
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(scope="session")
+def mlflow_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database, to be copied: making one takes seconds."""
+    from components import tracking
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
+        tracking.connect()
+    return path
+
+
+@pytest.fixture
+def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Surroundings that say nothing of MLflow, with little patience."""
+    for name in ("URI", "USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+    for name in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME", "REGISTRY_URI"):
+        monkeypatch.delenv(f"MLFLOW_{name}", raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    return monkeypatch
+
+
+@pytest.fixture
+def mlflow_here(mlflow_database: Path, tmp_path: Path, no_mlflow: pytest.MonkeyPatch) -> Path:
+    """A directory of its own, in which one stands, with an empty mlflow.db that the surroundings name."""
+    shutil.copy(mlflow_database, tmp_path / "mlflow.db")
+    no_mlflow.chdir(tmp_path)
+    no_mlflow.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an MLflow server that keeps artifacts itself."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copy(mlflow_database, folder / "mlflow.db")
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", f"{folder}/artifacts"]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(
+            command, env=os.environ | quiet, cwd=folder, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health", server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, 15)
+        server.wait(20)
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., TrainedModel]:
+    """Seals a model: `make_model("vgg16", weights=b"...", data_digest="...")`."""
+
+    def make(architecture: str = "vgg16", weights: bytes | None = None, **facts: Any) -> TrainedModel:
+        path = tmp_path / "models" / f"{architecture}-{time.time_ns()}"
+        path.mkdir(parents=True)
+        (path / WEIGHTS).write_bytes(architecture.encode() if weights is None else weights)
+        (path / CURVES).write_text(
+            "epoch,phase,learning_rate,loss,tuning_loss,tuning_auroc\n"
+            "1,head,0.001,0.7,0.69,0.6\n2,all,0.0001,0.6,0.65,0.7\n"
+        )
+        known: dict[str, Any] = {
+            "architecture": architecture,
+            "image_size": 32,
+            "parameters": 10,
+            "params": {"architecture": architecture, "learning_rate": 0.001, "epochs": 2},
+            "seed": 1,
+            "precision": "float32",
+            "device": "CPU",
+            "phases": ("head", "all"),
+            "epochs": 2,
+            "best_epoch": 2,
+            "tuning": {"auroc": 0.7, "loss": 0.65},
+            "seconds": 12.5,
+            "data_digest": "da" * 32,
+            "shards_digest": "5a" * 32,
+            "code_revision": COMMIT,
+            "environment": {"keras": "3.15.1"},
+            "run": TrackedRun(run_id="0" * 32, model_uri="models:/m-" + "0" * 32),
+        }
+        return TrainedModel.seal(path, TrainedModelFacts(**known | facts))
+
+    return make
+
+
+@pytest.fixture
+def make_tracked(tmp_path: Path) -> Callable[[], TrackedRun]:
+    """Logs a model without substance to the MLflow in use: enough to be registered."""
+    from components import tracking
+    from components.tracking import server
+
+    def make() -> TrackedRun:
+        client = tracking.connect()
+        run = client.create_run(server.experiment_id(client))
+        logged = client.create_logged_model(run.info.experiment_id, name="hollow", source_run_id=run.info.run_id)
+        folder = tmp_path / "hollow"
+        folder.mkdir(exist_ok=True)
+        (folder / "MLmodel").write_text("flavors: {}\n")
+        client.log_model_artifacts(logged.model_id, str(folder))
+        client.finalize_logged_model(logged.model_id, "READY")
+        return TrackedRun(run_id=run.info.run_id, model_uri=f"models:/{logged.model_id}")
+
+    return make
+
+
+@pytest.fixture
+def make_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
+    """Seals an evaluation of a model: `make_evaluation(model, auroc=0.8, test_digest="...")`."""
+
+    def make(model: TrainedModel, auroc: float = 0.8, **scores: Any) -> Evaluation:
+        path = tmp_path / "evaluations" / f"{model.facts.architecture}-{time.time_ns()}"
+        path.mkdir(parents=True)
+        (path / METRICS).write_text(f'{{"auroc": {auroc}}}')
+        (path / PREDICTIONS).write_bytes(model.digest.encode())
+        (path / REPORT).write_text("<p>report</p>")
+        facts = EvaluationFacts(
+            architecture=model.facts.architecture,
+            model_digest=model.digest,
+            data_digest=model.facts.data_digest,
+            shards_digest=model.facts.shards_digest,
+            code_revision=COMMIT,
+            scores=make_scores(auroc, **scores),
+        )
+        return Evaluation.seal(path, facts)
+
+    return make
+
+
+def make_scores(auroc: float = 0.8, **scores: Any) -> Scores:
+    """Scores that are the same on both splits, unless one of them is given."""
+    split = SplitScores(
+        auroc=around(auroc),
+        average_precision=around(auroc - 0.05),
+        cohen_kappa=around(auroc - 0.2),
+        sensitivity=around(0.8),
+        specificity=around(0.7),
+        ppv=around(0.7),
+        npv=around(0.8),
+        f1=around(0.75),
+        brier=around(0.2),
+        confusion=Confusion(true_positive=40, false_positive=15, true_negative=35, false_negative=10),
+        n_studies=100,
+        n_abnormal=50,
+        n_patients=90,
+    )
+    known = {"tuning": split, "test": split, "threshold": 0.5, "tuning_digest": "71" * 32, "test_digest": "7e" * 32}
+    return Scores(**known | scores)
+
+
+def around(value: float, margin: float = 0.05) -> Interval:
+    """A value with an interval of 0.05 either way."""
+    return Interval(value=value, low=value - margin, high=value + margin)
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for(url: str, server: "subprocess.Popen[bytes]", seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    pytest.fail("the MLflow server did not start")

@@ -1,0 +1,399 @@
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from components.artifacts.artifact import json_sha256
+from components.artifacts.manifest import BODY_PARTS, TABLE, Manifest, ManifestFacts, ValidManifest
+from components.errors import DataRefused
+from components.params.validate import ValidateParams
+from components.validate import validate
+
+PARAMS = ValidateParams(modes=("L", "RGB"), min_side=64, max_side=1024, max_views=3, abnormal_share=(0.0, 1.0))
+READ = ["bytes", "sha256", "width", "height", "mode", "mean", "std", "phash"]
+DTYPES = dict.fromkeys(("view", "abnormal", "directory_label", "bytes", "width", "height"), "Int64") | {
+    "problem": "str",
+    "mean": "Float64",
+    "std": "Float64",
+}
+# A patient of each label in the first training studies: elbows, patient00001 normal and patient00002 abnormal.
+ROOT = "MURA-v1.1/train/XR_ELBOW"
+NORMAL, ABNORMAL = f"{ROOT}/patient00001/study1_negative", f"{ROOT}/patient00002/study1_positive"
+
+Fault = Callable[[pd.DataFrame], pd.DataFrame | None]
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    """Every split and body part, a normal and an abnormal study, two views each."""
+    rows: list[dict[str, Any]] = []
+    number = 0
+    for split, published in (("train", "train"), ("tuning", "train"), ("test", "valid")):
+        for part in BODY_PARTS:
+            for label in ("negative", "positive"):
+                number += 1
+                patient = f"patient{number:05d}"
+                study = f"MURA-v1.1/{published}/XR_{part.upper()}/{patient}/study1_{label}"
+                rows += [
+                    _row(study, view, patient=patient, body_part=part, source_split=published, split=split)
+                    for view in (1, 2)
+                ]
+    return pd.DataFrame(rows).astype(DTYPES)
+
+
+def _row(study: str, view: int, **others: str) -> dict[str, Any]:
+    image, label = f"{study}/image{view}.png", int(study.endswith("positive"))
+    return {
+        "image": image,
+        "study": study,
+        "view": view,
+        **others,
+        "abnormal": label,
+        "directory_label": label,
+        "listed": True,
+        "found": True,
+        "problem": None,
+        "bytes": 90_000,
+        "sha256": sha256(image.encode()).hexdigest(),
+        "width": 512,
+        "height": 400,
+        "mode": "L",
+        "mean": 51.4,
+        "std": 45.6,
+        "phash": "0f" * 8,
+    }
+
+
+@pytest.fixture
+def seal(tmp_path: Path) -> Callable[..., Manifest]:
+    def seal(table: pd.DataFrame, **facts: Any) -> Manifest:
+        path = tmp_path / "manifest"
+        path.mkdir()
+        table.sort_values("image").to_parquet(path / TABLE, index=False)
+        counts = {"images": len(table), "studies": table["study"].nunique(), "patients": table["patient"].nunique()}
+        counts |= facts
+        return Manifest.seal(path, ManifestFacts(archive="MURA-v1.1.zip", sidecars=0, others=(), **counts))
+
+    return seal
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    path = tmp_path / "out"
+    path.mkdir()
+    return path
+
+
+def failed(out: Path) -> set[str]:
+    report = json.loads((out / "validation.json").read_text())
+    return {entry["name"] for entry in report["expectations"] if not entry["success"]}
+
+
+def entry(out: Path, name: str) -> dict[str, Any]:
+    report = json.loads((out / "validation.json").read_text())
+    return next(entry for entry in report["expectations"] if entry["name"] == name)
+
+
+def put(select: Callable[[pd.DataFrame], Any], **values: Any) -> Fault:
+    """A fault that puts values into the rows selected."""
+
+    def fault(table: pd.DataFrame) -> None:
+        for column, value in values.items():
+            table.loc[select(table), column] = value
+
+    return fault
+
+
+def image(name: str) -> Callable[[pd.DataFrame], Any]:
+    return lambda table: table["image"] == name
+
+
+def study(name: str) -> Callable[[pd.DataFrame], Any]:
+    return lambda table: table["study"] == name
+
+
+def split(name: str) -> Callable[[pd.DataFrame], Any]:
+    return lambda table: table["split"] == name
+
+
+def lost(table: pd.DataFrame) -> None:
+    row = image(f"{NORMAL}/image2.png")(table)
+    table.loc[row, ["found", "problem"]] = [False, "missing from the archive"]
+    table.loc[row, READ] = None
+
+
+def damaged(table: pd.DataFrame) -> None:
+    row = image(f"{NORMAL}/image2.png")(table)
+    table.loc[row, "problem"] = "truncated at byte 4,096"
+    table.loc[row, ["width", "height", "mode", "mean", "std", "phash"]] = None
+
+
+def more_views(table: pd.DataFrame) -> pd.DataFrame:
+    others = table.loc[study(NORMAL)(table), ["patient", "body_part", "source_split", "split"]].iloc[0].to_dict()
+    return pd.concat([table, pd.DataFrame([_row(NORMAL, view, **others) for view in (3, 4)]).astype(DTYPES)])
+
+
+def both_labels(table: pd.DataFrame) -> None:
+    negative = ABNORMAL.replace("positive", "negative")
+    moved = {"image": f"{negative}/image2.png", "study": negative, "abnormal": 0, "directory_label": 0}
+    put(image(f"{ABNORMAL}/image2.png"), **moved)(table)
+
+
+GATES: dict[str, tuple[Fault, str]] = {
+    "found": (lost, f"{NORMAL}/image2.png"),
+    "listed": (put(image(f"{NORMAL}/image2.png"), listed=False, abnormal=None), f"{NORMAL}/image2.png"),
+    "image_once": (lambda table: pd.concat([table, table.head(1)]), f"{NORMAL}/image1.png"),
+    "path": (
+        put(
+            image(f"{NORMAL}/image2.png"),
+            image="MURA-v1.1/train/XR_ELBOW/image2.png",
+            study="MURA-v1.1/train/XR_ELBOW",
+            patient=None,
+            body_part=None,
+            view=None,
+            directory_label=None,
+        ),
+        "MURA-v1.1/train/XR_ELBOW/image2.png",
+    ),
+    "body_part": (put(study(NORMAL), body_part="knee"), f"{NORMAL}/image1.png"),
+    "place_once": (
+        lambda table: table.assign(
+            image=table["image"].replace(f"{NORMAL}/image2.png", f"{NORMAL}/image01.png"),
+            view=table["view"].mask(image(f"{NORMAL}/image2.png")(table), 1),
+        ),
+        f"{NORMAL}/image01.png",
+    ),
+    "decodes": (damaged, f"{NORMAL}/image2.png (problem: truncated at byte 4,096)"),
+    "recorded": (put(image(f"{NORMAL}/image2.png"), sha256=None, std=None), "(not recorded: sha256, std)"),
+    "labelled": (put(study(NORMAL), abnormal=None), f"{NORMAL}/image1.png"),
+    "label": (put(study(ABNORMAL), abnormal=2, directory_label=2), f"{ABNORMAL}/image1.png (abnormal: 2)"),
+    "label_agrees": (put(study(NORMAL), abnormal=1), f"{NORMAL}/image1.png (abnormal: 1, directory_label: 0)"),
+    "study_has_one_label": (both_labels, "(label of the study: 0 and 1)"),
+    "study_has_one_patient": (
+        put(image(f"{NORMAL}/image2.png"), patient="patient00002"),
+        f"{NORMAL} (patient of the study: patient00001 and patient00002)",
+    ),
+    "study_has_one_body_part": (put(image(f"{NORMAL}/image2.png"), body_part="wrist"), f"{NORMAL} (body part"),
+    "patient_in_one_split": (
+        lambda table: table.assign(patient=table["patient"].replace("patient00015", "patient00001")),
+        "patient00001 (splits of the patient: train and tuning)",
+    ),
+    "split_agrees": (put(study(NORMAL), split="test"), f"{NORMAL}/image1.png"),
+    "splits_present": (lambda table: table[~split("tuning")(table)], "tuning"),
+    "split_has_both_labels": (put(split("tuning"), abnormal=0, directory_label=0), "tuning (labels of the split: 0)"),
+    "mode": (put(image(f"{NORMAL}/image2.png"), mode="RGBA"), f"{NORMAL}/image2.png (mode: RGBA)"),
+    "min_side": (put(image(f"{NORMAL}/image2.png"), height=63), f"{NORMAL}/image2.png (shorter side: 63)"),
+    "max_side": (put(image(f"{NORMAL}/image2.png"), height=1025), f"{NORMAL}/image2.png (longer side: 1025)"),
+    "views": (more_views, f"{NORMAL} (views of the study: 4)"),
+}
+
+
+def twin(of: str, is_also: str) -> Fault:
+    def fault(table: pd.DataFrame) -> None:
+        table.loc[image(is_also)(table), "sha256"] = table.loc[image(of)(table), "sha256"].item()
+
+    return fault
+
+
+TUNING = "MURA-v1.1/train/XR_ELBOW/patient00015/study1_negative/image1.png"
+WARNINGS: dict[str, tuple[Fault, str]] = {
+    "picture_in_one_split": (twin(f"{NORMAL}/image1.png", TUNING), TUNING),
+    "picture_has_one_label": (twin(f"{NORMAL}/image1.png", f"{ABNORMAL}/image1.png"), f"{NORMAL}/image1.png"),
+    "picture_once": (twin(f"{NORMAL}/image1.png", f"{NORMAL}/image2.png"), f"{NORMAL}/image1.png"),
+    "abnormal_share": (put(study(ABNORMAL), abnormal=0, directory_label=0), "train elbow"),
+    "not_blank": (put(image(f"{NORMAL}/image2.png"), std=1.9), f"{NORMAL}/image2.png"),
+}
+
+
+def test_clean_manifest_becomes_valid(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
+    manifest = seal(table)
+    validate(manifest, PARAMS, out)
+    valid = ValidManifest.read(out)
+    assert valid.facts.warnings == ()
+    assert valid.facts.expectations == len(GATES) + len(WARNINGS) + len({"not_empty", "complete"})
+    assert valid.facts.manifest_digest == manifest.digest
+    assert (out / TABLE).read_bytes() == (manifest.path / TABLE).read_bytes()
+    assert json.loads((out / "validation.json").read_text())["verdict"] == "accepted"
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_fault_breaks_its_gate_alone_and_is_named(
+    gate: str, table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
+) -> None:
+    fault, member = GATES[gate]
+    changed = fault(table)
+    with pytest.raises(DataRefused) as refused:
+        validate(seal(table if changed is None else changed), PARAMS, out)
+    assert failed(out) == {gate}
+    assert member in str(refused.value)
+
+
+@pytest.mark.parametrize("warning", WARNINGS)
+def test_warning_is_reported_and_does_not_refuse(
+    warning: str, table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
+) -> None:
+    fault, member = WARNINGS[warning]
+    fault(table)
+    valid = validate(seal(table), PARAMS.model_copy(update={"abnormal_share": (0.2, 0.8)}), out)
+    assert valid.facts.warnings == (warning,)
+    assert failed(out) == {warning}
+    assert member in json.dumps(entry(out, warning)["members"])
+
+
+def test_empty_table_is_refused(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
+    with pytest.raises(DataRefused, match="not_empty: there are images, found 0"):
+        validate(seal(table.head(0)), PARAMS, out)
+    assert failed(out) == {"not_empty", "splits_present"}
+
+
+def test_table_cut_short_is_refused(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
+    with pytest.raises(DataRefused, match="complete"):
+        validate(seal(table, images=len(table) + 1), PARAMS, out)
+    assert failed(out) == {"complete"}
+
+
+def test_refusal_is_one_line_that_counts_what_it_does_not_name(
+    table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
+) -> None:
+    table["mode"] = "P"
+    with pytest.raises(DataRefused) as refused:
+        validate(seal(table), PARAMS, out)
+    assert refused.value.exit_code == 3
+    assert refused.value.keep == out
+    assert "\n" not in str(refused.value)
+    assert f"and {len(table) - 3} more" in str(refused.value)
+    assert entry(out, "mode")["unexpected"] == len(table)
+    assert len(entry(out, "mode")["members"]) == 20
+
+
+def test_refusal_leaves_the_reports_and_no_manifest(
+    table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
+) -> None:
+    lost(table)
+    with pytest.raises(DataRefused):
+        validate(seal(table), PARAMS, out)
+    assert {path.name for path in out.iterdir()} == {"validation.json", "data_docs.html"}
+    assert json.loads((out / "validation.json").read_text())["counts"] == {
+        "expectations": 29,
+        "held": 28,
+        "failed_gates": 1,
+        "failed_warnings": 0,
+    }
+
+
+def test_units_are_counted_not_their_rows(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
+    validate(seal(table), PARAMS, out)
+    assert entry(out, "mode")["tested"] == len(table)
+    assert entry(out, "study_has_one_label")["tested"] == table["study"].nunique()
+    assert entry(out, "patient_in_one_split")["tested"] == table["patient"].nunique()
+    assert entry(out, "abnormal_share")["tested"] == 3 * len(BODY_PARTS)
+
+
+def test_expectation_that_cannot_be_evaluated_does_not_hold(
+    table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
+) -> None:
+    table["std"] = "grey"
+    valid = validate(seal(table), PARAMS, out)
+    assert valid.facts.warnings == ("not_blank",)
+    assert entry(out, "not_blank")["error"]
+    assert entry(out, "not_blank")["members"] == []
+
+
+@pytest.mark.parametrize("change", [lambda t: t.drop(columns="width"), lambda t: t.assign(width="wide", height=1)])
+def test_table_that_no_manifest_promises_is_refused(
+    change: Callable[[pd.DataFrame], pd.DataFrame], table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
+) -> None:
+    with pytest.raises(DataRefused, match="not the table that a Manifest promises") as refused:
+        validate(seal(change(table)), PARAMS, out)
+    assert "\n" not in str(refused.value)
+
+
+def test_same_manifest_gives_the_same_reports(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
+    damaged(table)
+    both_labels(table)
+    manifest, again = seal(table), out.with_name("again")
+    again.mkdir()
+    for place in (out, again):
+        with pytest.raises(DataRefused):
+            validate(manifest, PARAMS, place)
+    for name in ("validation.json", "data_docs.html"):
+        assert (out / name).read_bytes() == (again / name).read_bytes()
+
+
+class Page(HTMLParser):
+    """What a page is made of."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "data", "action", "srcset")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("fault", [None, damaged], ids=["accepted", "refused"])
+def test_page_needs_nothing_but_itself(
+    fault: Fault | None, table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
+) -> None:
+    if fault:
+        fault(table)
+        with pytest.raises(DataRefused):
+            validate(seal(table), PARAMS, out)
+    else:
+        validate(seal(table), PARAMS, out)
+    page = Page(out / "data_docs.html")
+    assert not page.tags & {"script", "link", "img", "iframe", "object"}
+    assert all(link.startswith("#section-") for link in page.links)
+    assert "url(" not in (out / "data_docs.html").read_text()
+    assert "No patient is in two splits" in page.text
+    assert "knows him again" in page.text
+    assert ("truncated at byte 4,096" in page.text) == bool(fault)
+
+
+def test_hostile_names_stay_text(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
+    name = "MURA-v1.1/<script src='http://example.org/x.js'></script>$HOME\n\x1b[31m.png"
+    put(image(f"{NORMAL}/image2.png"), image=name)(table)
+    with pytest.raises(DataRefused) as refused:
+        validate(seal(table), PARAMS, out)
+    assert str(refused.value).isprintable()
+    page = Page(out / "data_docs.html")
+    assert "script" not in page.tags
+    assert "<script src='http://example.org/x.js'></script>$HOME" in page.text
+
+
+def test_data_digest_is_of_images_labels_and_splits_in_any_order(
+    table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
+) -> None:
+    valid = validate(seal(table), PARAMS, out)
+    rows = table[["image", "sha256", "abnormal", "split"]].itertuples(index=False)
+    assert valid.facts.data_digest == json_sha256(sorted([i, s, int(a), p] for i, s, a, p in rows))
+
+
+def test_one_line_is_logged(
+    table: pd.DataFrame, seal: Callable[..., Manifest], out: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    put(image(f"{NORMAL}/image2.png"), std=1.9)(table)
+    validate(seal(table), PARAMS, out)
+    assert caplog.messages == ["validate: 84 images, 29 expectations: gates hold, warnings: not_blank"]
+
+
+def test_importing_the_step_is_light() -> None:
+    code = "import sys, components.validate; print(*{'great_expectations', 'pandas', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == ""

@@ -45,8 +45,9 @@ def evaluate(shards: Shards, model: TrainedModel, params: EvaluateParams, seed: 
         DataRefused: model and shards do not belong together, a patient is in both splits, the model's answers are not
             numbers, or a split has one class only.
     """
-    from components import metrics, provenance
+    from components import backend, metrics, provenance
 
+    backend.prepare()
     started = time.monotonic()
     log.info("evaluate: %s on %s", model.facts.architecture, shards.path)
     _check_pair(shards, model)
@@ -109,7 +110,7 @@ def _predictions(shards: Shards, model: TrainedModel, batch_size: int) -> "panda
     import numpy as np
     import pandas as pd
 
-    from components import architectures
+    from components import architectures, metrics
     from components.batches import read_split
 
     network = architectures.load(model)
@@ -132,19 +133,11 @@ def _predictions(shards: Shards, model: TrainedModel, batch_size: int) -> "panda
                 "split": split,
                 "abnormal": images.abnormal,
                 "logit": logit,
-                "probability": _sigmoid(logit),
+                "probability": metrics.sigmoid(logit),
             }
         )
         tables.append(table.sort_values("image", ignore_index=True))
     return pd.concat(tables, ignore_index=True)
-
-
-def _sigmoid(logit: Any) -> Any:
-    """Float64 [N]; where exp would overflow its reciprocal does not."""
-    import numpy as np
-
-    small = np.exp(-np.abs(logit.astype(np.float64)))
-    return np.where(logit >= 0, 1, small) / (1 + small)
 
 
 def _studies(predictions: "pandas.DataFrame", split: str, shards: Shards) -> "Studies":

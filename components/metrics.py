@@ -115,6 +115,22 @@ class Studies:
         )
 
 
+def sigmoid(logit: ArrayLike) -> Array:
+    """Probabilities of logits.
+
+    Args:
+        logit: float [N].
+
+    Returns:
+        float64 [N] in [0, 1].
+    """
+    values = np.asarray(logit, np.float64)
+    # exp overflows where its reciprocal does not.
+    small = np.exp(-np.abs(values))
+    probability: Array = np.where(values >= 0, 1, small) / (1 + small)
+    return probability
+
+
 def study_probability(probability: ArrayLike, study: ArrayLike) -> tuple[Array, Array]:
     """Mean probability of abnormality over the views of each study.
 

@@ -3,7 +3,6 @@
 import csv
 import logging
 import math
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -71,12 +70,15 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
         DataRefused: the shards are damaged, or a split lacks a label.
         ServiceUnreachable: MLflow, or the download of pretrained weights, did not answer.
     """
-    _prepare_tensorflow()
-    from components import architectures, batches, provenance, tracking
-    from components.architectures import is_pretrained
+    from components import backend
 
-    precision, device = _precision(params.precision), _device()
+    backend.prepare()
+    from components import architectures, batches, provenance, tracking
+
+    precision, device = backend.precision(params.precision), backend.device()
     splits = {split: batches.read_split(shards, split) for split in (TRAIN, TUNING)}
+    if shared := set(splits[TRAIN].patient) & set(splits[TUNING].patient):
+        raise DataRefused(f"{shards.path}: {len(shared)} patients are in train and in tuning, such as {min(shared)}.")
     logger.info(
         "train: %s, %s images of %s px, tuning %s, %s on %s",
         params.architecture,
@@ -111,7 +113,7 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
         state = state or State(run_id=run.run_id)
         checkpoint.begin(state)
         model = architectures.build(params, shards.facts.image_size, seed=seed, precision=precision)
-        if is_pretrained(params) and not state.epochs:
+        if architectures.is_pretrained(params) and not state.epochs:
             architectures.load_pretrained(model, params)
         _fit(model, state, checkpoint, splits, shards, params, seed, run)
 
@@ -140,7 +142,8 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
         )
         # What is logged is what is kept: read back from the file, in float32, as everyone else will.
         kept = architectures.load(TrainedModel(out, facts, ""))
-        model_uri = run.log_model(kept, splits[TUNING].pixels[:2])
+        # Without an example of ours: no patient's image travels with a model.
+        model_uri = run.log_model(kept)
         facts = facts.model_copy(update={"run": TrackedRun(run_id=run.run_id, model_uri=model_uri)})
     logger.info(
         "train: %s, best of %s epochs was %s: tuning AUROC %.3f, %s",
@@ -230,6 +233,8 @@ def _fit(
         _compile(model, phase, params, len(splits[TRAIN]))
         if state.epoch_in_phase:
             checkpoint.restore(model, state)
+            # Killed after saving an epoch and before telling of it, the run would lack a point; twice does no harm.
+            run.log_metrics({name: state.curves[-1][name] for name in COLUMNS[2:]}, step=state.epochs)
             logger.info("train: %s goes on after epoch %s", params.architecture, state.epochs)
         while state.epoch_in_phase < phase.epochs and not _exhausted(state, params):
             row = _train_epoch(model, state, phase, splits, weights, params, seed)
@@ -333,7 +338,7 @@ def _measure(
     logit = model.predict(split.pixels, batch_size=batch_size, verbose=0)[:, 0].astype(np.float64)
     # Binary cross-entropy of a logit z is log(1 + exp(z)) - y z.
     loss = float(np.mean(weights * (np.logaddexp(0, logit) - split.abnormal * logit)))
-    probability = np.exp(-np.logaddexp(0, -logit))
+    probability = metrics.sigmoid(logit)
     studies = metrics.Studies.of_images(split.study, split.patient, split.body_part, split.abnormal, probability)
     auroc = metrics.auroc(studies.abnormal, studies.probability)
     if auroc is None:
@@ -362,34 +367,3 @@ def _write_curves(path: Path, curves: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(curves)
-
-
-def _prepare_tensorflow() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
-
-    for gpu in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(gpu, True)
-    # Same seed, same weights; on a CPU it costs nothing that could be measured.
-    tf.config.experimental.enable_op_determinism()
-
-
-def _device() -> str:
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")) if gpus else "CPU"
-
-
-def _precision(wanted: str) -> str:
-    """bfloat16 where the hardware multiplies it, float32 elsewhere."""
-    import tensorflow as tf
-
-    if wanted != "auto":
-        return wanted
-    if gpus := tf.config.list_physical_devices("GPU"):
-        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-        return "mixed_bfloat16" if capability >= (8, 0) else "float32"
-    cpu = Path("/proc/cpuinfo")
-    # AMX is what makes it faster on a CPU: on two cores VGG-16 trains about three times as fast.
-    return "mixed_bfloat16" if cpu.is_file() and "amx_bf16" in cpu.read_text() else "float32"

@@ -106,8 +106,9 @@ def put(select: Callable[[pd.DataFrame], Any], **values: Any) -> Fault:
     """A fault that puts values into the rows selected."""
 
     def fault(table: pd.DataFrame) -> None:
+        rows = select(table)
         for column, value in values.items():
-            table.loc[select(table), column] = value
+            table.loc[rows, column] = value
 
     return fault
 
@@ -172,7 +173,7 @@ GATES: dict[str, tuple[Fault, str]] = {
         f"{NORMAL}/image01.png",
     ),
     "decodes": (damaged, f"{NORMAL}/image2.png (problem: truncated at byte 4,096)"),
-    "recorded": (put(image(f"{NORMAL}/image2.png"), sha256=None, std=None), "(not recorded: sha256, std)"),
+    "recorded": (put(image(f"{NORMAL}/image2.png"), split=None, std=None), "(not recorded: split, std)"),
     "labelled": (put(study(NORMAL), abnormal=None), f"{NORMAL}/image1.png"),
     "label": (put(study(ABNORMAL), abnormal=2, directory_label=2), f"{ABNORMAL}/image1.png (abnormal: 2)"),
     "label_agrees": (put(study(NORMAL), abnormal=1), f"{NORMAL}/image1.png (abnormal: 1, directory_label: 0)"),
@@ -305,6 +306,9 @@ def test_expectation_that_cannot_be_evaluated_does_not_hold(
     assert valid.facts.warnings == ("not_blank",)
     assert entry(out, "not_blank")["error"]
     assert entry(out, "not_blank")["members"] == []
+    page = Page(out / "data_docs.html").text
+    assert "not_blank could not be evaluated" in page
+    assert "Traceback" not in page
 
 
 @pytest.mark.parametrize("change", [lambda t: t.drop(columns="width"), lambda t: t.assign(width="wide", height=1)])

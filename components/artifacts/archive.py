@@ -1,6 +1,6 @@
 """The archive as it came: read-only, members by name, never unpacked."""
 
-import os
+import struct
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +45,8 @@ class Archive:
         if self.path.is_file():
             try:
                 self._zip = zipfile.ZipFile(self.path)
-            except (zipfile.BadZipFile, OSError) as error:
+            # A damaged table of contents also shows as numbers and names that make no sense.
+            except (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError) as error:
                 raise DataRefused(
                     f"{self.path}: not a readable zip ({error}). Is the download complete? "
                     "MURA-v1.1.zip has 3,380,245,855 bytes."
@@ -60,12 +61,21 @@ class Archive:
             self._zip = None
 
     def members(self) -> Iterator[str]:
-        """Names of all files, `/`-separated, in ascending order."""
+        """Names of all files, `/`-separated, each once, in ascending order.
+
+        In a directory links are followed; what is not a file (a broken link, a pipe) is no member.
+
+        Raises:
+            DataRefused: a directory holds a file whose name is not UTF-8, which no CSV and no table can tell of.
+        """
         if self._zip is not None:
-            yield from sorted(name for name in self._zip.namelist() if not name.endswith("/"))
-        else:
-            found = (Path(top, name) for top, _, names in os.walk(self.path) for name in names)
-            yield from sorted(path.relative_to(self.path).as_posix() for path in found)
+            yield from sorted({name for name in self._zip.namelist() if not name.endswith("/")})
+            return
+        names = sorted(path.relative_to(self.path).as_posix() for path in _files(self.path))
+        for name in names:
+            if name != name.encode(errors="replace").decode():
+                raise DataRefused(f"{self.path}: the file name {name!r} is not UTF-8. Rename the file, or remove it.")
+        yield from names
 
     def bytes_of(self, member: str) -> bytes:
         """The content of one member.
@@ -80,10 +90,26 @@ class Archive:
             except (FileNotFoundError, NotADirectoryError):
                 raise KeyError(member) from None
             except OSError as error:
-                raise DataRefused(f"{member}: cannot be read from {self.path} ({error}).") from error
+                raise DataRefused(_unreadable(member, self.path, error)) from error
         entry = self._zip.getinfo(member)
         try:
             return self._zip.read(entry)
         # zlib raises its own error, an encrypted member RuntimeError, an unknown method NotImplementedError.
         except Exception as error:
-            raise DataRefused(f"{member}: cannot be read from {self.path} ({error}).") from error
+            raise DataRefused(_unreadable(member, self.path, error)) from error
+
+
+def _files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """All files below a directory, through links, but not round in circles."""
+    here = folder.resolve()
+    if here in above:
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _files(path, above | {here})
+        elif path.is_file():
+            yield path
+
+
+def _unreadable(member: str, path: Path, error: Exception) -> str:
+    return f"{member}: cannot be read from {path} ({str(error) or type(error).__name__})."

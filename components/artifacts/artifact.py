@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.errors import DataRefused, MuraError, UsageError
 
-FORMAT = 1
+FORMAT: Literal[1] = 1
 CHECKPOINT = "checkpoint"
 
 
@@ -24,6 +24,23 @@ class Facts(BaseModel):
 
 
 F = TypeVar("F", bound=Facts)
+
+
+class _File(Facts):
+    """A file of an artifact, as its card has it."""
+
+    bytes: int
+    sha256: str
+
+
+class _Card(Facts):
+    """What `card.json` holds."""
+
+    kind: str
+    format: Literal[1] = FORMAT
+    digest: str
+    facts: dict[str, Any]
+    files: dict[str, _File]
 
 
 class Artifact(Generic[F]):
@@ -59,19 +76,12 @@ class Artifact(Generic[F]):
             facts: what the artifact says of itself.
         """
         files = {
-            name: {"bytes": (path / name).stat().st_size, "sha256": file_sha256(path / name)}
+            name: _File(bytes=(path / name).stat().st_size, sha256=file_sha256(path / name))
             for name in _file_names(path, cls.CARD)
         }
-        digest = cls._digest({name: str(entry["sha256"]) for name, entry in files.items()})
-        card = {
-            "kind": cls.__name__,
-            "format": FORMAT,
-            "digest": digest,
-            "facts": facts.model_dump(mode="json"),
-            "files": files,
-        }
-        write_text(path / cls.CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
-        return cls(path, facts, digest)
+        card = _Card(kind=cls.__name__, digest=cls._digest(files), facts=facts.model_dump(mode="json"), files=files)
+        write_text(path / cls.CARD, json.dumps(card.model_dump(), indent=2, ensure_ascii=False) + "\n")
+        return cls(path, facts, card.digest)
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -89,28 +99,27 @@ class Artifact(Generic[F]):
                 "Run the step that makes it, or `dvc repro`."
             )
         try:
-            card = json.loads(card_path.read_text())
-            kind, digest, files = card["kind"], card["digest"], card["files"]
-            facts = cls.FACTS.model_validate(card["facts"]) if kind == cls.__name__ else None
-        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            card = _Card.model_validate_json(card_path.read_bytes())
+            facts = cls.FACTS.model_validate(card.facts) if card.kind == cls.__name__ else None
+        except ValidationError as error:
             raise DataRefused(
-                f"{card_path}: not a card this version can read ({_first_line(error)}). "
+                f"{card_path}: not a card this version can read ({_first(error)}). "
                 "Delete the directory and run its step again."
             ) from error
         if facts is None:
-            raise UsageError(f"{path}: expected a {cls.__name__}, found a {kind}.")
-        _check_files(path, cls.CARD, files)
-        if digest != cls._digest({name: entry["sha256"] for name, entry in files.items()}):
+            raise UsageError(f"{path}: expected a {cls.__name__}, found a {card.kind}.")
+        _check_files(path, cls.CARD, card.files)
+        if card.digest != cls._digest(card.files):
             raise DataRefused(f"{card_path}: the digest does not belong to the files it lists. Run the step again.")
-        return cls(path, facts, digest)  # type: ignore[arg-type]
+        return cls(path, facts, card.digest)  # type: ignore[arg-type]
 
     def verdict(self) -> MuraError | None:
         """What the step has to say against its own result, once that is safely written."""
         return None
 
     @classmethod
-    def _digest(cls, sha256: dict[str, str]) -> str:
-        content = {n: s for n, s in sha256.items() if any(fnmatch(n, pattern) for pattern in cls.CONTENT)}
+    def _digest(cls, files: dict[str, _File]) -> str:
+        content = {n: f.sha256 for n, f in files.items() if any(fnmatch(n, pattern) for pattern in cls.CONTENT)}
         return json_sha256({"kind": cls.__name__, "content": content})
 
 
@@ -154,7 +163,7 @@ def writing(out: Path, inputs: dict[str, Any]) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new, never a part."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     partial.replace(path)
 
 
@@ -170,13 +179,13 @@ def json_sha256(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _check_files(path: Path, card: str, files: dict[str, dict[str, Any]]) -> None:
+def _check_files(path: Path, card: str, files: dict[str, _File]) -> None:
     found = set(_file_names(path, card))
     for name in sorted(found ^ set(files)):
         what = "is missing" if name in files else "is not on the card"
         raise DataRefused(f"{path / name}: {what}; the artifact is not as its step left it. Run the step again.")
     for name, entry in files.items():
-        if (path / name).stat().st_size != entry["bytes"] or file_sha256(path / name) != entry["sha256"]:
+        if (path / name).stat().st_size != entry.bytes or file_sha256(path / name) != entry.sha256:
             raise DataRefused(f"{path / name}: changed since its step wrote it (sha256 differs). Run the step again.")
 
 
@@ -186,7 +195,9 @@ def _file_names(path: Path, card: str) -> list[str]:
     return sorted(
         name.as_posix()
         for name in names
-        if name.as_posix() != card and name.parts[0] != CHECKPOINT and not name.name.startswith(".")
+        if name.as_posix() != card
+        and name.parts[0] != CHECKPOINT
+        and not any(part.startswith(".") for part in name.parts)
     )
 
 
@@ -197,5 +208,6 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}".removeprefix(": ")

@@ -68,6 +68,7 @@ def _save(model: "keras.Model", example: "np.ndarray[Any, Any] | None", logged: 
         # MLflow warns of the type hints of its own classes when it is imported.
         warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType", category=UserWarning)
         import mlflow.keras
+        import mlflow.pyfunc  # which saving imports
     from mlflow.models import Model, ModelSignature
     from mlflow.types import Schema, TensorSpec
 

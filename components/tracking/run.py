@@ -26,7 +26,7 @@ RUN_ID = "MLFLOW_RUN_ID"
 
 _DIGEST_LENGTH = 36  # the longest digest of a data set that MLflow takes
 _BATCH = 500  # metrics in one request; MLflow takes 1,000
-_PAUSE = 5.0  # seconds between two attempts to reach a server that went away
+_PAUSE = 2.0  # seconds between two attempts to reach a server that went away
 
 
 class Dataset(NamedTuple):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "validation.json"
 PAGE = "data_docs.html"
-# A line of log names so many offenders of so many gates; the reports name more.
+# The line of a refusal names so many offenders of so many gates; the reports name more.
 NAMED_MEMBERS = 3
 NAMED_GATES = 3
 
@@ -96,8 +96,8 @@ def refusal(archive: str, findings: "list[Finding]") -> str:
     broken = [finding for finding in gates if not finding.success]
     parts = [finding.line(NAMED_MEMBERS) for finding in broken[:NAMED_GATES]]
     if len(broken) > NAMED_GATES:
-        parts.append(f"and {len(broken) - NAMED_GATES} more gates")
-    return f"{archive}: {len(broken)} of {len(gates)} gates do not hold: {'; '.join(parts)}. {PAGE} has all of it."
+        parts.append(f"also {', '.join(finding.name for finding in broken[NAMED_GATES:])}")
+    return f"{archive}: {len(broken)} of {len(gates)} gates do not hold: {'; '.join(parts)}."
 
 
 def _great_expectations() -> "tuple[ModuleType, ModuleType]":

@@ -23,7 +23,8 @@ TWINS = 3
 PATH = r"^(?:.*/)?(?:train|valid)/XR_[A-Z]+/patient\d+/study\d+_(?:positive|negative)/image\d+\.png\Z"
 # Grey levels, 0 to 255. MURA's test images have 46 together.
 BLANK_STD = 2.0
-RECORDED = ["bytes", "sha256", "width", "height", "mode", "mean", "std", "phash"]
+RECORDED = ["study", "patient", "body_part", "view", "source_split", "split", "directory_label"]
+RECORDED += ["bytes", "sha256", "width", "height", "mode", "mean", "std", "phash"]
 
 
 def expectations(facts: ManifestFacts, params: ValidateParams) -> list[Any]:
@@ -106,8 +107,8 @@ def expectations(facts: ManifestFacts, params: ValidateParams) -> list[Any]:
         _gate(
             gxe.ExpectColumnValuesToBeNull,
             "recorded",
-            "Of every image that decodes, size, digest, mode and grey levels are recorded",
-            "A missing value would be passed over by the expectations about it.",
+            "Of every image that decodes, place, size, digest, mode and grey levels are recorded",
+            "The expectations about a value pass over rows that have none.",
             column="not recorded",
         ),
         _gate(
@@ -281,7 +282,8 @@ def columns(table: pd.DataFrame) -> pd.DataFrame:
     study = table["study"].str.replace(r"_[a-z]+$", "", regex=True)
     place = table["study"].str.rsplit("/", n=1).str[-1] + " view " + table["view"].astype("str")
     place = split + " " + table["body_part"] + " " + table["patient"] + " " + place
-    decoded = table["found"] & table["problem"].isna()
+    # What is missing, does not decode or is misnamed has gates of its own.
+    sound = table["found"] & table["problem"].isna() & image.str.contains(PATH)
     sides = table[["width", "height"]]
     group = split + " " + table["body_part"]
     share = abnormal[_firsts(study).index].groupby(group).mean()
@@ -289,11 +291,11 @@ def columns(table: pd.DataFrame) -> pd.DataFrame:
         **{
             # A repeated row is `image_once`'s to tell, not a second image at its place.
             "place": place.mask(image.duplicated(keep=False)),
-            "not recorded": _absent(table.loc[decoded, RECORDED]),
+            "not recorded": _absent(table.loc[sound, RECORDED]),
             "label of the study": _together(abnormal, study),
             "patient of the study": _together(table["patient"], study),
             "body part of the study": _together(table["body_part"], study),
-            "views of the study": _firsts(study).map(study.value_counts()),
+            "views of the study": _firsts(study).map(study.value_counts()).astype("Int64"),
             "published and actual split": table["source_split"] + " " + split,
             "splits of the patient": _together(split, table["patient"]),
             "labels of the split": _together(abnormal, split),
@@ -328,13 +330,16 @@ def findings(table: pd.DataFrame, result: Any) -> list[Finding]:
 
 
 def _gate(kind: Any, name: str, says: str, why: str, by: tuple[str, ...] = ("image",), **kwargs: Any) -> Any:
+    """An expectation that refuses the data; `by` are the columns that its offenders are called by."""
     meta = {"name": name, "by": list(by)}
     return kind(meta=meta, description=says, notes=[why], severity="critical", **kwargs)
 
 
-def _warn(kind: Any, name: str, says: str, why: str, by: tuple[str, ...] = ("image",), **kwargs: Any) -> Any:
-    meta = {"name": name, "by": list(by)}
-    return kind(meta=meta, description=says, notes=[why], severity="warning", **kwargs)
+def _warn(*args: Any, **kwargs: Any) -> Any:
+    """An expectation that only warns."""
+    expectation = _gate(*args, **kwargs)
+    expectation.severity = "warning"
+    return expectation
 
 
 def _firsts(unit: pd.Series) -> pd.Series:
@@ -356,11 +361,12 @@ def _absent(recorded: pd.DataFrame) -> pd.Series:
 
 def _twins(table: pd.DataFrame) -> dict[str, pd.Series]:
     """For the first image of every picture that is there again, byte for byte, the others."""
-    again = table[table["sha256"].notna() & table["sha256"].duplicated(keep=False)]
+    images = table.drop_duplicates("image")
+    again = images[images["sha256"].notna() & images["sha256"].duplicated(keep=False)]
     pictures = again.groupby("sha256")
-    elsewhere = pictures["split"].nunique() > 1
-    otherwise = pictures["abnormal"].nunique() > 1
-    others = pictures["image"].agg(lambda images: _some(list(images)[1:]))
+    variety = pictures[["split", "abnormal"]].nunique()
+    elsewhere, otherwise = variety["split"] > 1, variety["abnormal"] > 1
+    others = pictures["image"].agg(lambda names: _some(list(names)[1:]))
     first = _firsts(again["sha256"])
     return {
         name: first.map(others[chosen])
@@ -420,6 +426,6 @@ def _error(info: dict[str, Any]) -> str | None:
 
 def _plain(value: Any) -> Any:
     """Of numpy's and pandas' scalars, Python's own."""
-    if value is None or value is pd.NA or value != value:  # noqa: PLR0124, only NaN is not itself
+    if value is None or value is pd.NA or value != value:  # only NaN is not itself
         return None
     return value.item() if hasattr(value, "item") else value

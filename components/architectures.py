@@ -1,6 +1,7 @@
 """The four networks: pixels in, logit out; every scaling lives inside."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +27,9 @@ IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
 BACKBONE = "backbone"
 
 
-def build(params: TrainParams, image_size: int, *, seed: int, precision: str = "float32") -> keras.Model:
+def build(
+    params: TrainParams, image_size: int, *, seed: int, precision: str = "float32", augment: bool = True
+) -> keras.Model:
     """Build a network with random weights.
 
     Flips and rotations are layers of the network: they run on its device, in training only.
@@ -37,6 +40,8 @@ def build(params: TrainParams, image_size: int, *, seed: int, precision: str = "
         image_size: side S of the square images, pixels.
         seed: of the weights, the augmentation and the dropout.
         precision: a Keras dtype policy; the logit is float32 under any.
+        augment: whether flips and rotations are in it. Keras' random layers act whenever they are not told that
+            this is no training, so a network that is to be used has none.
 
     Returns:
         A model from pixels, [B, S, S, 1] in [0, 255], to the logit of abnormality, float32 [B, 1].
@@ -45,9 +50,9 @@ def build(params: TrainParams, image_size: int, *, seed: int, precision: str = "
     with _policy(precision):
         pixels = keras.Input((image_size, image_size, 1), name="pixels")  # [B, S, S, 1]
         x = pixels
-        if params.flip:
+        if augment and params.flip:
             x = layers.RandomFlip("horizontal", seed=seed, name="flip")(x)
-        if params.rotation:
+        if augment and params.rotation:
             turn = params.rotation / 360  # Keras counts in full turns
             x = layers.RandomRotation(turn, fill_mode="constant", seed=seed + 1, name="rotation")(x)
         features = _custom_cnn(x) if params.architecture == "custom_cnn" else _application(params, x, seed)  # [B, C]
@@ -71,12 +76,14 @@ def load(model: TrainedModel) -> keras.Model:
         DataRefused: the weights are not those of the architecture on the card.
     """
     facts = model.facts
-    network = build(TrainParams.model_validate(facts.params), facts.image_size, seed=facts.seed)
+    network = build(TrainParams.model_validate(facts.params), facts.image_size, seed=facts.seed, augment=False)
     try:
-        network.load_weights(model.weights)
-    except (ValueError, OSError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataRefused(f"{model.weights}: not the weights of {facts.architecture} ({reason}).") from error
+        with _strictly():
+            network.load_weights(model.weights)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
+        raise DataRefused(
+            f"{model.weights}: not the weights of {facts.architecture} ({_first_line(error)})."
+        ) from error
     return network
 
 
@@ -100,16 +107,14 @@ def load_pretrained(model: keras.Model, params: TrainParams) -> None:
             f"train: no weights file {params.weights}; expected none, imagenet or a file of Keras weights."
         )
     try:
-        donor = _APPLICATIONS[name](include_top=False, weights=params.weights, input_shape=_rgb_shape(name, 224))
-    except ValueError as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(
-            f"train: {params.weights} does not hold {name}'s weights without the top ({reason})."
-        ) from error
+        with _strictly():
+            donor = _APPLICATIONS[name](include_top=False, weights=params.weights, input_shape=_rgb_shape(name, 224))
     except Exception as error:
         # Keras raises a bare Exception when its download fails.
         if params.weights != "imagenet":
-            raise UsageError(f"train: {params.weights} is not a file of Keras weights ({error}).") from error
+            raise UsageError(
+                f"train: {params.weights} does not hold Keras weights of {name} without its top ({_first_line(error)})."
+            ) from error
         cache = Path(os.environ.get("KERAS_HOME", "~/.keras"), "models").expanduser()
         raise ServiceUnreachable(
             f"train: ImageNet weights for {name} could not be downloaded. On a machine with internet, fetch "
@@ -189,6 +194,18 @@ def _residual(x: keras.KerasTensor, filters: int, stride: int) -> keras.KerasTen
 
 def _convolution(x: keras.KerasTensor, filters: int, stride: int = 1) -> keras.KerasTensor:
     return layers.Conv2D(filters, 3, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+
+
+@contextmanager
+def _strictly() -> Iterator[None]:
+    """Keras only warns when a layer finds no weights in a file, and leaves it as it was."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        yield
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

@@ -78,11 +78,11 @@ def inputs_of(function: Callable[..., Any]) -> list[Input]:
 class Door(click.Group):
     """Commands are made when they are asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Steps in the order of the graph, then the tools."""
         return [*STEPS, *TOOLS]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of that name."""
         if cmd_name in STEPS:
             return _step_command(cmd_name)
@@ -94,7 +94,7 @@ class Door(click.Group):
 @click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
 @click.version_option(package_name="mura-pipeline", prog_name="mura")
 def mura(debug: bool, quiet: bool) -> None:
-    """From an archive of bone X-rays to a trusted model, step by step.
+    r"""From an archive of bone X-rays to a trusted model, step by step.
 
     Each step reads artifacts (directories that an earlier step made) and writes one. `dvc repro` runs them
     all in order; here they can be run one by one. Research only: not a medical device.
@@ -271,7 +271,7 @@ def _run_step(
 ) -> None:
     """Read the artifacts, run the step in a work directory, put the result into its place."""
     started = time.monotonic()
-    arguments = {each.name: _argument(name, each, flags[each.name]) for each in inputs}
+    arguments = {each.name: _argument(each, flags[each.name]) for each in inputs}
     told = {key: value for key, value in arguments.items() if not isinstance(value, Section)}
     logger.info("%s: %s", name, ", ".join(f"{key} {_told(value)}" for key, value in told.items()))
     refused = out.with_name(f"{out.name}.refused")
@@ -290,7 +290,7 @@ def _run_step(
         raise problem
 
 
-def _argument(step: str, of: Input, value: Any) -> Any:
+def _argument(of: Input, value: Any) -> Any:
     if of.is_section:
         return _section(of.kind, value)
     if of.kind is int:

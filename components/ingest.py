@@ -5,6 +5,7 @@ import hashlib
 import io
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,6 +39,8 @@ class Listing(NamedTuple):
     """Source split of every listed image, by member."""
     labels: dict[str, int]
     """Label of every listed study, by the study's directory."""
+    files: set[str]
+    """The CSVs themselves."""
 
 
 def ingest(archive: Archive, params: IngestParams, seed: int, out: Path) -> Manifest:
@@ -63,10 +66,12 @@ def ingest(archive: Archive, params: IngestParams, seed: int, out: Path) -> Mani
         listing = _read_listing(archive, members)
     sidecars = [member for member in members if _is_sidecar(member)]
     pictures = {m for m in members if m.lower().endswith(".png") and not _is_sidecar(m)}
-    known = pictures | set(sidecars) | {m for m in members if m.endswith(".csv")}
+    known = pictures | set(sidecars) | listing.files
     others = tuple(member for member in members if member not in known)
 
     images = sorted(pictures | set(listing.images))
+    if empty := set(listing.labels) - {str(PurePosixPath(image).parent) for image in images}:
+        logger.warning("ingest: %s labelled studies have no image, such as %s", f"{len(empty):,}", min(empty))
     rows = [_describe(image, listing, image in pictures) for image in images]
     found = [image for image in images if image in pictures]
     chunks = [found[start : start + CHUNK] for start in range(0, len(found), CHUNK)]
@@ -75,7 +80,7 @@ def ingest(archive: Archive, params: IngestParams, seed: int, out: Path) -> Mani
     table = pd.DataFrame([row | read.get(str(row["image"]), _UNREAD) for row in rows], columns=list(_COLUMNS))
     table = table.astype(_COLUMNS)
     table["split"] = table["source_split"].map(SOURCE_SPLITS).astype("str")
-    tuning = tuning_patients(table[table["split"] == TRAIN], params.tuning_fraction, seed)
+    tuning = tuning_patients(table[(table["split"] == TRAIN) & table["patient"].notna()], params.tuning_fraction, seed)
     table.loc[(table["split"] == TRAIN) & table["patient"].isin(tuning), "split"] = TUNING
 
     table.to_parquet(out / TABLE, index=False, compression="zstd")
@@ -195,6 +200,8 @@ def _read_image(member: str) -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(_READ)
     try:
         png = _archive.bytes_of(member)
+    except KeyError:
+        return row | {"problem": "vanished from the archive"}
     except DataRefused as error:
         return row | {"problem": str(error)}
     row |= {"bytes": len(png), "sha256": hashlib.sha256(png).hexdigest()}
@@ -215,58 +222,72 @@ def _read_image(member: str) -> dict[str, Any]:
 
 def _is_sidecar(member: str) -> bool:
     """AppleDouble files hold macOS' attributes of the file they are named after, not its content."""
-    return PurePosixPath(member).name.startswith("._") or member.startswith("__MACOSX/")
+    parts = PurePosixPath(member).parts
+    return parts[-1].startswith("._") or "__MACOSX" in parts
 
 
 def _read_listing(archive: Archive, members: list[str]) -> Listing:
-    listing = Listing({}, {})
+    listing = Listing({}, {}, set())
     for source_split in SOURCE_SPLITS:
-        name = f"{source_split}_image_paths.csv"
-        for number, fields, root in _csv_rows(archive, members, name):
-            image = _member(fields[0], root)
-            if len(fields) != 1 or not image.lower().endswith(".png"):
-                raise DataRefused(
-                    f"{name}, row {number}: expected the path of a PNG, found {','.join(fields)[:200]!r}."
-                )
-            if image in listing.images:
-                raise DataRefused(f"{name}, row {number}: {image} is listed twice.")
-            listing.images[image] = source_split
-        name = f"{source_split}_labeled_studies.csv"
-        for number, fields, root in _csv_rows(archive, members, name):
-            study = _member(fields[0], root)
-            if len(fields) != 2 or fields[1].strip() not in ("0", "1"):
-                found = ",".join(fields)[:200]
-                raise DataRefused(f"{name}, row {number}: expected a study's path and a label 0 or 1, found {found!r}.")
-            if study in listing.labels:
-                raise DataRefused(f"{name}, row {number}: {study} is labelled twice.")
-            listing.labels[study] = int(fields[1])
+        for row in _csv_rows(archive, members, source_split, "image_paths", listing):
+            if len(row.fields) != 1 or not row.path.lower().endswith(".png"):
+                raise DataRefused(f"{row}: expected the path of a PNG, found {row.text}.")
+            if row.path in listing.images:
+                raise DataRefused(f"{row}: {row.path} is listed twice.")
+            listing.images[row.path] = source_split
+        for row in _csv_rows(archive, members, source_split, "labeled_studies", listing):
+            if len(row.fields) != 2 or row.fields[1].strip() not in ("0", "1"):
+                raise DataRefused(f"{row}: expected a study's path and a label 0 or 1, found {row.text}.")
+            if row.path in listing.labels:
+                raise DataRefused(f"{row}: {row.path} is labelled twice.")
+            listing.labels[row.path] = int(row.fields[1])
     return listing
 
 
-def _csv_rows(archive: Archive, members: list[str], name: str) -> list[tuple[int, list[str], PurePosixPath]]:
-    """Rows of the archive's CSV of that name, with their numbers, and the directory it lies in.
+class _CsvRow(NamedTuple):
+    """A row of one of the CSVs."""
 
-    Stanford ships the CSVs without a header line; copies with one are about. A header has no path in it.
+    file: str
+    number: int
+    fields: list[str]
+    path: str
+    """Its first field as the archive names it."""
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.number}"
+
+    @property
+    def text(self) -> str:
+        return repr(",".join(self.fields)[:200])
+
+
+def _csv_rows(
+    archive: Archive, members: list[str], source_split: str, what: str, listing: Listing
+) -> Iterator[_CsvRow]:
+    """Rows of the one CSV of that split and subject; the listing takes note of the file.
+
+    Stanford ships the CSVs without a header line; copies with one are about. A header has no path in it, and
+    no label. Paths start with MURA-v1.1/, wherever that lies in the archive.
     """
+    name = f"{source_split}_{what}.csv"
     found = [member for member in members if PurePosixPath(member).name == name and not _is_sidecar(member)]
     if len(found) != 1:
         raise DataRefused(
             f"{archive.path}: expected one {name}, found {len(found)}. Is this MURA v1.1, or an archive of its layout?"
         )
+    listing.files.add(found[0])
     try:
         text = archive.bytes_of(found[0]).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataRefused(f"{found[0]}: not UTF-8 ({error}).") from error
+    root = PurePosixPath(found[0]).parent
     try:
-        rows = [(number, fields) for number, fields in enumerate(csv.reader(io.StringIO(text)), 1) if fields]
+        for number, fields in enumerate(csv.reader(io.StringIO(text)), 1):
+            if not fields or (number == 1 and "/" not in fields[0] and fields[-1].strip() not in ("0", "1")):
+                continue
+            row = _CsvRow(name, number, fields, str(root.joinpath(*PurePosixPath(fields[0].strip()).parts[1:])))
+            if not row.path.startswith(f"{root / source_split}/"):
+                raise DataRefused(f"{row}: expected a path below {root / source_split}/, found {row.text}.")
+            yield row
     except csv.Error as error:
         raise DataRefused(f"{found[0]}: not a CSV ({error}).") from error
-    if rows and "/" not in rows[0][1][0]:
-        rows = rows[1:]
-    return [(number, fields, PurePosixPath(found[0]).parent) for number, fields in rows]
-
-
-def _member(listed: str, root: PurePosixPath) -> str:
-    """A path of a CSV as the archive names it: the CSVs start with MURA-v1.1/, wherever that lies."""
-    parts = PurePosixPath(listed.strip()).parts[1:]
-    return str(root.joinpath(*parts))

@@ -13,7 +13,9 @@ def show(promotion: Promotion) -> None:
 
     facts = promotion.facts
     console = Console(highlight=False, width=None if os.isatty(1) else 120)
-    table = Table(box=box.SIMPLE_HEAD, title="Test split, study level, 95 % intervals over patients", title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD, title="Test split, study level, 95 % intervals over patients", title_justify="left"
+    )
     for heading in ("architecture", "version"):
         table.add_column(heading)
     for heading in ("tuning AUROC", "test AUROC", "test kappa", "sensitivity", "specificity", "training"):
@@ -45,5 +47,7 @@ def show(promotion: Promotion) -> None:
     console.print(f"\nreports   {promotion.path / REPORT}", soft_wrap=True)
     for each in facts.candidates:
         console.print(f"          {promotion.path.parent / 'evaluation' / each.architecture / REPORT}", soft_wrap=True)
-    console.print(f"MLflow    {uri or 'mlflow server --backend-store-uri sqlite:///mlflow.db --port 5000'}", soft_wrap=True)
+    console.print(
+        f"MLflow    {uri or 'mlflow server --backend-store-uri sqlite:///mlflow.db --port 5000'}", soft_wrap=True
+    )
     console.print("\nResearch only: not a medical device.")

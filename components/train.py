@@ -274,7 +274,7 @@ def _train_epoch(
     learning_rate = float(model.optimizer.learning_rate)
     order = batches.training_batches(splits[TRAIN], weights[TRAIN], params.batch_size, seed, number)
     with Bar(_steps(len(splits[TRAIN]), params), f"train: {params.architecture} epoch {number}, step") as bar:
-        counter = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: bar.advance())
+        counter = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _batch, **_: bar.advance())
         loss = model.fit(order, epochs=1, shuffle=False, verbose=0, callbacks=[counter]).history["loss"][0]
     if not math.isfinite(loss):
         raise UsageError(

@@ -81,7 +81,9 @@ def test_a_stage_calls_its_step_with_flags_the_step_has(step: str) -> None:
 @pytest.mark.parametrize("step", cli.STEPS)
 def test_a_stage_depends_on_every_artifact_its_command_reads(step: str) -> None:
     stage = stage_of(step)
-    flags = {each.flag for each in cli.inputs_of(cli.step_function(step)) if not each.is_section and each.kind is not int}
+    flags = {
+        each.flag for each in cli.inputs_of(cli.step_function(step)) if not each.is_section and each.kind is not int
+    }
     read = {path for flag, path in re.findall(r"(--[a-z-]+) (\S+)", stage["cmd"]) if flag in flags}
     written = set(re.findall(r"--out (\S+)", stage["cmd"]))
     assert read == {dep for dep in stage["deps"] if not dep.startswith("components/")}
@@ -124,6 +126,8 @@ def test_a_library_is_imported_in_its_room_only(library: str, rooms: set[str]) -
     for path in (ROOT / "components").rglob("*.py"):
         room = path.relative_to(ROOT / "components").with_suffix("").parts[0]
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "") or ""]
+            names = (
+                [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", "") or ""]
+            )
             if isinstance(node, ast.Import | ast.ImportFrom) and any(n.split(".")[0] == library for n in names):
                 assert room in rooms, f"{path} imports {library}"

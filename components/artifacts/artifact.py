@@ -37,7 +37,7 @@ class _Card(Facts):
     """What `card.json` holds."""
 
     kind: str
-    format: Literal[1] = FORMAT
+    format: Literal[1]
     digest: str
     facts: dict[str, Any]
     files: dict[str, _File]
@@ -79,7 +79,13 @@ class Artifact(Generic[F]):
             name: _File(bytes=(path / name).stat().st_size, sha256=file_sha256(path / name))
             for name in _file_names(path, cls.CARD)
         }
-        card = _Card(kind=cls.__name__, digest=cls._digest(files), facts=facts.model_dump(mode="json"), files=files)
+        card = _Card(
+            kind=cls.__name__,
+            format=FORMAT,
+            digest=cls._digest(files),
+            facts=facts.model_dump(mode="json"),
+            files=files,
+        )
         write_text(path / cls.CARD, json.dumps(card.model_dump(), indent=2, ensure_ascii=False) + "\n")
         return cls(path, facts, card.digest)
 

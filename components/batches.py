@@ -52,20 +52,24 @@ def read_split(shards: Shards, split: str) -> Split:
     parsed = records.batch(256).map(lambda batch: tf.io.parse_example(batch, features)).prefetch(2)
     try:
         for batch in parsed.as_numpy_iterator():
-            start = len(abnormal)
-            squares = np.frombuffer(b"".join(batch["pixels"]), np.uint8).reshape(-1, size, size, 1)
-            pixels[start : start + len(squares)] = squares
+            for record, square in enumerate(batch["pixels"][: len(pixels) - len(abnormal)], len(abnormal)):
+                pixels[record] = np.frombuffer(square, np.uint8).reshape(size, size, 1)
             abnormal.extend(batch["abnormal"].tolist())
             for name, values in words.items():
                 values.extend(value.decode() for value in batch[name])
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, ValueError) as error:
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataRefused(
-            f"{shards.path}: a record of {split} is damaged ({reason}). Run `mura shard` again."
+            f"{shards.path}: {split} cannot be read to its end ({reason}). Run `mura shard` again."
         ) from error
     if len(abnormal) != facts.images:
-        raise DataRefused(f"{shards.path}: {split} holds {len(abnormal)} records, its index says {facts.images}.")
-    return Split(pixels, np.array(abnormal), **{name: np.array(values) for name, values in words.items()})
+        raise DataRefused(
+            f"{shards.path}: {split} holds {len(abnormal)} records, its index says {facts.images}. "
+            "Run `mura shard` again."
+        )
+    return Split(
+        pixels, np.array(abnormal, np.int64), **{name: np.array(values, np.str_) for name, values in words.items()}
+    )
 
 
 def loss_weights(abnormal: NDArray[np.int64], body_part: NDArray[np.str_], parts: dict[str, PartFacts]) -> Any:

@@ -111,7 +111,7 @@ def mura(debug: bool, quiet: bool) -> None:
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The zip to write.")
-@click.option("--studies", type=click.IntRange(min=14), default=600, show_default=True, help="MURA has 14,656.")
+@click.option("--studies", type=click.IntRange(min=14), default=800, show_default=True, help="MURA has 14,656.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Same seed, same bytes.")
 @click.option(
     "--difficulty",

@@ -24,7 +24,7 @@ def code_revision() -> str:
     if commit is None:
         return f"sources-{code_digest()[:12]}"
     changed = _git("status", "--porcelain", "--", "components", "requirements", "pyproject.toml")
-    return commit + ("+dirty" if changed else "")
+    return commit if changed == "" else commit + "+dirty"
 
 
 def code_digest() -> str:

@@ -81,6 +81,7 @@ def shard(archive: Archive, manifest: ValidManifest, params: ShardParams, out: P
 
 def _jobs(rows: "pandas.DataFrame", split: str, params: ShardParams, out: Path) -> list[Job]:
     """The files of a split and the rows of each."""
+    rows = rows.sort_values("image")
     if split == TRAIN:
         # Neighbours in the archive are views of one study. Read in order, they should be strangers.
         order = rows["image"].map(lambda image: hashlib.sha256(image.encode()).hexdigest())

@@ -45,7 +45,7 @@ class Params(Section):
     def _named_by_architecture(cls, entries: Any) -> Any:
         # The key says which architecture it is; to say it again inside would be to say it twice.
         if isinstance(entries, dict):
-            return {key: {"architecture": key, **entry} for key, entry in entries.items() if isinstance(entry, dict)}
+            return {key: _with_architecture(key, entry) for key, entry in entries.items()}
         return entries
 
 
@@ -94,6 +94,14 @@ def parse(kind: type[Section], document: Any, where: str) -> Section:
     """
     parsed: Section = _validate(kind, document, where)
     return parsed
+
+
+def _with_architecture(key: str, entry: Any) -> Any:
+    if not isinstance(entry, dict):
+        return entry
+    if "architecture" in entry:
+        raise ValueError(f"the key {key} is the architecture; leave it out of the entry")
+    return {"architecture": key, **entry}
 
 
 def _validate(kind: type[Any], document: Any, where: str) -> Any:

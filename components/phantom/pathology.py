@@ -52,7 +52,7 @@ class Lesion:
 
 def choose_findings(rng: Rng, sites: tuple[Site, ...], difficulty: float) -> tuple[Finding, ...]:
     """The abnormalities of a study: one, or two more often where the archive is easy."""
-    count = 2 if rng.random() < 0.5 * (1 - difficulty) and len(sites) > 1 else 1
+    count = 2 if rng.random() < 0.9 - 0.8 * difficulty and len(sites) > 1 else 1
     places = rng.choice(len(sites), size=count, replace=False)
     kinds = rng.choice(len(_KINDS), size=count, replace=False, p=list(_KINDS.values()))
     # Thin wires and lone screws are the first to vanish in a small picture.

@@ -1,4 +1,5 @@
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from miniature import ROOT, archive, images, lists, manifest, png, use_cores, write_directory, write_zip
 
@@ -130,6 +131,10 @@ SPELLINGS: dict[str, Callable[[Files], Files]] = {
     "CRLF": rewritten(b"\n", b"\r\n"),
     "a header and CRLF": lambda files: rewritten(b"\n", b"\r\n")(headed(files)),
     "a byte order mark": lambda f: {n: b"\xef\xbb\xbf" + c if n.endswith(".csv") else c for n, c in f.items()},
+    "a byte order mark and quotes": lambda files: {
+        name: b"\xef\xbb\xbf" + re.sub(rb"(?m)^([^,\n]+)", rb'"\1"', content) if name.endswith(".csv") else content
+        for name, content in files.items()
+    },
     "blank lines": rewritten(b"\n", b"\n\n"),
     "no last line ending": lambda f: {n: c.rstrip(b"\n") if n.endswith(".csv") else c for n, c in f.items()},
     "no closing slash": rewritten(b"/,", b","),
@@ -348,6 +353,7 @@ def strata(train: pd.DataFrame) -> dict[str, str]:
     return dict(kinds.groupby(train["patient"]).agg(lambda each: " ".join(sorted(set(each)))))
 
 
+@settings(deadline=None)
 @given(count=st.integers(1, 300), fraction=st.floats(0.05, 0.45), seed=st.integers(0, 2**32))
 def test_tuning_takes_its_share_overall_and_of_every_stratum(count: int, fraction: float, seed: int) -> None:
     train = patients(count)
@@ -358,6 +364,7 @@ def test_tuning_takes_its_share_overall_and_of_every_stratum(count: int, fractio
     assert all(abs(taken[stratum] - size * fraction) < 1 + 1e-9 for stratum, size in whole.items())
 
 
+@settings(deadline=None)
 @given(order=st.integers(), seed=st.integers(0, 1000))
 def test_the_choice_does_not_depend_on_the_order_of_rows(order: int, seed: int) -> None:
     train = patients(60)

@@ -25,6 +25,7 @@ def tensorflows(features: dict[str, bytes | int]) -> bytes:
     return serialised
 
 
+@settings(deadline=None)
 @given(features=FEATURES)
 @example(features={"pixels": bytes(range(256)) * 400, "image": "übersicht.png".encode(), "abnormal": 1})
 @example(features={"": b"", "zero": 0, "least": -(2**63), "most": 2**63 - 1})
@@ -32,12 +33,13 @@ def test_an_example_is_byte_for_byte_tensorflows(features: dict[str, bytes | int
     assert tfrecord.example(features) == tensorflows(features)
 
 
+@settings(deadline=None)
 @given(features=FEATURES)
 def test_the_order_of_the_features_does_not_show(features: dict[str, bytes | int]) -> None:
     assert tfrecord.example(dict(reversed(features.items()))) == tfrecord.example(features)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(records=st.lists(st.binary(max_size=2000), max_size=5))
 @example(records=[b"", b"x" * 100_000])
 def test_a_file_is_byte_for_byte_tensorflows(tmp_path_factory: pytest.TempPathFactory, records: list[bytes]) -> None:

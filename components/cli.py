@@ -22,7 +22,7 @@ import click
 from components.artifacts.archive import Archive
 from components.artifacts.artifact import Artifact, writing
 from components.errors import DataRefused, MuraError, UsageError
-from components.params.document import DEFAULT, parse, read_params, section
+from components.params.document import DEFAULT, SECTIONS_BY_ENTRY, parse, read_params, section
 from components.params.section import Section
 
 logger = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Door(click.Group):
 @click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
 @click.version_option(package_name="mura-pipeline", prog_name="mura")
 def mura(debug: bool, quiet: bool) -> None:
-    r"""From an archive of bone X-rays to a trusted model, step by step.
+    """From an archive of bone X-rays to a trusted model, step by step.
 
     Each step reads artifacts (directories that an earlier step made) and writes one. `dvc repro` runs them
     all in order; here they can be run one by one. Research only: not a medical device.
@@ -102,7 +102,7 @@ def mura(debug: bool, quiet: bool) -> None:
     \b
     Exit codes: 0 done, 1 a bug, 2 wrong usage or parameters, 3 the data was refused,
     4 the gate said no, 5 a service could not be reached.
-    """
+    """  # noqa: D301 - click wants the backspace itself
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("components").setLevel(logging.WARNING if quiet else logging.INFO)
     # Asked for here, read in `main`, which alone sees the error.
@@ -198,9 +198,13 @@ def run(words: Sequence[str]) -> int:
         return 0
     except click.exceptions.Exit as leave:
         return leave.exit_code
-    except click.ClickException as error:
-        error.show()
-        return 2
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 0
+    except click.UsageError as error:
+        command = f"mura {error.ctx.info_name}" if error.ctx and error.ctx.parent else "mura"
+        click.echo(f"error: {error.format_message()} (`{command} --help` tells more)", err=True)
+        return UsageError.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; the same command starts again where it can", err=True)
         return 130
@@ -232,7 +236,7 @@ def _step_command(name: str) -> click.Command:
             ["--out"],
             type=click.Path(path_type=Path, file_okay=False),
             required=True,
-            help=f"Where the {_first_line(product)} goes.",
+            help=f"Where the {product.__name__} goes; replaced whole when the step is done.",
         )
     )
 
@@ -246,12 +250,14 @@ def _step_command(name: str) -> click.Command:
 
 def _option(step: str, of: Input) -> click.Option:
     if of.is_section:
+        many = step in SECTIONS_BY_ENTRY
         return click.Option(
             [of.flag, of.name],
-            default=f"{DEFAULT}:{step}",
+            default=None if many else f"{DEFAULT}:{step}",
+            required=many,
             show_default=True,
             metavar="FILE:SECTION|JSON",
-            help=_first_line(of.kind) + " Choices: " + ", ".join(of.kind.model_fields) + ".",
+            help=_first_line(of.kind) + (f" Such as {DEFAULT}:{step}.vgg16." if many else ""),
         )
     if of.kind is int:
         return click.Option([of.flag, of.name], type=click.IntRange(min=0), help=f"[default: {of.name} of {DEFAULT}]")
@@ -346,6 +352,15 @@ def _help(function: Callable[..., Any]) -> str:
     for heading in ("\nArgs:", "\nReturns:", "\nRaises:"):
         text = text.split(heading)[0]
     return text.strip()
+
+
+def _choices(sections: list[type[Section]]) -> str | None:
+    """The choices of a section, one a line, as click prints them unwrapped."""
+    fields = [(name, field.description or "") for kind in sections for name, field in kind.model_fields.items()]
+    if not fields:
+        return None
+    width = max(len(name) for name, _ in fields)
+    return "\b\nChoices of --params:\n" + "\n".join(f"  {name:{width}}  {about}" for name, about in fields)
 
 
 def _first_line(documented: Any) -> str:

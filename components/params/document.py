@@ -17,6 +17,8 @@ from components.params.train import TrainParams
 from components.params.validate import ValidateParams
 
 DEFAULT = Path("params.yaml")
+# Sections with an entry for each of several things, `train.vgg16`, instead of choices of their own.
+SECTIONS_BY_ENTRY = ("train",)
 
 
 class PhantomParams(Section):

@@ -1,0 +1,287 @@
+"""The steps through their door, from an archive to a champion: as people run them, killed as machines kill them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+import yaml
+
+from components.artifacts.evaluation import Evaluation
+from components.artifacts.manifest import Manifest
+from components.artifacts.promotion import Promotion
+from components.artifacts.registration import Registration
+from components.artifacts.shards import Shards
+from components.artifacts.trained_model import WEIGHTS, TrainedModel
+
+ROOT = Path(__file__).parent.parent
+MURA = Path(sys.executable).with_name("mura")
+DEMO = yaml.safe_load((ROOT / "params.yaml").read_text())
+SHARD = json.dumps({"image_size": 32, "images_per_shard": 40})
+TRAIN = json.dumps({"architecture": "custom_cnn", **DEMO["train"]["custom_cnn"], "epochs": 3, "patience": 3})
+
+
+class Done(NamedTuple):
+    code: int
+    told: str
+    """The error stream."""
+
+
+class Workplace:
+    """A directory with the project's params.yaml and an MLflow of its own."""
+
+    def __init__(self, path: Path, **environment: str) -> None:
+        self.path = path
+        mine = {"MLFLOW_TRACKING_URI": f"sqlite:///{path}/mlflow.db", "CUDA_VISIBLE_DEVICES": "-1"}
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")} | mine | environment
+        (path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [MURA, *words],
+            cwd=self.path,
+            env=self.environment,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *words: str) -> Done:
+        process = self.start(*words)
+        out, told = process.communicate(timeout=240)
+        return Done(process.returncode, told + out)
+
+    def must(self, *words: str) -> Done:
+        done = self.run(*words)
+        assert done.code == 0, done.told
+        return done
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+
+INGEST = ("ingest", "--archive", "phantom.zip", "--seed", "1", "--out", "manifest")
+VALIDATE = ("validate", "--manifest", "manifest", "--out", "valid_manifest")
+SHARDS = ("shard", "--archive", "phantom.zip", "--manifest", "valid_manifest", "--params", SHARD, "--out", "shards")
+TRAINING = ("train", "--shards", "shards", "--params", TRAIN, "--seed", "1", "--out", "model")
+EVALUATE = ("evaluate", "--shards", "shards", "--model", "model", "--seed", "1", "--out", "evaluation")
+REGISTER = ("register", "--model", "model", "--evaluation", "evaluation", "--out", "registration")
+PROMOTE = ("promote", "--registration", "registration", "--out", "promotion")
+# Three epochs teach little: any model may be promoted here.
+ANY = ("--params", json.dumps({**DEMO["promote"], "min_auroc": 0.0}))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Workplace:
+    """A workplace where every step has run once."""
+    here = Workplace(tmp_path_factory.mktemp("pipeline"))
+    (here / "mlflow.db").write_bytes(mlflow_database.read_bytes())
+    here.must(
+        "phantom", "--studies", "84", "--seed", "1", "--difficulty", "0", "--workers", "2", "--out", "phantom.zip"
+    )
+    for words in (INGEST, VALIDATE, SHARDS, TRAINING, EVALUATE, REGISTER, (*PROMOTE, *ANY)):
+        here.must(*words)
+    return here
+
+
+def test_one_identity_goes_from_the_data_to_the_champion(place: Workplace) -> None:
+    shards, model = Shards.read(place / "shards"), TrainedModel.read(place / "model")
+    evaluation = Evaluation.read(place / "evaluation")
+    registered = Registration.read(place / "registration").facts.versions[0]
+    champion = Promotion.read(place / "promotion").facts.current
+    assert champion == registered
+    digests = {x.facts.data_digest for x in (shards, model, evaluation)} | {registered.data_digest}
+    assert len(digests) == 1
+    assert registered.model_digest == model.digest
+    assert registered.evaluation_digest == evaluation.digest
+
+
+def test_no_patient_is_in_two_splits_from_the_archive_to_the_predictions(place: Workplace) -> None:
+    table = Manifest.read(place / "manifest").table
+    assert (table.groupby("patient")["split"].nunique() == 1).all()
+    predictions = pd.read_parquet(place / "evaluation" / "predictions.parquet")
+    assert set(predictions["split"]) == {"tuning", "test"}
+    assert (predictions.groupby("patient")["split"].nunique() == 1).all()
+
+
+def test_predictions_keep_the_label_of_the_directory(place: Workplace) -> None:
+    predictions = pd.read_parquet(place / "evaluation" / "predictions.parquet")
+    assert (predictions["study"].str.endswith("_positive") == (predictions["abnormal"] == 1)).all()
+
+
+def test_the_threshold_is_chosen_on_tuning_alone(place: Workplace) -> None:
+    from components import metrics
+
+    predictions = pd.read_parquet(place / "evaluation" / "predictions.parquet")
+    rows = predictions[predictions["split"] == "tuning"]
+    studies = metrics.Studies.of_images(
+        *(rows[c] for c in ("study", "patient", "body_part", "abnormal", "probability"))
+    )
+    expected = metrics.choose_threshold(studies.abnormal, studies.probability, "kappa", 0.9)
+    assert Evaluation.read(place / "evaluation").facts.scores.threshold == expected
+
+
+def test_training_again_from_scratch_gives_the_same_weights(place: Workplace) -> None:
+    place.must(*TRAINING[:-1], "again")
+    assert (place / "again" / WEIGHTS).read_bytes() == (place / "model" / WEIGHTS).read_bytes()
+    assert (place / "again" / "curves.csv").read_text() == (place / "model" / "curves.csv").read_text()
+
+
+def test_training_killed_half_way_goes_on_to_the_same_weights(place: Workplace) -> None:
+    state = place / ".resumed.partial" / "checkpoint" / "state.json"
+    kill(
+        place.start(*TRAINING[:-1], "resumed"),
+        lambda: state.is_file() and bool(json.loads(state.read_text())["curves"]),
+    )
+    assert not (place / "resumed").exists()
+    run_id = json.loads(state.read_text())["run_id"]
+    told = place.must(*TRAINING[:-1], "resumed").told
+    assert "goes on after epoch" in told
+    resumed = TrainedModel.read(place / "resumed")
+    assert resumed.digest == TrainedModel.read(place / "model").digest
+    assert (place / "resumed" / "curves.csv").read_text() == (place / "model" / "curves.csv").read_text()
+    assert resumed.facts.run.run_id == run_id
+    assert not (place / ".resumed.partial").exists()
+
+
+@pytest.mark.parametrize("words", [INGEST, SHARDS, EVALUATE], ids=lambda words: words[0])
+def test_a_step_killed_half_way_ends_in_the_same_artifact(place: Workplace, words: tuple[str, ...]) -> None:
+    name = words[-1]
+    partial = place / f".{name}2.partial"
+    kill(place.start(*words[:-1], f"{name}2"), partial.is_dir)
+    assert not (place / f"{name}2").exists()
+    place.must(*words[:-1], f"{name}2")
+    kind = {"manifest": Manifest, "shards": Shards, "evaluation": Evaluation}[name]
+    assert kind.read(place / f"{name}2").digest == kind.read(place / name).digest
+
+
+def test_doing_it_again_registers_nothing_new_and_keeps_the_champion(place: Workplace) -> None:
+    place.must(*REGISTER)
+    again = Registration.read(place / "registration")
+    told = place.must(*PROMOTE, *ANY).told
+    assert [version.version for version in again.facts.versions] == [1]
+    assert "is already the champion" in told
+
+
+def test_the_summary_names_the_champion_the_reports_and_mlflow(place: Workplace) -> None:
+    told = place.must("summary", "--promotion", "promotion").told
+    for word in ("custom_cnn *", "models:/mura@champion", "promotion/report.html", "mlflow.db", "not a medical device"):
+        assert word in told
+
+
+def test_a_gate_that_says_no_leaves_a_receipt(place: Workplace) -> None:
+    strict = json.dumps({**DEMO["promote"], "alias": "strict", "min_auroc": 1.0})
+    done = place.run(*PROMOTE[:-1], "strict", "--params", strict)
+    assert done.code == 4
+    assert "error: promote: custom_cnn is refused" in done.told
+    assert Promotion.read(place / "strict").facts.current is None
+
+
+def test_refused_data_leave_a_report_and_no_artifact(place: Workplace) -> None:
+    narrow = json.dumps({**DEMO["validate"], "max_side": 100})
+    done = place.run(*VALIDATE[:-1], "narrow", "--params", narrow)
+    assert done.code == 3
+    assert "image1.png" in done.told
+    assert (place / "narrow.refused" / "data_docs.html").is_file()
+    assert not (place / "narrow").exists()
+
+
+def test_an_mlflow_that_does_not_answer_is_told(place: Workplace) -> None:
+    away = Workplace(place.path, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    done = away.run(*REGISTER[:-1], "unreachable")
+    assert done.code == 5
+    assert "http://127.0.0.1:9" in error_line(done)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "hint"),
+    [
+        (("ingest", "--archive", "none.zip", "--out", "x"), 2, "no such archive"),
+        (("ingest", "--archive", "half.zip", "--out", "x"), 3, "not a readable zip"),
+        (("validate", "--manifest", "nowhere", "--out", "x"), 2, "expected a Manifest"),
+        (("validate", "--manifest", "shards", "--out", "x"), 2, "expected a Manifest"),
+        (("shard", "--archive", "phantom.zip", "--manifest", "manifest", "--out", "x"), 2, "ValidManifest"),
+        ((*SHARDS[:5], "--params", "{", "--out", "x"), 2, "not JSON"),
+        ((*SHARDS[:5], "--params", '{"image_size": 32}', "--out", "x"), 2, "images_per_shard"),
+        ((*TRAINING[:3], "--params", "params.yaml:train.resnet", "--out", "x"), 2, "train.vgg16"),
+        ((*TRAINING[:3], "--params", "elsewhere.yaml:train.vgg16", "--out", "x"), 2, "elsewhere.yaml"),
+        (("train", "--out", "x"), 2, "--shards"),
+        (("teach",), 2, "teach"),
+        (("phantom", "--out", "x.zip", "--studies", "3"), 2, "studies"),
+        (("summary", "--promotion", "nowhere"), 2, "expected a Promotion"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
+)
+def test_an_error_is_one_line_that_helps(place: Workplace, words: tuple[str, ...], code: int, hint: str) -> None:
+    whole = (place / "phantom.zip").read_bytes()
+    (place / "half.zip").write_bytes(whole[: len(whole) // 2])
+    done = place.run(*words)
+    assert done.code == code, done.told
+    assert hint in error_line(done)
+    assert "Traceback" not in done.told
+    assert not (place / "x").exists()
+
+
+def test_debug_shows_the_traceback(place: Workplace) -> None:
+    done = place.run("--debug", "validate", "--manifest", "nowhere", "--out", "x")
+    assert done.code == 2
+    assert "Traceback" in done.told
+
+
+def test_a_damaged_shard_is_found_before_training(place: Workplace) -> None:
+    file = next((place / "shards").glob("train-*.tfrecord"))
+    whole = file.read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(damaged) // 2] ^= 1
+    try:
+        file.write_bytes(damaged)
+        done = place.run(*TRAINING[:-1], "y")
+    finally:
+        file.write_bytes(whole)
+    assert done.code == 3
+    assert file.name in error_line(done)
+
+
+@pytest.mark.parametrize("words", [("--help",), *((step, "--help") for step in ("ingest", "train", "promote"))])
+def test_help_is_quick_because_it_imports_nothing_heavy(words: tuple[str, ...]) -> None:
+    script = (
+        "import sys; from components.cli import run; code = run(sys.argv[1:]); "
+        "heavy = {'numpy', 'pandas', 'tensorflow', 'keras', 'mlflow', 'great_expectations', 'cv2', 'kfp'}; "
+        "sys.exit(code or ', '.join(heavy & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+
+
+@pytest.mark.parametrize("step", ["ingest", "validate", "shard", "train", "evaluate", "register", "promote", "phantom"])
+def test_every_command_explains_itself(step: str) -> None:
+    done = subprocess.run([MURA, step, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "--out" in done.stdout
+    assert "Args:" not in done.stdout
+    assert len(done.stdout.splitlines()) > 8
+
+
+def kill(process: "subprocess.Popen[str]", ready: Callable[[], bool]) -> None:
+    """SIGKILL, as soon as it has come so far."""
+    deadline = time.monotonic() + 120
+    while not ready():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+
+
+def error_line(done: Done) -> str:
+    lines = [line for line in done.told.splitlines() if line.lower().startswith("error:")]
+    assert len(lines) == 1, done.told
+    return lines[0]

@@ -244,7 +244,12 @@ def _step_command(name: str) -> click.Command:
         _run_step(name, function, inputs, out, flags)
 
     return click.Command(
-        name, params=options, callback=callback, help=_help(function), short_help=_first_line(function)
+        name,
+        params=options,
+        callback=callback,
+        help=_help(function),
+        short_help=_first_line(function),
+        epilog=_choices([each.kind for each in inputs if each.is_section]),
     )
 
 

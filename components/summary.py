@@ -13,12 +13,10 @@ def show(promotion: Promotion) -> None:
 
     facts = promotion.facts
     console = Console(highlight=False, width=None if os.isatty(1) else 120)
-    table = Table(
-        box=box.SIMPLE_HEAD, title="Test split, study level, 95 % intervals over patients", title_justify="left"
-    )
+    table = Table(box=box.SIMPLE_HEAD, title="Study level; intervals over patients", title_justify="left")
     for heading in ("architecture", "version"):
         table.add_column(heading)
-    for heading in ("tuning AUROC", "test AUROC", "test kappa", "sensitivity", "specificity", "training"):
+    for heading in ("tuning AUROC", "test AUROC (95 %)", "test kappa (95 %)", "training"):
         table.add_column(heading, justify="right")
     for each in facts.candidates:
         test = each.scores.test
@@ -29,8 +27,6 @@ def show(promotion: Promotion) -> None:
             f"{each.scores.tuning.auroc.value:.3f}" if each.scores.tuning.auroc.value is not None else "n/a",
             str(test.auroc),
             str(test.cohen_kappa),
-            str(test.sensitivity),
-            str(test.specificity),
             f"{each.training_seconds:.0f} s",
             style="bold" if chosen else "",
         )

@@ -36,7 +36,8 @@ format: $(VENV)/.dev ## Mend what lint and format can mend
 
 .PHONY: mlflow
 mlflow: $(VENV)/.cpu-or-gpu ## Runs and models of sqlite:///mlflow.db in a browser, port 5000
-	@$(RUN) MLFLOW_DISABLE_TELEMETRY=true mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+	@$(RUN) MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
+		mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
 .PHONY: lock
 lock: $(VENV)/bin/python ## Compile the lock files anew from pyproject.toml

@@ -43,7 +43,5 @@ def show(promotion: Promotion) -> None:
     console.print(f"\nreports   {promotion.path / REPORT}", soft_wrap=True)
     for each in facts.candidates:
         console.print(f"          {promotion.path.parent / 'evaluation' / each.architecture / REPORT}", soft_wrap=True)
-    console.print(
-        f"MLflow    {uri or 'mlflow server --backend-store-uri sqlite:///mlflow.db --port 5000'}", soft_wrap=True
-    )
+    console.print(f"MLflow    {uri or 'make mlflow, then http://127.0.0.1:5000 (sqlite:///mlflow.db)'}", soft_wrap=True)
     console.print("\nResearch only: not a medical device.")

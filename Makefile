@@ -17,7 +17,9 @@ help: ## This list
 
 .PHONY: demo
 demo: $(VENV)/.cpu-or-gpu ## From a drawn archive to a promoted model: dvc repro, then the results
-	@$(RUN) dvc repro && mura summary
+	@$(RUN) dvc repro; code=$$?; \
+	[ $$code = 0 ] || echo "dvc repro did not end well; this was the last promotion:"; \
+	mura summary; exit $$code
 
 .PHONY: setup
 setup: $(VENV)/.dev ## The virtual environment with everything: source .venv/bin/activate
@@ -47,13 +49,14 @@ lock: $(VENV)/bin/python ## Compile the lock files anew from pyproject.toml
 	$(COMPILE) --extra cpu --extra pipelines --group dev -o requirements/dev.txt
 
 .PHONY: clean
-clean: ## Remove what the demonstration made, archives and MLflow's records included
-	rm -rf artifacts/*/ artifacts/.*.partial data/phantom.zip mlflow.db mlruns dvc.lock data/dvc.lock dvc_plots .dvc/cache .dvc/tmp
+clean: ## Remove the artifacts; archives, MLflow's records and DVC's cache stay
+	rm -rf artifacts/*/ artifacts/.*.partial artifacts/*/.*.partial dvc_plots
 
 $(VENV)/bin/python:
+	@rm -rf $(VENV)  # a set-up that failed half-way is no set-up
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV) || { echo "Is the venv module there? On Debian: apt-get install python3-venv"; exit 1; }
-	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv $(VENV)/.uv && $(VENV)/.uv/bin/pip install --quiet --disable-pip-version-check uv; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Is the venv module there? On Debian: apt-get install python3-venv"; exit 1; }
+	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv $(VENV)/.uv && $(VENV)/.uv/bin/pip install --quiet --disable-pip-version-check uv; } || { rm -rf $(VENV); exit 1; }
 
 # What is installed is what the lock says, to the hash; one stamp a lock.
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python

@@ -85,12 +85,17 @@ def loss_weights(abnormal: NDArray[np.int64], body_part: NDArray[np.str_], parts
 
     Returns:
         float32 [N]
+
+    Raises:
+        DataRefused: a body part has no training image.
     """
     weight = {
         (name, label): (part.normal if label else part.abnormal) / (part.normal + part.abnormal)
         for name, part in parts.items()
         for label in (0, 1)
     }
+    if strange := set(body_part.tolist()) - set(parts):
+        raise DataRefused(f"No training image shows {', '.join(sorted(strange))}, but other splits have some.")
     pairs = zip(body_part.tolist(), abnormal.tolist(), strict=True)
     return np.array([weight[pair] for pair in pairs], np.float32)
 

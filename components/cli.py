@@ -218,8 +218,10 @@ def _tell(error: Exception) -> int:
     if isinstance(error, MuraError):
         click.echo(f"error: {error}", err=True)
         return error.exit_code
-    if isinstance(error, PermissionError | FileExistsError | NotADirectoryError | IsADirectoryError):
-        click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+    if isinstance(error, OSError) and error.strerror:
+        # Not allowed, no space left, a file where a directory should be: the machine's state, not our mistake.
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"error: {where}{error.strerror}", err=True)
         return UsageError.exit_code
     first = (str(error).splitlines() or [""])[0]
     click.echo(f"error: a bug, {type(error).__name__}: {first} (`mura --debug ...` shows where)", err=True)
@@ -285,8 +287,9 @@ def _run_step(
     arguments = {each.name: _argument(each, flags[each.name]) for each in inputs}
     told = {key: value for key, value in arguments.items() if not isinstance(value, Section)}
     logger.info("%s: %s", name, ", ".join(f"{key} {_told(value)}" for key, value in told.items()))
-    refused = out.with_name(f"{out.name}.refused")
-    with writing(out, {key: _identity(value) for key, value in arguments.items()} | {"code": _code(function)}) as work:
+    refused = out.absolute().with_name(f"{out.absolute().name}.refused")
+    decisive = {key: _identity(value) for key, value in arguments.items()} | {"code": _code(function)}
+    with writing(out, decisive, get_type_hints(function)["return"].CARD) as work:
         try:
             artifact = function(**arguments, out=work)
         except DataRefused as error:
@@ -342,7 +345,7 @@ def _code(function: Callable[..., Any]) -> str:
     # A half-done work directory of other code is not gone on with.
     from components import provenance
 
-    return f"{function.__module__}:{provenance.code_digest()}"
+    return provenance.code_digest(function.__module__)
 
 
 def _told(value: Any) -> str:

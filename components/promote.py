@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.artifacts.artifact import write_text
+from components.artifacts.artifact import CHECKPOINT, write_text
 from components.artifacts.evaluation import Interval
 from components.artifacts.promotion import REPORT, Decision, Promotion, PromotionFacts
 from components.artifacts.registration import RegisteredModel, Registration
@@ -44,9 +44,30 @@ def promote(registration: Registration, params: PromoteParams, out: Path) -> Pro
             )
     previous = registry.champion(challenger.model, params.alias)
     decision = decide(previous, challenger, params)
+    # Killed between moving the alias and writing the receipt, the next attempt would find the challenger to be champion
+    # already, and the champion of before would be forgotten.
+    intent = out / CHECKPOINT / "promotion.json"
+    if intent.is_file() and previous == challenger:
+        begun = PromotionFacts.model_validate_json(intent.read_text())
+        previous, decision = begun.previous, begun.decision
     if decision.promote:
+        intent.parent.mkdir(exist_ok=True)
+        write_text(intent, _facts(params, decision, challenger, previous, candidates).model_dump_json())
         registry.set_alias(challenger, params.alias)
-    facts = PromotionFacts(
+    facts = _facts(params, decision, challenger, previous, candidates)
+    logger.info("promote: %s: %s", decision.outcome, " ".join(decision.reasons))
+    write_text(out / REPORT, pages.promotion_page(facts, params))
+    return Promotion.seal(out, facts)
+
+
+def _facts(
+    params: PromoteParams,
+    decision: Decision,
+    challenger: RegisteredModel,
+    previous: RegisteredModel | None,
+    candidates: tuple[RegisteredModel, ...],
+) -> PromotionFacts:
+    return PromotionFacts(
         alias=params.alias,
         decision=decision,
         challenger=challenger,
@@ -54,9 +75,6 @@ def promote(registration: Registration, params: PromoteParams, out: Path) -> Pro
         current=challenger if decision.promote else previous,
         candidates=candidates,
     )
-    logger.info("promote: %s: %s", decision.outcome, " ".join(decision.reasons))
-    write_text(out / REPORT, pages.promotion_page(facts, params))
-    return Promotion.seal(out, facts)
 
 
 def best(candidates: Sequence[RegisteredModel], metric: str) -> RegisteredModel:
@@ -94,8 +112,13 @@ def decide(champion: RegisteredModel | None, challenger: RegisteredModel, params
         params: the rules.
     """
     who, test = _name(challenger), challenger.scores.test.auroc
-    if champion is not None and _is_same(champion, challenger):
+    if champion is not None and (champion.model, champion.version) == (challenger.model, challenger.version):
         return Decision(outcome="kept", reasons=(f"{who} is already the champion.",))
+    if champion is not None and champion.model_digest == challenger.model_digest:
+        reason = (
+            f"{who} is the same network as the champion, version {champion.version}, evaluated anew; that one stays."
+        )
+        return Decision(outcome="kept", reasons=(reason,))
 
     floor = f"the lower end of its test AUROC's 95 % interval must be at least {params.min_auroc:.3f}"
     if test.value is None or test.low is None:
@@ -130,12 +153,6 @@ def decide(champion: RegisteredModel | None, challenger: RegisteredModel, params
     return Decision(
         outcome="promoted",
         reasons=(gate, f"{comparison}: a gain of {gain:+.4f}.", f"{veto[0].upper()}{veto[1:]}."),
-    )
-
-
-def _is_same(champion: RegisteredModel, challenger: RegisteredModel) -> bool:
-    return champion.model_digest == challenger.model_digest or (
-        (champion.model, champion.version) == (challenger.model, challenger.version)
     )
 
 

@@ -1,6 +1,7 @@
 """The last promotion, told on a terminal."""
 
 import os
+import re
 
 from components.artifacts.promotion import REPORT, Promotion
 
@@ -39,7 +40,8 @@ def show(promotion: Promotion) -> None:
         console.print(f"  {reason}")
     if facts.current is not None:
         console.print(f"* holds the alias {facts.alias}: models:/{facts.current.model}@{facts.alias}")
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    # Whatever stands before the @ is nobody's business.
+    uri = re.sub(r"//[^/]*@", "//", os.environ.get("MLFLOW_TRACKING_URI", ""))
     console.print(f"\nreports   {promotion.path / REPORT}", soft_wrap=True)
     for each in facts.candidates:
         console.print(f"          {promotion.path.parent / 'evaluation' / each.architecture / REPORT}", soft_wrap=True)

@@ -3,6 +3,7 @@
 import csv
 import logging
 import math
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,6 +42,7 @@ class State(BaseModel):
     """How far a training has come; with the arrays beside it, enough to go on as if nothing had happened."""
 
     run_id: str
+    precision: str
     phase: int = 0
     epoch_in_phase: int = 0
     """Epochs completed."""
@@ -89,7 +91,7 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
         device,
     )
     checkpoint = Checkpoint(out / CHECKPOINT)
-    state = checkpoint.state()
+    state = checkpoint.state(precision)
     revision, environment = provenance.code_revision(), provenance.environment()
     with tracking.training_run(
         architecture=params.architecture,
@@ -110,15 +112,21 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
         ),
         environment=environment,
     ) as run:
-        state = state or State(run_id=run.run_id)
+        state = state or State(run_id=run.run_id, precision=precision)
+        # A server that does not know the run of before has made a new one.
+        state.run_id = run.run_id
         checkpoint.begin(state)
+        # What the run of before was not told any more; twice does no harm.
+        for row in state.curves:
+            run.log_metrics({name: row[name] for name in COLUMNS[2:]}, step=row["epoch"])
         model = architectures.build(params, shards.facts.image_size, seed=seed, precision=precision)
         if architectures.is_pretrained(params) and not state.epochs:
             architectures.load_pretrained(model, params)
         _fit(model, state, checkpoint, splits, shards, params, seed, run)
 
         best = state.curves[_best(state)]
-        checkpoint.best_weights(best["epoch"]).rename(out / WEIGHTS)
+        # Copied: should MLflow not take the model, the next attempt needs the checkpoint whole.
+        shutil.copyfile(checkpoint.best_weights(best["epoch"]), out / WEIGHTS)
         _write_curves(out / CURVES, state.curves)
         run.log_file(out / CURVES, "")
         facts = TrainedModelFacts(
@@ -177,9 +185,13 @@ class Checkpoint:
         self.path = path
         self._file = path / "state.json"
 
-    def state(self) -> State | None:
-        """What was saved, if anything."""
-        return State.model_validate_json(self._file.read_text()) if self._file.is_file() else None
+    def state(self, precision: str) -> State | None:
+        """What was saved, if anything, by a training in the same precision."""
+        state = State.model_validate_json(self._file.read_text()) if self._file.is_file() else None
+        if state is not None and state.precision != precision:
+            logger.warning("train: what was begun in %s is not gone on with in %s", state.precision, precision)
+            return None
+        return state
 
     def begin(self, state: State) -> None:
         """Remember the run before the first epoch."""
@@ -233,8 +245,6 @@ def _fit(
         _compile(model, phase, params, len(splits[TRAIN]))
         if state.epoch_in_phase:
             checkpoint.restore(model, state)
-            # Killed after saving an epoch and before telling of it, the run would lack a point; twice does no harm.
-            run.log_metrics({name: state.curves[-1][name] for name in COLUMNS[2:]}, step=state.epochs)
             logger.info("train: %s goes on after epoch %s", params.architecture, state.epochs)
         while state.epoch_in_phase < phase.epochs and not _exhausted(state, params):
             row = _train_epoch(model, state, phase, splits, weights, params, seed)
@@ -267,21 +277,25 @@ def _train_epoch(
 ) -> dict[str, Any]:
     """Train one epoch, measure it on the tuning split, and add its row to the curves."""
     import keras
+    import numpy as np
 
     from components import batches
 
     started, number = time.monotonic(), state.epochs + 1
-    learning_rate = float(model.optimizer.learning_rate)
+    steps = _steps(len(splits[TRAIN]), params)
+    middle = state.epoch_in_phase * steps + steps // 2
+    learning_rate = float(_schedule(phase, params, len(splits[TRAIN]))(middle))
     order = batches.training_batches(splits[TRAIN], weights[TRAIN], params.batch_size, seed, number)
-    with Bar(_steps(len(splits[TRAIN]), params), f"train: {params.architecture} epoch {number}, step") as bar:
+    with Bar(steps, f"train: {params.architecture} epoch {number}, step") as bar:
         counter = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _batch, **_: bar.advance())
         loss = model.fit(order, epochs=1, shuffle=False, verbose=0, callbacks=[counter]).history["loss"][0]
-    if not math.isfinite(loss):
+    logit = model.predict(splits[TUNING].pixels, batch_size=params.batch_size, verbose=0)[:, 0]
+    if not (math.isfinite(loss) and np.isfinite(logit).all()):
         raise UsageError(
-            f"train: the loss of {params.architecture} is {loss} in epoch {number}; "
+            f"train: {params.architecture} diverged in epoch {number} (loss {loss:g}); "
             f"lower its learning_rate ({params.learning_rate:g})."
         )
-    tuning_loss, tuning_auroc = _measure(model, splits[TUNING], weights[TUNING], params.batch_size)
+    tuning_loss, tuning_auroc = _measure(logit, splits[TUNING], weights[TUNING])
     state.seconds += time.monotonic() - started
     state.epoch_in_phase += 1
     values = (number, phase.name, learning_rate, loss, tuning_loss, tuning_auroc)
@@ -302,17 +316,24 @@ def _exhausted(state: State, params: TrainParams) -> bool:
     return state.epochs - 1 - _best(state) >= params.patience
 
 
-def _compile(model: "keras.Model", phase: Phase, params: TrainParams, images: int) -> None:
+def _schedule(phase: Phase, params: TrainParams, images: int) -> Any:
+    """Learning rate by step of a phase: a linear rise to the peak, then half a cosine down to nothing."""
     import keras
 
     steps = phase.epochs * _steps(images, params)
     warmup = int(steps * params.warmup)
-    schedule = keras.optimizers.schedules.CosineDecay(
+    return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else phase.peak,
         decay_steps=max(1, steps - warmup),
         warmup_target=phase.peak if warmup else None,
         warmup_steps=warmup,
     )
+
+
+def _compile(model: "keras.Model", phase: Phase, params: TrainParams, images: int) -> None:
+    import keras
+
+    schedule = _schedule(phase, params, images)
     optimizer = keras.optimizers.AdamW(schedule, weight_decay=params.weight_decay)
     # Shrinking biases and the scales of normalisation regularises nothing.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
@@ -327,15 +348,13 @@ def _steps(images: int, params: TrainParams) -> int:
     return -(-images // params.batch_size)
 
 
-def _measure(
-    model: "keras.Model", split: "Split", weights: "np.ndarray[Any, Any]", batch_size: int
-) -> tuple[float, float]:
+def _measure(logit: "np.ndarray[Any, Any]", split: "Split", weights: "np.ndarray[Any, Any]") -> tuple[float, float]:
     """Weighted loss over the images of a split, and AUROC over its studies."""
     import numpy as np
 
     from components import metrics
 
-    logit = model.predict(split.pixels, batch_size=batch_size, verbose=0)[:, 0].astype(np.float64)
+    logit = logit.astype(np.float64)
     # Binary cross-entropy of a logit z is log(1 + exp(z)) - y z.
     loss = float(np.mean(weights * (np.logaddexp(0, logit) - split.abnormal * logit)))
     probability = metrics.sigmoid(logit)

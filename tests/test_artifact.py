@@ -231,8 +231,36 @@ def test_only_the_checkpoint_survives_and_only_for_the_same_inputs(
 
 def test_no_checkpoint_survives_success(tmp_path: Path) -> None:
     attempt(tmp_path / "jar", {}, fail=False)
-    assert attempt(tmp_path / "jar", {}, fail=False) == []
     assert not (tmp_path / "jar" / CHECKPOINT).exists()
+    (tmp_path / "jar" / "card.json").write_text("{}")
+    assert attempt(tmp_path / "jar", {}, fail=False) == []
+
+
+@pytest.mark.parametrize("out", [".", "folder", "folder/../folder"])
+def test_what_is_no_artifact_is_not_replaced(tmp_path: Path, out: str) -> None:
+    precious = tmp_path / "folder" / "precious.zip"
+    precious.parent.mkdir()
+    precious.write_bytes(b"the only copy")
+    with pytest.raises(UsageError, match="something else than an artifact"), writing(tmp_path / out, {}):
+        pass
+    assert precious.read_bytes() == b"the only copy"
+
+
+def test_two_processes_do_not_write_the_same_artifact(tmp_path: Path) -> None:
+    with writing(tmp_path / "jar", {"seed": 1}) as work:
+        (work / "half.bin").write_bytes(b"h")
+        with pytest.raises(UsageError, match="another process"), writing(tmp_path / "jar", {"seed": 2}):
+            pass
+        assert (work / "half.bin").exists()
+
+
+def test_killed_between_the_renames_the_old_artifact_comes_back(tmp_path: Path) -> None:
+    old = tmp_path / ".jar.discarded"
+    old.mkdir()
+    (old / "card.json").write_text("old")
+    with pytest.raises(RuntimeError, match="stop"), writing(tmp_path / "jar", {}):
+        raise RuntimeError("stop")
+    assert (tmp_path / "jar" / "card.json").read_text() == "old"
 
 
 def test_a_killed_step_leaves_no_artifact_and_the_next_attempt_is_not_disturbed(tmp_path: Path) -> None:

@@ -7,43 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components import cli
+from components import cli, provenance
 
 ROOT = Path(__file__).parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
 def imported(path: Path) -> set[Path]:
-    """Project modules that a module imports, anywhere in it but for type checking."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            node.body = []
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return {file for name in names for file in module_files(name)}
-
-
-def module_files(name: str) -> set[Path]:
-    """The files that importing a dotted name of the project runs: its own and its packages'."""
-    parts = name.split(".")
-    if parts[0] != "components":
-        return set()
-    bases = [ROOT.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
-    files = [base / "__init__.py" for base in bases] + [base.with_suffix(".py") for base in bases]
-    return {file for file in files if file.is_file()}
-
-
-def closure(module: str) -> set[Path]:
-    found, new = set(), module_files(module)
-    while new:
-        found |= new
-        new = {file for path in new for file in imported(path)} - found
-    return found
+    """Project modules that a module imports itself."""
+    return {file for name in provenance._imports(path) for file in provenance._files_of(name)}
 
 
 def data_files(files: set[Path]) -> set[Path]:
@@ -63,7 +35,7 @@ def stage_of(name: str) -> dict:
 
 @pytest.mark.parametrize("step", cli.STEPS)
 def test_a_stage_depends_on_exactly_the_modules_its_step_imports(step: str) -> None:
-    modules = closure(f"components.{step}")
+    modules = provenance.sources(f"components.{step}")
     expected = {str(path.relative_to(ROOT)) for path in modules | data_files(modules)}
     declared = {dep for dep in stage_of(step)["deps"] if dep.startswith("components/")}
     assert declared == expected
@@ -93,7 +65,9 @@ def test_a_stage_depends_on_every_artifact_its_command_reads(step: str) -> None:
 def test_every_architecture_is_trained_registered_measured_and_plotted() -> None:
     text = (ROOT / "dvc.yaml").read_text()
     for params in ("params.yaml", "params.mura.yaml"):
-        for architecture in yaml.safe_load((ROOT / params).read_text())["train"]:
+        architectures = list(yaml.safe_load((ROOT / params).read_text())["train"])
+        assert set(re.findall(r"artifacts/model/(\w+)", text)) == set(architectures)
+        for architecture in architectures:
             assert f"--model artifacts/model/{architecture} " in text
             assert f"artifacts/evaluation/{architecture}/summary.json" in text
             assert f"artifacts/evaluation/{architecture}/plots/roc.csv" in text

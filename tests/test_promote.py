@@ -56,8 +56,8 @@ def version(
         (None, {"tuning": None}, {}, "refused", "no auroc on tuning"),
         ({}, {"number": 1}, {}, "kept", "is already the champion"),
         ({}, {"number": 1, "test": 0.1}, {}, "kept", "is already the champion"),
-        ({}, {"model_digest": "model 1"}, {}, "kept", "is already the champion"),
-        ({}, {"model_digest": "model 1", "test_digest": "other"}, {}, "kept", "is already the champion"),
+        ({}, {"model_digest": "model 1"}, {}, "kept", "evaluated anew"),
+        ({}, {"model_digest": "model 1", "test_digest": "other"}, {}, "kept", "evaluated anew"),
         ({}, {"tuning": 0.85}, {}, "promoted", "a gain of +0.0500"),
         ({}, {"tuning": 0.81}, {}, "promoted", "a gain of +0.0100"),
         ({}, {"tuning": 0.805}, {}, "kept", "less than the 0.0100 wanted"),
@@ -152,9 +152,25 @@ def test_the_best_candidate_becomes_the_first_champion(registered: Callable[...,
 def test_promoting_again_changes_nothing(registered: Callable[..., Registration], out: Path) -> None:
     registration = registered(vgg16=0.7, vgg19=0.8)
     promote(registration, rules(), out)
-    facts = promote(registration, rules(), out).facts
+    (again := out.with_name("again")).mkdir()
+    facts = promote(registration, rules(), again).facts
     assert facts.decision.outcome == "kept"
     assert facts.previous == facts.current == registry.champion("mura", "champion")
+
+
+def test_killed_after_moving_the_alias_the_receipt_still_names_the_champion_of_before(
+    registered: Callable[..., Registration], out: Path
+) -> None:
+    promote(registered(vgg16=0.7), rules(), out)
+    (work := out.with_name("work")).mkdir()
+    better = registered(vgg19=0.8)
+    undisturbed = promote(better, rules(), work).facts
+    # What a kill leaves of the work directory: the checkpoint; and the alias has moved already.
+    for path in work.iterdir():
+        if path.is_file():
+            path.unlink()
+    assert promote(better, rules(), work).facts == undisturbed
+    assert undisturbed.decision.promote
 
 
 def test_a_better_model_takes_the_champions_place(registered: Callable[..., Registration], out: Path) -> None:

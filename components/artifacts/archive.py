@@ -9,6 +9,9 @@ from typing import Self
 
 from components.errors import DataRefused, UsageError
 
+# A member is read whole. MURA's images have about 86 kB, its longest CSV 3 MB.
+MAX_BYTES = 256_000_000
+
 
 class Archive:
     """A zip as published, or a directory of the same layout.
@@ -86,12 +89,17 @@ class Archive:
         """
         if self._zip is None:
             try:
+                if (size := (self.path / member).stat().st_size) > MAX_BYTES:
+                    raise DataRefused(_too_large(member, size))
                 return (self.path / member).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
                 raise KeyError(member) from None
             except OSError as error:
                 raise DataRefused(_unreadable(member, self.path, error)) from error
         entry = self._zip.getinfo(member)
+        # zipfile reads no more than the directory of the zip declares.
+        if entry.file_size > MAX_BYTES:
+            raise DataRefused(_too_large(member, entry.file_size))
         try:
             return self._zip.read(entry)
         # zlib raises its own error, an encrypted member RuntimeError, an unknown method NotImplementedError.
@@ -109,6 +117,10 @@ def _files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]
             yield from _files(path, above | {here})
         elif path.is_file():
             yield path
+
+
+def _too_large(member: str, size: int) -> str:
+    return f"{member}: {size:,} bytes, more than {MAX_BYTES:,} are not read."
 
 
 def _unreadable(member: str, path: Path, error: Exception) -> str:

@@ -1,7 +1,9 @@
 """A directory that a step made: written whole or not at all, and checked when read."""
 
+import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,7 +132,7 @@ class Artifact(Generic[F]):
 
 
 @contextmanager
-def writing(out: Path, inputs: dict[str, Any]) -> Iterator[Path]:
+def writing(out: Path, inputs: dict[str, Any], card: str = Artifact.CARD) -> Iterator[Path]:
     """A work directory beside `out` that takes its place when the block ends well.
 
     A killed step leaves only the work directory, which no reader takes for the artifact. Of what it holds,
@@ -139,13 +141,53 @@ def writing(out: Path, inputs: dict[str, Any]) -> Iterator[Path]:
     Args:
         out: where the artifact will stand; replaced if it is there.
         inputs: everything the result depends on; JSON-serialisable.
+        card: name of the card that tells an artifact of this kind from a directory that must not be replaced.
 
     Yields:
         An existing directory, empty but for `checkpoint/`, on the same file system as `out`.
+
+    Raises:
+        UsageError: `out` is something else than an artifact, or another process is writing it.
     """
-    out = out.absolute()
-    work = out.with_name(f".{out.name}.partial")
+    out = Path(os.path.abspath(out))  # noqa: PTH100 - Path.absolute keeps `..`
+    work, discarded = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.discarded")
+    if discarded.exists() and not out.exists():
+        discarded.rename(out)  # killed between the two renames below
+    if out.exists() and not (out / card).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise UsageError(f"{out}: holds something else than an artifact, and would be replaced. Name another --out.")
     work.mkdir(parents=True, exist_ok=True)
+    lock = _lock(work, out)
+    try:
+        _sweep(work, inputs)
+        yield work
+        _remove(discarded)
+        if out.exists():
+            out.rename(discarded)
+        work.rename(out)
+        # Last, so that whoever is killed before has either the checkpoint or the artifact.
+        _remove(out / CHECKPOINT)
+        _remove(discarded)
+    finally:
+        os.close(lock)
+
+
+def _lock(work: Path, out: Path) -> int:
+    """A handle that one process at a time can have; the kernel takes it back however the process ends."""
+    handle = os.open(work, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The holder before us may have put the directory into its place after we opened it.
+        mine = work.is_dir() and os.fstat(handle).st_ino == work.stat().st_ino
+    except BlockingIOError:
+        mine = False
+    if not mine:
+        os.close(handle)
+        raise UsageError(f"{out}: another process is writing it. Wait for it to end, or stop it.")
+    return handle
+
+
+def _sweep(work: Path, inputs: dict[str, Any]) -> None:
+    """Leave no more in the work directory than may be gone on with."""
     checkpoint, fingerprint = work / CHECKPOINT, json_sha256(inputs)
     inputs_file = checkpoint / "inputs.sha256"
     resumable = inputs_file.is_file() and inputs_file.read_text() == fingerprint
@@ -154,16 +196,6 @@ def writing(out: Path, inputs: dict[str, Any]) -> Iterator[Path]:
             _remove(entry)
     checkpoint.mkdir(exist_ok=True)
     write_text(inputs_file, fingerprint)
-
-    yield work
-
-    _remove(checkpoint)
-    discarded = out.with_name(f".{out.name}.discarded")
-    _remove(discarded)
-    if out.exists():
-        out.rename(discarded)
-    work.rename(out)
-    _remove(discarded)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -49,7 +49,7 @@ class TrainedModel(Artifact[TrainedModelFacts]):
     model/<architecture>/
         card.json
         model.weights.h5    Keras weights; the architecture is built from code, nothing is unpickled
-        curves.csv          epoch, phase, learning_rate, loss, tuning_loss, tuning_auroc
+        curves.csv          epoch, phase, learning_rate (in the middle of the epoch), loss, tuning_loss, tuning_auroc
     """
 
     FACTS = TrainedModelFacts

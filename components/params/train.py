@@ -29,6 +29,6 @@ class TrainParams(Section):
     flip: bool = Field(description="Random horizontal flips")
     rotation: float = Field(ge=0, le=180, description="Random rotations up to so many degrees either way")
     batch_norm_momentum: float = Field(gt=0, lt=1, description="Of the running statistics; unused without batch norm")
-    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
+    precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(
         description="Of the arithmetic; auto is bfloat16 where the hardware multiplies it, else float32"
     )

@@ -65,7 +65,7 @@ def test_a_version_tells_people_what_it_is(
     assert version.run_id == run.run_id
     assert version.source == run.model_uri
     assert "AUROC 0.800 (0.750 to 0.850)" in version.description
-    assert version.tags["test_auroc"] == "0.800 (0.750-0.850)"
+    assert version.tags["test_auroc"] == "0.800 (0.750 to 0.850)"
     assert version.tags["code_revision"] == model.facts.code_revision
     assert version.tags["data_digest"] == model.facts.data_digest
 

@@ -37,9 +37,10 @@ def precision(wanted: str) -> str:
     if gpus := tf.config.list_physical_devices("GPU"):
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
         return "mixed_bfloat16" if capability >= (8, 0) else "float32"
+    # benchmarks/precision.py shows what it gains; without these instructions bfloat16 is emulated, and slower.
     cpu = Path("/proc/cpuinfo")
-    # AMX is what makes it faster on a CPU: on two cores VGG-16 trains about three times as fast.
-    return "mixed_bfloat16" if cpu.is_file() and "amx_bf16" in cpu.read_text() else "float32"
+    words = set(cpu.read_text().split()) if cpu.is_file() else set()
+    return "mixed_bfloat16" if words & {"amx_bf16", "avx512_bf16"} else "float32"
 
 
 @contextmanager

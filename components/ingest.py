@@ -147,11 +147,22 @@ _COLUMNS = {
     "width": "Int64",
     "height": "Int64",
     "mode": "str",
+    "channel_difference": "Int64",
+    "pixels_sha256": "str",
     "mean": "Float64",
     "std": "Float64",
+    "low": "Int64",
+    "median": "Int64",
+    "high": "Int64",
+    "black": "Float64",
+    "white": "Float64",
+    "frame": "Float64",
+    "rim": "Float64",
+    "centre": "Float64",
     "phash": "str",
 }
-_READ = ("problem", "bytes", "sha256", "width", "height", "mode", "mean", "std", "phash")
+# What is known of an image only when it has been read.
+_READ = tuple(_COLUMNS)[list(_COLUMNS).index("problem") :]
 _UNREAD: dict[str, Any] = dict.fromkeys(_READ) | {"problem": "missing from the archive"}
 
 
@@ -193,9 +204,7 @@ def _read_images(members: list[str]) -> list[dict[str, Any]]:
 
 def _read_image(member: str) -> dict[str, Any]:
     """One pass over one image: bytes, digest, header, pixels, hash."""
-    import cv2
-
-    from components import images
+    from components import grey_levels, images
 
     row: dict[str, Any] = dict.fromkeys(_READ)
     try:
@@ -206,18 +215,21 @@ def _read_image(member: str) -> dict[str, Any]:
         return row | {"problem": str(error)}
     row |= {"bytes": len(png), "sha256": hashlib.sha256(png).hexdigest()}
     try:
-        grey, mode = images.decode(png)
+        grey, mode, channel_difference = images.decode(png)
     except images.BadImage as error:
         return row | {"problem": str(error)}
-    mean, std = cv2.meanStdDev(grey)
-    return row | {
-        "width": grey.shape[1],
-        "height": grey.shape[0],
-        "mode": mode,
-        "mean": round(float(mean[0, 0]), 3),
-        "std": round(float(std[0, 0]), 3),
-        "phash": images.perceptual_hash(grey),
-    }
+    return (
+        row
+        | {
+            "width": grey.shape[1],
+            "height": grey.shape[0],
+            "mode": mode,
+            "channel_difference": channel_difference,
+            "pixels_sha256": grey_levels.pixels_sha256(grey),
+            "phash": images.perceptual_hash(grey),
+        }
+        | grey_levels.grey_levels(grey)._asdict()
+    )
 
 
 def _is_sidecar(member: str) -> bool:

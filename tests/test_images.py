@@ -103,6 +103,15 @@ def test_grey_levels_are_kept_exactly(name: str) -> None:
     assert (images.decode(ALIKE[name]).grey == GREY).all()
 
 
+def test_it_is_told_how_far_the_channels_lie_apart() -> None:
+    coloured = np.dstack([GREY] * 3)
+    coloured[5, 7] = (10, 52, 20)
+    assert images.decode(png(coloured)).channel_difference == 42
+    assert images.decode(as_png("P")).channel_difference > 100
+    for name in ("L", "RGB of one grey", "1 bit", "grey and alpha"):
+        assert images.decode(ALIKE[name]).channel_difference == 0
+
+
 def test_of_16_bits_the_upper_8_count() -> None:
     assert (images.decode(as_png("I;16")).grey == GREY).all()
     deep = (np.dstack([GREY] * 3).astype(np.uint16) * 256 + 9).astype(">u2")

@@ -15,16 +15,18 @@ from miniature import ROOT, archive, images, lists, manifest, png, use_cores, wr
 
 from components.artifacts.manifest import BODY_PARTS, TABLE, Manifest
 from components.errors import DataRefused
+from components.grey_levels import pixels_sha256
 from components.images import decode, perceptual_hash
 from components.ingest import tuning_patients
 
 WRIST = f"{ROOT}/train/XR_WRIST/patient00001"
 TRAIN_IMAGES, TRAIN_STUDIES = f"{ROOT}/train_image_paths.csv", f"{ROOT}/train_labeled_studies.csv"
-TEXTS = ("image", "study", "patient", "body_part", "source_split", "split", "problem", "sha256", "mode", "phash")
+TEXTS = ("image", "study", "patient", "body_part", "source_split", "split", "problem", "sha256", "mode")
+NUMBERS = ("view", "abnormal", "directory_label", "bytes", "width", "height", "channel_difference")
 DTYPES = (
-    dict.fromkeys(TEXTS, "str")
-    | dict.fromkeys(("view", "abnormal", "directory_label", "bytes", "width", "height"), "Int64")
-    | dict.fromkeys(("mean", "std"), "Float64")
+    dict.fromkeys((*TEXTS, "pixels_sha256", "phash"), "str")
+    | dict.fromkeys((*NUMBERS, "low", "median", "high"), "Int64")
+    | dict.fromkeys(("mean", "std", "black", "white", "frame", "rim", "centre"), "Float64")
     | dict.fromkeys(("listed", "found"), "bool")
 )
 
@@ -87,8 +89,18 @@ def test_a_row_says_what_the_path_the_csv_and_the_pixels_say(ingested: Ingest) -
         "width": 40,
         "height": 30,
         "mode": "L",
+        "channel_difference": 0,
+        "pixels_sha256": pixels_sha256(pixels),
         "mean": 150.0,
         "std": 50.0,
+        "low": 100,
+        "median": 100,
+        "high": 200,
+        "black": 0.0,
+        "white": 0.0,
+        "frame": 1.0,
+        "rim": 150.0,
+        "centre": 150.0,
         "phash": perceptual_hash(decode(png(pixels)).grey),
     }
 
@@ -191,7 +203,7 @@ def test_a_listed_image_that_is_missing_has_a_row_that_says_so(ingested: Ingest,
     gone = first(files)
     read = row(ingested({name: content for name, content in files.items() if name != gone}).table, gone)
     assert (read["listed"], read["found"], read["problem"]) == (True, False, "missing from the archive")
-    assert pd.isna([read[name] for name in ("bytes", "sha256", "width", "mean", "phash")]).all()
+    assert pd.isna([read[name] for name in ("bytes", "sha256", "width", "mean", "rim", "phash")]).all()
     assert (read["patient"], read["body_part"]) == ("patient00001", "elbow")
 
 

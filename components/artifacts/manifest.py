@@ -53,7 +53,19 @@ class Manifest(Artifact[ManifestFacts]):
         sha256          str     of the PNG file
         width, height   Int64   pixels
         mode            str     L, RGB, ... as Pillow calls it
-        mean, std       Float64 grey levels, 0 to 255
+        channel_difference
+                        Int64   how far red, green and blue of a pixel lie apart at most, 0 to 255; 0 for
+                                MURA, whose RGB pictures are grey
+        pixels_sha256   str     of height, width and grey levels as decoded: the same for the same picture in another
+                                file
+        mean, std       Float64 of the grey levels, 0 black to 255 white
+        low, median, high
+                        Int64   levels that 1 %, 50 % and 99 % of the pixels do not exceed
+        black, white    Float64 shares of pixels of level 5 or less, of 250 or more
+        frame           Float64 share of the area that is frame: rows and columns at the edges whose levels span 16 or
+                                less; 1 for a blank picture
+        rim, centre     Float64 mean levels of the outermost tenth on every side and of the middle half, within the
+                                frame; `rim` far above `centre` is an inverted picture
         phash           str     64-bit perceptual hash, 16 hex digits
     """
 

@@ -1,7 +1,7 @@
 """The one door: flags -> read artifacts -> run the step -> write the artifact.
 
 The flags of a step are read from its signature: an artifact is a directory to read, a list of them a flag to
-repeat, a section is `--params`, `out` is where the result goes.
+repeat, one that may be None a flag that may be left out, a section is `--params`, `out` is where the result goes.
 """
 
 import importlib
@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import click
@@ -46,6 +47,8 @@ class Input(NamedTuple):
     kind: Any
     """The artifact's class, the section's class, or int."""
     many: bool
+    optional: bool = False
+    """Whether it may be left out; the step then gets None."""
 
     @property
     def flag(self) -> str:
@@ -68,11 +71,17 @@ def step_function(name: str) -> Callable[..., Artifact[Any]]:
 def inputs_of(function: Callable[..., Any]) -> list[Input]:
     """A step's inputs in the order of its signature; `out`, where the result goes, is not one."""
     hints = get_type_hints(function)
-    names = [name for name in inspect.signature(function).parameters if name != "out"]
-    return [
-        Input(name, *((get_args(hints[name])[0], True) if get_origin(hints[name]) is list else (hints[name], False)))
-        for name in names
-    ]
+    return [_input(name, hints[name]) for name in inspect.signature(function).parameters if name != "out"]
+
+
+def _input(name: str, hint: Any) -> Input:
+    """`model: Model` is one, `models: list[Model]` several, `model: Model | None` one or none."""
+    if get_origin(hint) is list:
+        return Input(name, get_args(hint)[0], many=True)
+    if NoneType in get_args(hint):
+        (kind,) = (each for each in get_args(hint) if each is not NoneType)
+        return Input(name, kind, many=False, optional=True)
+    return Input(name, hint, many=False)
 
 
 class Door(click.Group):
@@ -272,10 +281,10 @@ def _option(step: str, of: Input) -> click.Option:
     return click.Option(
         [of.flag, of.name],
         type=click.Path(path_type=Path),
-        required=True,
+        required=not of.optional,
         multiple=of.many,
         metavar="PATH",
-        help=f"{of.kind.__name__}: {_first_line(of.kind)}{again}",
+        help=f"{of.kind.__name__}: {_first_line(of.kind)}{again}{' Optional.' if of.optional else ''}",
     )
 
 
@@ -285,7 +294,7 @@ def _run_step(
     """Read the artifacts, run the step in a work directory, put the result into its place."""
     started = time.monotonic()
     arguments = {each.name: _argument(each, flags[each.name]) for each in inputs}
-    told = {key: value for key, value in arguments.items() if not isinstance(value, Section)}
+    told = {key: value for key, value in arguments.items() if value is not None and not isinstance(value, Section)}
     logger.info("%s: %s", name, ", ".join(f"{key} {_told(value)}" for key, value in told.items()))
     refused = out.absolute().with_name(f"{out.absolute().name}.refused")
     decisive = {key: _identity(value) for key, value in arguments.items()} | {"code": _code(function)}
@@ -309,6 +318,8 @@ def _argument(of: Input, value: Any) -> Any:
         return _section(of.kind, value)
     if of.kind is int:
         return read_params(DEFAULT).seed if value is None else value
+    if value is None:
+        return None
     return [of.kind.read(path) for path in value] if of.many else of.kind.read(value)
 
 

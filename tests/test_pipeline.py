@@ -68,7 +68,7 @@ class Workplace:
 
 
 INGEST = ("ingest", "--archive", "phantom.zip", "--seed", "1", "--out", "manifest")
-VALIDATE = ("validate", "--manifest", "manifest", "--out", "valid_manifest")
+VALIDATE = ("validate", "--archive", "phantom.zip", "--manifest", "manifest", "--out", "valid_manifest")
 SHARDS = ("shard", "--archive", "phantom.zip", "--manifest", "valid_manifest", "--params", SHARD, "--out", "shards")
 TRAINING = ("train", "--shards", "shards", "--params", TRAIN, "--seed", "1", "--out", "model")
 EVALUATE = ("evaluate", "--shards", "shards", "--model", "model", "--seed", "1", "--out", "evaluation")
@@ -205,8 +205,8 @@ def test_an_mlflow_that_does_not_answer_is_told(place: Workplace) -> None:
     [
         (("ingest", "--archive", "none.zip", "--out", "x"), 2, "no such archive"),
         (("ingest", "--archive", "half.zip", "--out", "x"), 3, "not a readable zip"),
-        (("validate", "--manifest", "nowhere", "--out", "x"), 2, "expected a Manifest"),
-        (("validate", "--manifest", "shards", "--out", "x"), 2, "expected a Manifest"),
+        ((*VALIDATE[:4], "nowhere", "--out", "x"), 2, "expected a Manifest"),
+        ((*VALIDATE[:4], "shards", "--out", "x"), 2, "expected a Manifest"),
         (("shard", "--archive", "phantom.zip", "--manifest", "manifest", "--out", "x"), 2, "ValidManifest"),
         ((*SHARDS[:5], "--params", "{", "--out", "x"), 2, "not JSON"),
         ((*SHARDS[:5], "--params", '{"image_size": 32}', "--out", "x"), 2, "images_per_shard"),
@@ -230,7 +230,7 @@ def test_an_error_is_one_line_that_helps(place: Workplace, words: tuple[str, ...
 
 
 def test_debug_shows_the_traceback(place: Workplace) -> None:
-    done = place.run("--debug", "validate", "--manifest", "nowhere", "--out", "x")
+    done = place.run("--debug", *VALIDATE[:4], "nowhere", "--out", "x")
     assert done.code == 2
     assert "Traceback" in done.told
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from miniature import write_zip
 
+from components.artifacts.archive import Archive
 from components.artifacts.artifact import json_sha256
 from components.artifacts.manifest import BODY_PARTS, TABLE, Manifest, ManifestFacts, ValidManifest
 from components.errors import DataRefused
@@ -33,6 +35,10 @@ Fault = Callable[[pd.DataFrame], pd.DataFrame | None]
 
 @pytest.fixture
 def table() -> pd.DataFrame:
+    return clean()
+
+
+def clean() -> pd.DataFrame:
     """Every split and body part, a normal and an abnormal study, two views each."""
     rows: list[dict[str, Any]] = []
     number = 0
@@ -90,6 +96,15 @@ def out(tmp_path: Path) -> Path:
     path = tmp_path / "out"
     path.mkdir()
     return path
+
+
+def judge(manifest: Manifest, params: ValidateParams, out: Path) -> ValidManifest:
+    """Validation beside an archive that holds what the manifest says: of every image its name for a picture."""
+    table = manifest.table
+    contents = {sha256(name.encode()).hexdigest(): name.encode() for name in {*clean()["image"], *table["image"]}}
+    held = table[table["found"] & table["sha256"].notna()].drop_duplicates("image")
+    files = {name: contents[digest] for name, digest in zip(held["image"], held["sha256"], strict=True)}
+    return validate(Archive.read(write_zip(out.with_name("MURA-v1.1.zip"), files)), manifest, params, out)
 
 
 def failed(out: Path) -> set[str]:
@@ -216,7 +231,7 @@ WARNINGS: dict[str, tuple[Fault, str]] = {
 
 def test_clean_manifest_becomes_valid(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
     manifest = seal(table)
-    validate(manifest, PARAMS, out)
+    judge(manifest, PARAMS, out)
     valid = ValidManifest.read(out)
     assert valid.facts.warnings == ()
     assert valid.facts.expectations == len(GATES) + len(WARNINGS) + len({"not_empty", "complete"})
@@ -232,7 +247,7 @@ def test_fault_breaks_its_gate_alone_and_is_named(
     fault, member = GATES[gate]
     changed = fault(table)
     with pytest.raises(DataRefused) as refused:
-        validate(seal(table if changed is None else changed), PARAMS, out)
+        judge(seal(table if changed is None else changed), PARAMS, out)
     assert failed(out) == {gate}
     assert member in str(refused.value)
 
@@ -243,7 +258,7 @@ def test_warning_is_reported_and_does_not_refuse(
 ) -> None:
     fault, member = WARNINGS[warning]
     fault(table)
-    valid = validate(seal(table), PARAMS.model_copy(update={"abnormal_share": (0.2, 0.8)}), out)
+    valid = judge(seal(table), PARAMS.model_copy(update={"abnormal_share": (0.2, 0.8)}), out)
     assert valid.facts.warnings == (warning,)
     assert failed(out) == {warning}
     assert member in json.dumps(entry(out, warning)["members"])
@@ -251,14 +266,21 @@ def test_warning_is_reported_and_does_not_refuse(
 
 def test_empty_table_is_refused(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
     with pytest.raises(DataRefused, match="not_empty: there are images, found 0"):
-        validate(seal(table.head(0)), PARAMS, out)
+        judge(seal(table.head(0)), PARAMS, out)
     assert failed(out) == {"not_empty", "splits_present"}
 
 
 def test_table_cut_short_is_refused(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
     with pytest.raises(DataRefused, match="complete"):
-        validate(seal(table, images=len(table) + 1), PARAMS, out)
+        judge(seal(table, images=len(table) + 1), PARAMS, out)
     assert failed(out) == {"complete"}
+
+
+def test_archive_of_other_pictures_is_refused(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
+    other = write_zip(out.with_name("other.zip"), dict.fromkeys(table["image"], b"another picture"))
+    with pytest.raises(DataRefused, match="not the archive that the manifest describes") as refused:
+        validate(Archive.read(other), seal(table), PARAMS, out)
+    assert refused.value.keep is None
 
 
 def test_refusal_is_one_line_that_counts_what_it_does_not_name(
@@ -266,7 +288,7 @@ def test_refusal_is_one_line_that_counts_what_it_does_not_name(
 ) -> None:
     table["mode"] = "P"
     with pytest.raises(DataRefused) as refused:
-        validate(seal(table), PARAMS, out)
+        judge(seal(table), PARAMS, out)
     assert refused.value.exit_code == 3
     assert refused.value.keep == out
     assert "\n" not in str(refused.value)
@@ -280,7 +302,7 @@ def test_refusal_leaves_the_reports_and_no_manifest(
 ) -> None:
     lost(table)
     with pytest.raises(DataRefused):
-        validate(seal(table), PARAMS, out)
+        judge(seal(table), PARAMS, out)
     assert {path.name for path in out.iterdir()} == {"validation.json", "data_docs.html"}
     assert json.loads((out / "validation.json").read_text())["counts"] == {
         "expectations": 29,
@@ -291,7 +313,7 @@ def test_refusal_leaves_the_reports_and_no_manifest(
 
 
 def test_units_are_counted_not_their_rows(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
-    validate(seal(table), PARAMS, out)
+    judge(seal(table), PARAMS, out)
     assert entry(out, "mode")["tested"] == len(table)
     assert entry(out, "study_has_one_label")["tested"] == table["study"].nunique()
     assert entry(out, "patient_in_one_split")["tested"] == table["patient"].nunique()
@@ -302,7 +324,7 @@ def test_expectation_that_cannot_be_evaluated_does_not_hold(
     table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
     table["std"] = "grey"
-    valid = validate(seal(table), PARAMS, out)
+    valid = judge(seal(table), PARAMS, out)
     assert valid.facts.warnings == ("not_blank",)
     assert entry(out, "not_blank")["error"]
     assert entry(out, "not_blank")["members"] == []
@@ -316,7 +338,7 @@ def test_table_that_no_manifest_promises_is_refused(
     change: Callable[[pd.DataFrame], pd.DataFrame], table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
     with pytest.raises(DataRefused, match="not the table that a Manifest promises") as refused:
-        validate(seal(change(table)), PARAMS, out)
+        judge(seal(change(table)), PARAMS, out)
     assert "\n" not in str(refused.value)
 
 
@@ -327,7 +349,7 @@ def test_same_manifest_gives_the_same_reports(table: pd.DataFrame, seal: Callabl
     again.mkdir()
     for place in (out, again):
         with pytest.raises(DataRefused):
-            validate(manifest, PARAMS, place)
+            judge(manifest, PARAMS, place)
     for name in ("validation.json", "data_docs.html"):
         assert (out / name).read_bytes() == (again / name).read_bytes()
 
@@ -357,9 +379,9 @@ def test_page_needs_nothing_but_itself(
     if fault:
         fault(table)
         with pytest.raises(DataRefused):
-            validate(seal(table), PARAMS, out)
+            judge(seal(table), PARAMS, out)
     else:
-        validate(seal(table), PARAMS, out)
+        judge(seal(table), PARAMS, out)
     page = Page(out / "data_docs.html")
     assert not page.tags & {"script", "link", "img", "iframe", "object"}
     assert all(link.startswith("#section-") for link in page.links)
@@ -373,7 +395,7 @@ def test_hostile_names_stay_text(table: pd.DataFrame, seal: Callable[..., Manife
     name = "MURA-v1.1/<script src='http://example.org/x.js'></script>$HOME\n\x1b[31m.png"
     put(image(f"{NORMAL}/image2.png"), image=name)(table)
     with pytest.raises(DataRefused) as refused:
-        validate(seal(table), PARAMS, out)
+        judge(seal(table), PARAMS, out)
     assert str(refused.value).isprintable()
     page = Page(out / "data_docs.html")
     assert "script" not in page.tags
@@ -383,7 +405,7 @@ def test_hostile_names_stay_text(table: pd.DataFrame, seal: Callable[..., Manife
 def test_data_digest_is_of_images_labels_and_splits_in_any_order(
     table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
-    valid = validate(seal(table), PARAMS, out)
+    valid = judge(seal(table), PARAMS, out)
     rows = table[["image", "sha256", "abnormal", "split"]].itertuples(index=False)
     assert valid.facts.data_digest == json_sha256(sorted([i, s, int(a), p] for i, s, a, p in rows))
 
@@ -393,7 +415,7 @@ def test_one_line_is_logged(
 ) -> None:
     caplog.set_level(logging.INFO)
     put(image(f"{NORMAL}/image2.png"), std=1.9)(table)
-    validate(seal(table), PARAMS, out)
+    judge(seal(table), PARAMS, out)
     assert caplog.messages == ["validate: 84 images, 29 expectations: gates hold, warnings: not_blank"]
 
 

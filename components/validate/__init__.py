@@ -1,5 +1,6 @@
 """Prove a manifest, or refuse it."""
 
+import hashlib
 import logging
 import os
 import shutil
@@ -7,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.artifacts.archive import Archive
 from components.artifacts.artifact import json_sha256, write_text
 from components.artifacts.manifest import TABLE, Manifest, ValidManifest, ValidManifestFacts
 from components.errors import DataRefused
@@ -24,22 +26,25 @@ PAGE = "data_docs.html"
 # The line of a refusal names so many offenders of so many gates; the reports name more.
 NAMED_MEMBERS = 3
 NAMED_GATES = 3
+# Images that are read to see that archive and manifest belong together.
+SAMPLE = 3
 
 logger = logging.getLogger(__name__)
 
 
-def validate(manifest: Manifest, params: ValidateParams, out: Path) -> ValidManifest:
+def validate(archive: Archive, manifest: Manifest, params: ValidateParams, out: Path) -> ValidManifest:
     """Hold a manifest against everything that training relies on.
 
     The reports are written in either case. A broken gate refuses the data, a broken warning is reported.
 
     Args:
+        archive: the archive that the manifest describes; a few of its pictures are read.
         manifest: the table, as ingested.
         params: what the data must be.
         out: where the proven manifest is written.
 
     Raises:
-        DataRefused: a gate does not hold; `keep` is the directory of the reports.
+        DataRefused: a gate does not hold, `keep` is the directory of the reports; or the archive is another.
     """
     report, suite = _great_expectations()
     table = manifest.table
@@ -50,6 +55,7 @@ def validate(manifest: Manifest, params: ValidateParams, out: Path) -> ValidMani
             f"{manifest.path / TABLE}: not the table that a Manifest promises ({type(error).__name__}: {error}). "
             "Run `mura ingest` again."
         ) from error
+    _see_that_it_is_the_same(archive, table)
     result = suite.run(columns, suite.expectations(manifest.facts, params))
     findings = suite.findings(columns, result)
     write_text(out / SUMMARY, report.summary(manifest, findings))
@@ -75,6 +81,23 @@ def validate(manifest: Manifest, params: ValidateParams, out: Path) -> ValidMani
         f"gates hold, warnings: {', '.join(warned)}" if warned else "all hold",
     )
     return valid
+
+
+def _see_that_it_is_the_same(archive: Archive, table: "pandas.DataFrame") -> None:
+    """Read a few images, spread over the table, and compare their digests."""
+    read = table[table["sha256"].notna()]
+    with archive:
+        for place in sorted({len(read) * step // SAMPLE for step in range(SAMPLE)} if len(read) else ()):
+            image, expected = read["image"].iloc[place], read["sha256"].iloc[place]
+            try:
+                found = hashlib.sha256(archive.bytes_of(image)).hexdigest()
+            except KeyError:
+                found = "no such file"
+            if found != expected:
+                raise DataRefused(
+                    f"{archive.path}: not the archive that the manifest describes: {image} should have sha256 "
+                    f"{expected[:12]}, found {found[:12]}. Name the other one, or run `mura ingest` again."
+                )
 
 
 def data_digest(table: "pandas.DataFrame") -> str:

@@ -43,10 +43,13 @@ mlflow: $(VENV)/.cpu-or-gpu ## Runs and models of sqlite:///mlflow.db in a brows
 
 .PHONY: lock
 lock: $(VENV)/bin/python ## Compile the lock files anew from pyproject.toml
-	$(COMPILE) --extra cpu -o requirements/cpu.txt
-	$(COMPILE) --extra gpu -o requirements/gpu.txt
-	$(COMPILE) --extra pipelines -o requirements/pipelines.txt
-	$(COMPILE) --extra cpu --extra pipelines --group dev -o requirements/dev.txt
+	$(COMPILE) --extra cpu --extra dvc --extra pipelines --group dev -o requirements/dev.txt
+	# What is shipped is what was tested: the others take the versions of the first.
+	$(COMPILE) -c requirements/dev.txt --extra cpu -o requirements/cpu.txt
+	$(COMPILE) -c requirements/dev.txt --extra gpu -o requirements/gpu.txt
+	$(COMPILE) -c requirements/dev.txt --extra dvc -o requirements/dvc.txt
+	$(COMPILE) -c requirements/dev.txt --extra dvc --extra pipelines -o requirements/pipelines.txt
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --group build -o requirements/build.txt
 
 .PHONY: clean
 clean: ## Remove the artifacts; archives, MLflow's records and DVC's cache stay
@@ -64,8 +67,8 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
 	@rm -f $(VENV)/.gpu && touch $@
 
-$(VENV)/.gpu: requirements/gpu.txt pyproject.toml | $(VENV)/bin/python
-	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes requirements/gpu.txt
+$(VENV)/.gpu: requirements/gpu.txt requirements/dvc.txt pyproject.toml | $(VENV)/bin/python
+	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes requirements/gpu.txt requirements/dvc.txt
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
 	@rm -f $(VENV)/.dev && touch $@
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from components.artifacts.artifact import CHECKPOINT, Artifact, Facts, writing
+from components.artifacts.artifact import CHECKPOINT, Artifact, Facts, json_sha256, writing
 from components.errors import DataRefused, UsageError
 
 
@@ -149,10 +149,43 @@ def test_a_card_of_another_version_is_refused(jar: Path, place: str, change: dic
         Jar.read(jar)
 
 
+@pytest.mark.parametrize("change", [{"digest": "0" * 64}, {"facts": {"label": "a pear"}}, {"checksum": "0" * 64}])
+def test_a_card_that_changed_is_not_believed(jar: Path, change: dict[str, Any]) -> None:
+    change_card(jar, **change)
+    with pytest.raises(DataRefused, match=r"card\.json: changed since its step wrote it"):
+        Jar.read(jar)
+
+
+def test_every_flipped_bit_of_a_card_is_found(jar: Path) -> None:
+    card = jar / "card.json"
+    whole = card.read_bytes()
+    for place in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        card.write_bytes(flipped)
+        with pytest.raises((DataRefused, UsageError), match=r"card\.json|expected a Jar, found a"):
+            Jar.read(jar)
+
+
 def test_a_digest_that_is_not_its_files_is_refused(jar: Path) -> None:
-    change_card(jar, digest="0" * 64)
+    card = json.loads((jar / "card.json").read_text()) | {"digest": "0" * 64}
+    rest = {key: value for key, value in card.items() if key != "checksum"}
+    change_card(jar, digest="0" * 64, checksum=json_sha256(rest))
     with pytest.raises(DataRefused, match="digest does not belong"):
         Jar.read(jar)
+
+
+def test_all_faults_are_told_at_once(jar: Path) -> None:
+    assert Jar.faults(jar) == []
+    (jar / "a.bin").write_bytes(b"aaab")
+    (jar / "page.html").unlink()
+    (jar / "c.bin").write_bytes(b"c")
+    told = Jar.faults(jar)
+    assert [name for fault in told for name in ("a.bin", "c.bin", "page.html") if f"{name}: " in fault] == [
+        "c.bin",
+        "page.html",
+        "a.bin",
+    ]
 
 
 def test_the_digest_depends_on_the_content_files_alone(jar: Path) -> None:

@@ -5,7 +5,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,6 +18,8 @@ from components.errors import DataRefused, MuraError, UsageError
 
 FORMAT: Literal[1] = 1
 CHECKPOINT = "checkpoint"
+# Files hashed at once: hashing lets other threads run, and a disk has more than one request at a time.
+HASHERS = 4
 
 
 class Facts(BaseModel):
@@ -28,11 +31,16 @@ class Facts(BaseModel):
 F = TypeVar("F", bound=Facts)
 
 
-class _File(Facts):
+class File(Facts):
     """A file of an artifact, as its card has it."""
 
     bytes: int
     sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The file that lies there now."""
+        return cls(bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
 class _Card(Facts):
@@ -42,14 +50,20 @@ class _Card(Facts):
     format: Literal[1]
     digest: str
     facts: dict[str, Any]
-    files: dict[str, _File]
+    files: dict[str, File]
+    checksum: str
+    """sha256 of all above: a card that rotted must not be believed either."""
+
+    def computed_checksum(self) -> str:
+        """What `checksum` is if nothing has changed."""
+        return json_sha256(self.model_dump(exclude={"checksum"}))
 
 
 class Artifact(Generic[F]):
     """A sealed directory.
 
     <path>/
-        card.json    kind, digest, facts, and the size and sha256 of every other file
+        card.json    kind, digest, facts, the size and sha256 of every other file, and a checksum of all that
         ...          the files
 
     The digest is the artifact's identity: a sha256 over the kind and the sha256 of the files that make
@@ -70,24 +84,25 @@ class Artifact(Generic[F]):
         return f"{type(self).__name__}({str(self.path)!r}, {self.digest[:12]})"
 
     @classmethod
-    def seal(cls, path: Path, facts: F) -> Self:
+    def seal(cls, path: Path, facts: F, written: Mapping[str, File] | None = None) -> Self:
         """Write the card of a directory whose other files are complete.
 
         Args:
             path: the directory; all files below it, `checkpoint/` and the card excepted, belong to the artifact.
             facts: what the artifact says of itself.
+            written: files by name whose size and sha256 are known from writing them, and need not be read again.
         """
-        files = {
-            name: _File(bytes=(path / name).stat().st_size, sha256=file_sha256(path / name))
-            for name in _file_names(path, cls.CARD)
-        }
+        known = written or {}
+        files = {name: known.get(name) or File.of(path / name) for name in _file_names(path, cls.CARD)}
         card = _Card(
             kind=cls.__name__,
             format=FORMAT,
             digest=cls._digest(files),
             facts=facts.model_dump(mode="json"),
             files=files,
+            checksum="",
         )
+        card = card.model_copy(update={"checksum": card.computed_checksum()})
         write_text(path / cls.CARD, json.dumps(card.model_dump(), indent=2, ensure_ascii=False) + "\n")
         return cls(path, facts, card.digest)
 
@@ -99,6 +114,28 @@ class Artifact(Generic[F]):
             UsageError: there is no such artifact at `path`.
             DataRefused: a file is missing, extra or changed.
         """
+        card = cls._card(path)
+        for fault in cls._faults(path, card):
+            raise DataRefused(f"{fault} Run the step again.")
+        return cls(path, cls._facts(path, card), card.digest)
+
+    @classmethod
+    def faults(cls, path: Path) -> list[str]:
+        """Everything that is wrong with the files of a sealed directory, each named; nothing if all is well.
+
+        Raises:
+            UsageError: there is no such artifact at `path`.
+            DataRefused: the card itself cannot be believed.
+        """
+        return list(cls._faults(path, cls._card(path)))
+
+    def verdict(self) -> MuraError | None:
+        """What the step has to say against its own result, once that is safely written."""
+        return None
+
+    @classmethod
+    def _card(cls, path: Path) -> _Card:
+        """The card, as it was written."""
         card_path = path / cls.CARD
         if not card_path.is_file():
             raise UsageError(
@@ -108,25 +145,33 @@ class Artifact(Generic[F]):
             )
         try:
             card = _Card.model_validate_json(card_path.read_bytes())
-            facts = cls.FACTS.model_validate(card.facts) if card.kind == cls.__name__ else None
         except ValidationError as error:
-            raise DataRefused(
-                f"{card_path}: not a card this version can read ({_first(error)}). "
-                "Delete the directory and run its step again."
-            ) from error
-        if facts is None:
+            raise DataRefused(_unreadable(card_path, error)) from error
+        if card.kind != cls.__name__:
             raise UsageError(f"{path}: expected a {cls.__name__}, found a {card.kind}.")
-        _check_files(path, cls.CARD, card.files)
-        if card.digest != cls._digest(card.files):
-            raise DataRefused(f"{card_path}: the digest does not belong to the files it lists. Run the step again.")
-        return cls(path, facts, card.digest)  # type: ignore[arg-type]
-
-    def verdict(self) -> MuraError | None:
-        """What the step has to say against its own result, once that is safely written."""
-        return None
+        cls._facts(path, card)
+        if card.checksum != card.computed_checksum():
+            raise DataRefused(
+                f"{card_path}: changed since its step wrote it (its checksum differs). "
+                "Delete the directory and run its step again."
+            )
+        return card
 
     @classmethod
-    def _digest(cls, files: dict[str, _File]) -> str:
+    def _facts(cls, path: Path, card: _Card) -> F:
+        try:
+            return cls.FACTS.model_validate(card.facts)  # type: ignore[return-value]
+        except ValidationError as error:
+            raise DataRefused(_unreadable(path / cls.CARD, error)) from error
+
+    @classmethod
+    def _faults(cls, path: Path, card: _Card) -> Iterator[str]:
+        yield from _file_faults(path, cls.CARD, card.files)
+        if card.digest != cls._digest(card.files):
+            yield f"{path / cls.CARD}: the digest does not belong to the files it lists."
+
+    @classmethod
+    def _digest(cls, files: dict[str, File]) -> str:
         content = {n: f.sha256 for n, f in files.items() if any(fnmatch(n, pattern) for pattern in cls.CONTENT)}
         return json_sha256({"kind": cls.__name__, "content": content})
 
@@ -217,14 +262,30 @@ def json_sha256(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _check_files(path: Path, card: str, files: dict[str, _File]) -> None:
+def _file_faults(path: Path, card: str, files: Mapping[str, File]) -> Iterator[str]:
+    """What is missing, extra or changed, the first as soon as it is found."""
     found = set(_file_names(path, card))
     for name in sorted(found ^ set(files)):
         what = "is missing" if name in files else "is not on the card"
-        raise DataRefused(f"{path / name}: {what}; the artifact is not as its step left it. Run the step again.")
-    for name, entry in files.items():
-        if (path / name).stat().st_size != entry.bytes or file_sha256(path / name) != entry.sha256:
-            raise DataRefused(f"{path / name}: changed since its step wrote it (sha256 differs). Run the step again.")
+        yield f"{path / name}: {what}; the artifact is not as its step left it."
+    common = sorted(found & set(files))
+    hashers = ThreadPoolExecutor(HASHERS)
+    try:
+        as_written = hashers.map(lambda name: _as_card_says(path / name, files[name]), common)
+        for name, same in zip(common, as_written, strict=True):
+            if not same:
+                yield f"{path / name}: changed since its step wrote it (sha256 differs)."
+    finally:
+        # One fault is enough for most who ask; the other files need not be hashed for them.
+        hashers.shutdown(cancel_futures=True)
+
+
+def _as_card_says(path: Path, entry: File) -> bool:
+    return path.stat().st_size == entry.bytes and file_sha256(path) == entry.sha256
+
+
+def _unreadable(card: Path, error: ValidationError) -> str:
+    return f"{card}: not a card this version can read ({_first(error)}). Delete the directory and run its step again."
 
 
 def _file_names(path: Path, card: str) -> list[str]:

@@ -29,7 +29,7 @@ from components.params.section import Section
 logger = logging.getLogger(__name__)
 
 STEPS = ("ingest", "validate", "shard", "train", "evaluate", "register", "promote")
-TOOLS = ("phantom", "summary")
+TOOLS = ("phantom", "summary", "pipeline")
 # Libraries are told to be quiet before any is imported: TensorFlow of its instructions, the others of our users.
 QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -95,6 +95,10 @@ class Door(click.Group):
         """The command of that name."""
         if cmd_name in STEPS:
             return _step_command(cmd_name)
+        if cmd_name == "pipeline":
+            # By name, since what is for Kubeflow stands on this module, and is not in every image.
+            group: click.Command = importlib.import_module("pipelines.door").pipeline
+            return group
         return {"phantom": phantom, "summary": summary}.get(cmd_name)
 
 

@@ -1,1 +1,1 @@
-"""The graph for Kubeflow Pipelines."""
+"""The graph for Kubeflow Pipelines: compiled, run in local containers, submitted. The only place that imports kfp."""

@@ -1,14 +1,15 @@
 """params.yaml as a whole: every choice, one section per step."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from components.errors import UsageError
 from components.params.evaluate import EvaluateParams
 from components.params.ingest import IngestParams
+from components.params.kubeflow import KubeflowParams
 from components.params.promote import PromoteParams
 from components.params.register import RegisterParams
 from components.params.section import Section
@@ -41,6 +42,7 @@ class Params(Section):
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")
     promote: PromoteParams
+    kubeflow: KubeflowParams
 
     @field_validator("train", mode="before")
     @classmethod
@@ -49,6 +51,16 @@ class Params(Section):
         if isinstance(entries, dict):
             return {key: _with_architecture(key, entry) for key, entry in entries.items()}
         return entries
+
+    @model_validator(mode="after")
+    def _profiles_of_steps(self) -> Self:
+        # A profile of a step that does not exist would be passed over in silence.
+        steps = [f"train.{architecture}" for architecture in self.train]
+        steps += ["default", "ingest", "validate", "shard", "train", "evaluate", "register", "promote", "notify"]
+        for name in self.kubeflow.steps:
+            if name not in steps:
+                raise ValueError(f"kubeflow.steps.{name}: no such step; there are {', '.join(steps)}")
+        return self
 
 
 def read_params(path: Path) -> Params:

@@ -1,0 +1,85 @@
+"""Where and with what Kubeflow Pipelines runs the steps: what clusters differ by."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from components.params.section import Section
+
+# Kubernetes' names (RFC 1123) and quantities, as far as they are needed here.
+_NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
+
+
+class EnvironmentSource(Section):
+    """A secret or a config map whose keys a step finds as environment variables of the same names."""
+
+    secret: str | None = Field(default=None, pattern=_NAME, description="Name of the secret")
+    config_map: str | None = Field(default=None, pattern=_NAME, description="Name of the config map")
+    keys: tuple[str, ...] = Field(min_length=1, description="Keys, which are also the variables' names")
+    optional: bool = Field(default=False, description="Whether the step starts without it")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if (self.secret is None) == (self.config_map is None):
+            raise ValueError("expected either `secret` or `config_map`")
+        return self
+
+
+class Toleration(Section):
+    """A taint of a node that does not keep the step away."""
+
+    key: str | None = None
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class StepProfile(Section):
+    """What one step is given. What a step does not say, `default` says; what neither says, this class."""
+
+    cpu: str = Field(default="1", pattern=_QUANTITY, description="Cores, requested and at most")
+    memory: str = Field(default="2Gi", pattern=_QUANTITY, description="Memory, requested and at most")
+    gpus: int = Field(default=0, ge=0, description="Accelerators; with any, the image of the GPU build is used")
+    gpu_type: str = Field(default="nvidia.com/gpu", min_length=1, description="Resource name of the accelerator")
+    shared_memory: str | None = Field(default=None, pattern=_QUANTITY, description="Size of /dev/shm")
+    minutes: int = Field(default=60, gt=0, description="The pod is ended after so long")
+    retries: int = Field(default=0, ge=0, description="Further attempts of a step that failed or was evicted")
+    backoff_seconds: int = Field(default=30, ge=0, description="Before a retry; doubled each time, at most 15 min")
+    node_selector: dict[str, str] = Field(default={}, description="Labels that the node must have")
+    tolerations: tuple[Toleration, ...] = Field(default=(), description="Taints that do not matter")
+
+
+class KubeflowParams(Section):
+    """Where and with what Kubeflow Pipelines runs the steps: what clusters differ by."""
+
+    experiment: str = Field(min_length=1, description="The runs are listed under it")
+    image: str = Field(
+        pattern=r"^[a-z0-9][A-Za-z0-9._:/-]*(@sha256:[0-9a-f]{64})?$",
+        description="Where the images are, registry/mura; the tag follows from code and lock. With a tag or a digest "
+        "of its own it is taken as it is, for all steps",
+    )
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(description="When the node asks the registry")
+    pull_secrets: tuple[str, ...] = Field(default=(), description="Secrets for the registry")
+    service_account: str | None = Field(default=None, pattern=_NAME, description="Runs the pods; else Kubeflow's own")
+    user: int = Field(gt=0, description="Numeric user and group of the steps; never root")
+    labels: dict[str, str] = Field(default={}, description="Of the pods, as accounting or network policies want them")
+    environment: tuple[EnvironmentSource, ...] = Field(description="Places and credentials: secrets and config maps")
+    keep_hours: int = Field(gt=0, description="How long the finished workflow's pods and logs stay on the cluster")
+    hours: int = Field(gt=0, description="The whole run is ended after so long")
+    shards: Literal["artifact", "workspace"] = Field(
+        description="How shards reach the trainings: as Kubeflow's artifact, which each pod fetches, or on a volume "
+        "that all pods of the run mount"
+    )
+    workspace_size: str = Field(default="20Gi", pattern=_QUANTITY, description="Size of that volume")
+    workspace_class: str | None = Field(default=None, description="Its storage class, ReadWriteMany; else the default")
+    steps: dict[str, StepProfile] = Field(description="By step, `train.<architecture>` before `train`, and `default`")
+
+    def step(self, name: str) -> StepProfile:
+        """The profile of a step, such as `shard`, or `train.vgg16`."""
+        chosen: dict[str, object] = {}
+        for key in ("default", name.partition(".")[0], name):
+            if key in self.steps:
+                chosen |= self.steps[key].model_dump(exclude_unset=True)
+        return StepProfile.model_validate(chosen)

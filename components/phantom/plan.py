@@ -1,8 +1,6 @@
 """Which studies a phantom archive holds: patients, body parts, labels and views, before anything is drawn.
 
-Every number in the tables is counted from the path lists of MURA v1.1 (arXiv:1712.06957, table 1, gives
-the studies; the images, views and patients follow from the lists). An archive of 14,656 studies repeats
-them exactly.
+Proportions are those of MURA v1.1. An archive of 14,656 studies repeats its counts exactly.
 """
 
 import random
@@ -11,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+from components import published
+from components.published import Size
+
 ROOT = "MURA-v1.1"
-SPLITS = ("train", "valid")
+SPLITS = tuple(published.CELLS)
 # The order in which MURA's own lists name the parts.
 PARTS = ("SHOULDER", "HUMERUS", "FINGER", "ELBOW", "WRIST", "FOREARM", "HAND")
-MURA_STUDIES = 14_656
+MURA_STUDIES = published.STUDIES
 SMALLEST = 2 * len(PARTS)
 # Below this a faithful valid share (8 %) would leave some body parts with a handful of test studies.
 SMALL = 2_000
@@ -33,56 +34,9 @@ class Cell(NamedTuple):
     abnormal: bool
 
 
-class Size(NamedTuple):
-    """How much of MURA lies in a cell."""
-
-    studies: int
-    images: int
-
-
 _CELLS: Mapping[str, Mapping[Cell, Size]] = {
-    "train": {
-        Cell("SHOULDER", False): Size(1364, 4211),
-        Cell("SHOULDER", True): Size(1457, 4168),
-        Cell("HUMERUS", False): Size(321, 673),
-        Cell("HUMERUS", True): Size(271, 599),
-        Cell("FINGER", False): Size(1280, 3138),
-        Cell("FINGER", True): Size(655, 1968),
-        Cell("ELBOW", False): Size(1094, 2925),
-        Cell("ELBOW", True): Size(660, 2006),
-        Cell("WRIST", False): Size(2134, 5765),
-        Cell("WRIST", True): Size(1326, 3987),
-        Cell("FOREARM", False): Size(590, 1164),
-        Cell("FOREARM", True): Size(287, 661),
-        Cell("HAND", False): Size(1497, 4059),
-        Cell("HAND", True): Size(521, 1484),
-    },
-    "valid": {
-        Cell("SHOULDER", False): Size(99, 285),
-        Cell("SHOULDER", True): Size(95, 278),
-        Cell("HUMERUS", False): Size(68, 148),
-        Cell("HUMERUS", True): Size(67, 140),
-        Cell("FINGER", False): Size(92, 214),
-        Cell("FINGER", True): Size(83, 247),
-        Cell("ELBOW", False): Size(92, 235),
-        Cell("ELBOW", True): Size(66, 230),
-        Cell("WRIST", False): Size(140, 364),
-        Cell("WRIST", True): Size(97, 295),
-        Cell("FOREARM", False): Size(69, 150),
-        Cell("FOREARM", True): Size(64, 151),
-        Cell("HAND", False): Size(101, 271),
-        Cell("HAND", True): Size(66, 189),
-    },
-}
-# Views of a study -> studies that have so many.
-_VIEWS = {
-    "train": {1: 1131, 2: 3733, 3: 6466, 4: 1887, 5: 197, 6: 27, 7: 13, 8: 2, 11: 1},
-    "valid": {1: 101, 2: 412, 3: 517, 4: 135, 5: 30, 6: 1, 7: 1, 8: 1, 10: 1},
-}
-# Studies of a patient -> patients who have so many; 15.6 % and 34.2 % have several.
-_STUDIES_PER_PATIENT = {
-    "train": {1: 9437, 2: 1383, 3: 259, 4: 70, 5: 19, 6: 12, 7: 3, 9: 1},
-    "valid": {1: 515, 2: 171, 3: 68, 4: 16, 5: 7, 6: 4, 7: 1, 8: 1},
+    split: {Cell(part.upper(), abnormal): size for (part, abnormal), size in cells.items()}
+    for split, cells in published.CELLS.items()
 }
 
 K = TypeVar("K")
@@ -186,7 +140,7 @@ def _deal_views(split: str, cells: Mapping[Cell, int], small: bool, rng: random.
     or no such pair is left.
     """
     count = sum(cells.values())
-    deck = list(Counter(apportion(SMALL_VIEWS if small else _VIEWS[split], count)).elements())
+    deck = list(Counter(apportion(SMALL_VIEWS if small else published.VIEWS[split], count)).elements())
     rng.shuffle(deck)
     sizes = _CELLS[split]
     share = apportion(
@@ -224,7 +178,7 @@ def _exchange(
 
 
 def _patient_sizes(split: str, count: int) -> list[int]:
-    table = _STUDIES_PER_PATIENT[split]
+    table = published.STUDIES_PER_PATIENT[split]
     scale = count / sum(size * patients for size, patients in table.items())
     several = [size for size in sorted(table) if size > 1 for _ in range(int(table[size] * scale + 1e-9))]
     return several + [1] * (count - sum(several))

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Iterable
 from io import BytesIO
 from typing import NamedTuple
 
@@ -12,6 +13,10 @@ from numpy.typing import NDArray
 # A decoder asked for more than this is being attacked: MURA's images have at most 512 x 512 pixels,
 # a full-size radiograph about 3,000 x 4,000.
 MAX_PIXELS = 64_000_000
+
+# An image is hashed by way of a thumbnail of so many pixels a side, and so many frequencies of it either way are kept.
+THUMBNAIL_SIDE = 32
+SPECTRUM_SIDE = 12
 
 Grey = NDArray[np.uint8]
 
@@ -96,11 +101,21 @@ def fit(grey: Grey, size: int) -> Grey:
     return square
 
 
-def perceptual_hash(grey: Grey) -> str:
-    """The DCT hash of an image (pHash): 64 bits as 16 hex digits, near for pictures that look alike.
+class Signature(NamedTuple):
+    """What pictures that look alike have in common."""
 
-    The signs, about their median, of the 8 x 8 lowest frequencies of the 32 x 32 thumbnail
-    (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010).
+    phash: str
+    """64 bits as 16 hex digits."""
+    spectrum: bytes
+    """int8 [12, 12] row by row, for `low_frequencies`."""
+
+
+def signature(grey: Grey) -> Signature:
+    """The DCT hash (pHash) of an image and the low frequencies it comes from.
+
+    The hash is the signs, about their median, of the 8 x 8 lowest frequencies of the 32 x 32 thumbnail
+    (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010). The spectrum has the 12 x 12
+    lowest, as shares of the largest; of each the signed root, so that the small ones keep their digits.
 
     Args:
         grey: uint8 [height, width].
@@ -110,11 +125,39 @@ def perceptual_hash(grey: Grey) -> str:
         height, width = (side // 2 for side in grey.shape)
         grey = cv2.resize(grey[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
     # As float: rounded grey levels would give a flat or symmetric picture frequencies that it does not have.
-    thumbnail = cv2.resize(grey.astype(np.float32), (32, 32), interpolation=cv2.INTER_AREA)
-    low = cv2.dct(thumbnail)[:8, :8].ravel()
+    square = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    frequencies = cv2.dct(cv2.resize(grey.astype(np.float32), square, interpolation=cv2.INTER_AREA))
+    low = frequencies[:8, :8].ravel()
     # The first coefficient is the mean grey level: it says nothing about the picture.
     bits = low > np.sort(low[1:])[31]
-    return np.packbits(bits).tobytes().hex()
+
+    part = frequencies[:SPECTRUM_SIDE, :SPECTRUM_SIDE].copy()
+    part[0, 0] = 0
+    largest = np.abs(part).max()
+    # Less than a thousandth of a grey level is rounding: the picture is flat.
+    shares = part / largest if largest > THUMBNAIL_SIDE / 1000 else np.zeros_like(part)
+    roots = np.rint(127 * np.sign(shares) * np.sqrt(np.abs(shares))).astype(np.int8)
+    return Signature(np.packbits(bits).tobytes().hex(), roots.tobytes())
+
+
+def perceptual_hash(grey: Grey) -> str:
+    """The hash of a `signature`: 64 bits as 16 hex digits, near for pictures that look alike.
+
+    Args:
+        grey: uint8 [height, width].
+    """
+    return signature(grey).phash
+
+
+def low_frequencies(spectra: Iterable[bytes]) -> NDArray[np.float32]:
+    """Spectra of `signature` as numbers.
+
+    Returns:
+        float32 [N, 144]: vertical frequency by horizontal frequency, row by row; the largest of a picture is 1 or -1,
+        all are 0 if the picture is flat. The first, its mean, is left out: 0.
+    """
+    roots = np.frombuffer(b"".join(spectra), np.int8).reshape(-1, SPECTRUM_SIDE**2).astype(np.float32) / 127
+    return roots * np.abs(roots)
 
 
 def _check(png: bytes) -> _Header:

@@ -160,6 +160,7 @@ _COLUMNS = {
     "rim": "Float64",
     "centre": "Float64",
     "phash": "str",
+    "spectrum": "object",
 }
 # What is known of an image only when it has been read.
 _READ = tuple(_COLUMNS)[list(_COLUMNS).index("problem") :]
@@ -226,8 +227,8 @@ def _read_image(member: str) -> dict[str, Any]:
             "mode": mode,
             "channel_difference": channel_difference,
             "pixels_sha256": grey_levels.pixels_sha256(grey),
-            "phash": images.perceptual_hash(grey),
         }
+        | images.signature(grey)._asdict()
         | grey_levels.grey_levels(grey)._asdict()
     )
 

@@ -324,3 +324,24 @@ def test_what_a_symmetric_picture_lacks_is_no_bit_of_its_hash() -> None:
     # All odd frequencies are zero, but for the error of the transform.
     assert not bits[1::2].any()
     assert not bits[:, 1::2].any()
+
+
+def test_low_frequencies_are_those_of_the_thumbnail_but_for_brightness_and_contrast() -> None:
+    x = np.arange(64)
+    wave = 20 * np.cos(np.pi * 3 * (x + 0.5) / 64)
+    pictures = [np.tile((level + gain * wave).round().astype(np.uint8), (64, 1)) for level, gain in ((90, 1), (120, 3))]
+    for row in images.low_frequencies(images.signature(each).spectrum for each in pictures):
+        square = row.reshape(images.SPECTRUM_SIDE, images.SPECTRUM_SIDE)
+        assert square[0, 3] == 1
+        assert np.abs(square).sum() < 1.1
+
+
+def test_a_mirrored_picture_has_its_odd_horizontal_frequencies_turned_round() -> None:
+    half = picture(9, 200, 300)
+    one, other = images.low_frequencies(images.signature(each).spectrum for each in (half, half[:, ::-1]))
+    odd = np.tile(np.arange(images.SPECTRUM_SIDE) % 2 == 1, images.SPECTRUM_SIDE)
+    assert np.abs(np.where(odd, -one, one) - other).max() < 0.03
+
+
+def test_a_flat_picture_has_no_frequencies() -> None:
+    assert not images.low_frequencies([images.signature(np.full((300, 200), 77, np.uint8)).spectrum]).any()

@@ -16,7 +16,7 @@ from miniature import ROOT, archive, images, lists, manifest, png, use_cores, wr
 from components.artifacts.manifest import BODY_PARTS, TABLE, Manifest
 from components.errors import DataRefused
 from components.grey_levels import pixels_sha256
-from components.images import decode, perceptual_hash
+from components.images import decode, perceptual_hash, signature
 from components.ingest import tuning_patients
 
 WRIST = f"{ROOT}/train/XR_WRIST/patient00001"
@@ -28,6 +28,7 @@ DTYPES = (
     | dict.fromkeys((*NUMBERS, "low", "median", "high"), "Int64")
     | dict.fromkeys(("mean", "std", "black", "white", "frame", "rim", "centre"), "Float64")
     | dict.fromkeys(("listed", "found"), "bool")
+    | {"spectrum": "object"}
 )
 
 Files = dict[str, bytes]
@@ -102,6 +103,7 @@ def test_a_row_says_what_the_path_the_csv_and_the_pixels_say(ingested: Ingest) -
         "rim": 150.0,
         "centre": 150.0,
         "phash": perceptual_hash(decode(png(pixels)).grey),
+        "spectrum": signature(pixels).spectrum,
     }
 
 

@@ -156,8 +156,9 @@ def low_frequencies(spectra: Iterable[bytes]) -> NDArray[np.float32]:
         float32 [N, 144]: vertical frequency by horizontal frequency, row by row; the largest of a picture is 1 or -1,
         all are 0 if the picture is flat. The first, its mean, is left out: 0.
     """
-    roots = np.frombuffer(b"".join(spectra), np.int8).reshape(-1, SPECTRUM_SIDE**2).astype(np.float32) / 127
-    return roots * np.abs(roots)
+    roots = np.frombuffer(b"".join(spectra), np.int8).reshape(-1, SPECTRUM_SIDE**2).astype(np.float32)
+    shares: NDArray[np.float32] = roots * np.abs(roots) / np.float32(127**2)
+    return shares
 
 
 def _check(png: bytes) -> _Header:

@@ -29,7 +29,7 @@ from components.params.section import Section
 logger = logging.getLogger(__name__)
 
 STEPS = ("ingest", "validate", "shard", "train", "evaluate", "register", "promote")
-TOOLS = ("phantom", "summary", "pipeline")
+TOOLS = ("phantom", "summary", "doctor", "pipeline")
 # Libraries are told to be quiet before any is imported: TensorFlow of its instructions, the others of our users.
 QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -99,7 +99,7 @@ class Door(click.Group):
             # By name, since what is for Kubeflow stands on this module, and is not in every image.
             group: click.Command = importlib.import_module("pipelines.door").pipeline
             return group
-        return {"phantom": phantom, "summary": summary}.get(cmd_name)
+        return {"phantom": phantom, "summary": summary, "doctor": doctor}.get(cmd_name)
 
 
 @click.command(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -193,6 +193,24 @@ def summary(promotion: Path) -> None:
     from components.artifacts.promotion import Promotion
 
     page.show(Promotion.read(promotion))
+
+
+@click.command()
+@click.option("--require-gpu", is_flag=True, help="That TensorFlow sees no GPU is a problem.")
+def doctor(require_gpu: bool) -> None:
+    """Check that this installation can do the work, here or in a container.
+
+    Versions, where steps write, whether MLflow answers, whether TensorFlow computes, and on what. Ends with 0 when
+    all is well, 2 when something is to be set right here, 5 when MLflow does not answer.
+    """
+    from components import doctor as practice
+
+    findings = []
+    for finding in practice.examine(require_gpu):
+        click.echo(f"{'no' if finding.problem else 'ok'}  {finding.subject:18}  {finding.found}")
+        findings.append(finding)
+    if problem := practice.verdict(findings):
+        raise problem
 
 
 def main() -> None:

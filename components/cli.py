@@ -25,11 +25,12 @@ from components.artifacts.artifact import Artifact, writing
 from components.errors import DataRefused, MuraError, UsageError
 from components.params.document import DEFAULT, SECTIONS_BY_ENTRY, parse, read_params, section
 from components.params.section import Section
+from components.reporter import ExecutorInput
 
 logger = logging.getLogger(__name__)
 
 STEPS = ("ingest", "validate", "shard", "train", "evaluate", "register", "promote")
-TOOLS = ("phantom", "summary", "doctor", "pipeline")
+TOOLS = ("phantom", "summary", "doctor", "pipeline", "notify")
 # Libraries are told to be quiet before any is imported: TensorFlow of its instructions, the others of our users.
 QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -99,7 +100,7 @@ class Door(click.Group):
             # By name, since what is for Kubeflow stands on this module, and is not in every image.
             group: click.Command = importlib.import_module("pipelines.door").pipeline
             return group
-        return {"phantom": phantom, "summary": summary, "doctor": doctor}.get(cmd_name)
+        return {"phantom": phantom, "summary": summary, "doctor": doctor, "notify": notify}.get(cmd_name)
 
 
 @click.command(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -213,6 +214,19 @@ def doctor(require_gpu: bool) -> None:
         raise problem
 
 
+@click.command()
+@click.option("--status", default="{}", metavar="JSON", help="How the run ended, as Kubeflow says it.")
+@click.option("--run", "run_id", required=True, help="Id of the run.")
+def notify(status: str, run_id: str) -> None:
+    """Tell the webhook of MURA_WEBHOOK_URL how a run of the pipeline ended.
+
+    The last task of a pipeline on Kubeflow. It ends well whether or not the webhook answers.
+    """
+    from components import notify as telling
+
+    telling.send(telling.message(status, run_id))
+
+
 def main() -> None:
     """Run a command; errors are told in one line."""
     for name, value in QUIET.items():
@@ -273,8 +287,12 @@ def _step_command(name: str) -> click.Command:
         )
     )
 
-    def callback(out: Path, **flags: Any) -> None:
-        _run_step(name, function, inputs, out, flags)
+    options.append(
+        click.Option(["--executor-input"], metavar="JSON", hidden=True, help="What Kubeflow hands over and is told.")
+    )
+
+    def callback(out: Path, executor_input: str | None, **flags: Any) -> None:
+        _run_step(name, function, inputs, out, flags, executor_input)
 
     return click.Command(
         name,
@@ -311,11 +329,19 @@ def _option(step: str, of: Input) -> click.Option:
 
 
 def _run_step(
-    name: str, function: Callable[..., Artifact[Any]], inputs: list[Input], out: Path, flags: dict[str, Any]
+    name: str,
+    function: Callable[..., Artifact[Any]],
+    inputs: list[Input],
+    out: Path,
+    flags: dict[str, Any],
+    executor_input: str | None,
 ) -> None:
     """Read the artifacts, run the step in a work directory, put the result into its place."""
     started = time.monotonic()
+    kubeflow = ExecutorInput(executor_input) if executor_input else None
     arguments = {each.name: _argument(each, flags[each.name]) for each in inputs}
+    if kubeflow is not None:
+        kubeflow.check(arguments)
     told = {key: value for key, value in arguments.items() if value is not None and not isinstance(value, Section)}
     logger.info("%s: %s", name, ", ".join(f"{key} {_told(value)}" for key, value in told.items()))
     refused = out.absolute().with_name(f"{out.absolute().name}.refused")
@@ -331,6 +357,8 @@ def _run_step(
             raise
     shutil.rmtree(refused, ignore_errors=True)
     logger.info("%s: wrote %s, digest %s, %.0f s", name, out, artifact.digest[:12], time.monotonic() - started)
+    if kubeflow is not None:
+        kubeflow.report(type(artifact)(out, artifact.facts, artifact.digest))
     if problem := artifact.verdict():
         raise problem
 

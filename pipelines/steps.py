@@ -1,7 +1,6 @@
 """Container components, read from the signatures of the steps: the same words that DVC's stages run."""
 
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, get_type_hints
 
@@ -14,7 +13,7 @@ from components.artifacts.artifact import Artifact
 from components.artifacts.manifest import Manifest, ValidManifest
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
-from components.reporter import DIGEST, VIEWS
+from components.reporter import CODE, DIGEST, VIEWS, noun
 
 # Receipts stand for an effect on a server. They are made anew in every run, which does nothing when nothing is to do.
 RECEIPTS = ("register", "promote")
@@ -25,11 +24,6 @@ _TYPES: dict[type[Artifact[Any]], type[dsl.Artifact]] = {
     TrainedModel: dsl.Model,
 }
 _VIEWS = {kind.schema_title: kind for kind in (dsl.Metrics, dsl.ClassificationMetrics, dsl.HTML, dsl.Model)}
-
-
-def noun(kind: type[Artifact[Any]]) -> str:
-    """What an artifact is called as an output: `valid_manifest` for a ValidManifest."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
 
 
 def component(
@@ -85,7 +79,7 @@ def component(
         else:
             read(each.kind, each.name, each.flag)
     if cached:
-        hints["code"] = str
+        hints[CODE] = str
 
     if product in by_path:
         hints["out"] = str
@@ -94,7 +88,7 @@ def component(
         hints[noun(product)] = dsl.Output[_TYPES.get(product, dsl.Artifact)]
         words += ["--out", (noun(product), "path")]
     hints[DIGEST] = dsl.OutputPath(str)
-    hints |= {view: dsl.Output[_VIEWS[title]] for view, title in VIEWS.get(product, {}).items()}
+    hints |= {name: dsl.Output[_VIEWS[view.schema]] for name, view in VIEWS.get(product, {}).items()}
 
     def container(*placeholders: Any) -> dsl.ContainerSpec:
         found = dict(zip(hints, placeholders, strict=True))

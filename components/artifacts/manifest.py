@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import pandas
 
 TABLE = "manifest.parquet"
+REPORT = "data_docs.html"
 
 BODY_PARTS = ("elbow", "finger", "forearm", "hand", "humerus", "shoulder", "wrist")
 TRAIN, TUNING, TEST = SPLITS = ("train", "tuning", "test")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from components.artifacts.archive import Archive
 from components.artifacts.artifact import json_sha256, write_text
-from components.artifacts.manifest import TABLE, Manifest, ValidManifest, ValidManifestFacts
+from components.artifacts.manifest import REPORT, TABLE, Manifest, ValidManifest, ValidManifestFacts
 from components.errors import DataRefused
 from components.params.validate import ValidateParams
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from components.validate.finding import Finding
 
 SUMMARY = "validation.json"
-PAGE = "data_docs.html"
 # The line of a refusal names so many offenders of so many gates; the reports name more.
 NAMED_MEMBERS = 3
 NAMED_GATES = 3
@@ -59,7 +58,7 @@ def validate(archive: Archive, manifest: Manifest, params: ValidateParams, out: 
     result = suite.run(columns, suite.expectations(manifest.facts, params))
     findings = suite.findings(columns, result)
     write_text(out / SUMMARY, report.summary(manifest, findings))
-    write_text(out / PAGE, report.page(manifest, findings, result))
+    write_text(out / REPORT, report.page(manifest, findings, result))
 
     if any(finding.gate and not finding.success for finding in findings):
         raise DataRefused(refusal(manifest.facts.archive, findings), keep=out)

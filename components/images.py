@@ -1,18 +1,15 @@
 """One X-ray's way from PNG bytes to a square of grey levels."""
 
-import struct
-import zlib
 from collections.abc import Iterable
-from io import BytesIO
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# A decoder asked for more than this is being attacked: MURA's images have at most 512 x 512 pixels,
-# a full-size radiograph about 3,000 x 4,000.
-MAX_PIXELS = 64_000_000
+from components.png import BadImage as BadImage
+from components.png import Decoded as Decoded
+from components.png import decode as decode
 
 # An image is hashed by way of a thumbnail of so many pixels a side, and so many frequencies of it either way are kept.
 THUMBNAIL_SIDE = 32
@@ -20,62 +17,8 @@ SPECTRUM_SIDE = 12
 
 Grey = NDArray[np.uint8]
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_HEADER = b"\0\0\0\x0dIHDR"
-# MURA's two modes, as a PNG header has them: bit depth and colour type.
-_PLAIN = {(8, 0): "L", (8, 2): "RGB"}
-
 # Workers decode one image each; OpenCV's own threads would only compete with them.
 cv2.setNumThreads(1)
-
-
-class BadImage(ValueError):
-    """The bytes are not an image we can trust."""
-
-
-class Decoded(NamedTuple):
-    """An image and how it was stored."""
-
-    grey: Grey
-    """uint8 [height, width]"""
-    mode: str
-    """As Pillow calls it: L, RGB, ..."""
-    channel_difference: int
-    """How far red, green and blue of a pixel lie apart at most, 0 to 255; 0 if it is a picture in grey."""
-
-
-class _Header(NamedTuple):
-    """What is known of a PNG before a pixel is decoded."""
-
-    width: int
-    height: int
-    depth: int
-    colour: int
-    chunks: frozenset[bytes]
-
-
-def decode(png: bytes) -> Decoded:
-    """Decode a PNG to one channel.
-
-    The checksums and the header are judged before any pixel is decoded. A truncated or damaged file is an
-    error, never a partly grey picture. Transparency is ignored; of 16 bits the upper 8 count.
-
-    Args:
-        png: the whole file.
-
-    Raises:
-        BadImage: not a PNG, too large, truncated or damaged.
-    """
-    header = _check(png)
-    mode = _PLAIN.get((header.depth, header.colour))
-    if mode is None or b"tRNS" in header.chunks:
-        return _decode_by_pillow(png)
-    # OpenCV decodes MURA's two modes in under half of Pillow's time. Unchanged: it would turn a picture as EXIF says,
-    # and make colours grey in linear light if the file has a gamma, which nobody else does.
-    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise BadImage(f"{header.width} x {header.height} pixels that cannot be decoded")
-    return _decoded(pixels, mode, cv2.COLOR_BGR2GRAY)  # type: ignore[arg-type]
 
 
 def fit(grey: Grey, size: int) -> Grey:
@@ -159,59 +102,3 @@ def low_frequencies(spectra: Iterable[bytes]) -> NDArray[np.float32]:
     roots = np.frombuffer(b"".join(spectra), np.int8).reshape(-1, SPECTRUM_SIDE**2).astype(np.float32)
     shares: NDArray[np.float32] = roots * np.abs(roots) / np.float32(127**2)
     return shares
-
-
-def _check(png: bytes) -> _Header:
-    """Read a PNG's header, and see that all its chunks are there and unharmed.
-
-    Decoders are lenient: Pillow shows what it has of a damaged picture, libpng writes to stderr.
-    """
-    if not png.startswith(_SIGNATURE + _HEADER):
-        raise BadImage("not a PNG")
-    view = memoryview(png)
-    kinds: list[bytes] = []
-    start = len(_SIGNATURE)
-    while not kinds or kinds[-1] != b"IEND":
-        if start + 12 > len(png):
-            raise BadImage(f"truncated after {len(png):,} bytes")
-        length, kind = struct.unpack_from(">I4s", png, start)
-        end = start + 12 + length
-        if end > len(png):
-            raise BadImage(f"truncated after {len(png):,} bytes")
-        if zlib.crc32(view[start + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
-            raise BadImage(f"damaged: wrong checksum between bytes {start:,} and {end:,}")
-        kinds.append(kind)
-        start = end
-    width, height, depth, colour = struct.unpack_from(">IIBB", png, len(_SIGNATURE + _HEADER))
-    if width * height > MAX_PIXELS:
-        raise BadImage(f"{width} x {height} pixels, more than {MAX_PIXELS:,} are not decoded")
-    if b"acTL" in kinds or kinds.count(b"IHDR") > 1:
-        raise BadImage("more than one picture")
-    return _Header(width, height, depth, colour, frozenset(kinds))
-
-
-def _decoded(pixels: NDArray[np.uint8], mode: str, way: int = cv2.COLOR_RGB2GRAY) -> Decoded:
-    """Reduce pixels, uint8 [height, width] or [height, width, 3], to one channel."""
-    if pixels.ndim == 2:
-        return Decoded(pixels, mode, 0)
-    first, second, third = cv2.split(pixels)
-    apart = max(cv2.norm(a, b, cv2.NORM_INF) for a, b in ((first, second), (second, third), (third, first)))
-    # Three equal channels give that one exactly, and sooner than a weighted sum.
-    grey = cv2.cvtColor(pixels, way) if apart else first
-    return Decoded(grey, mode, int(apart))  # type: ignore[arg-type]
-
-
-def _decode_by_pillow(png: bytes) -> Decoded:
-    from PIL import Image
-
-    try:
-        with Image.open(BytesIO(png), formats=["PNG"]) as image:
-            if image.mode.startswith("I"):
-                # Pillow would cut all above 255 to white here, while it takes the upper byte of 16-bit colours.
-                return _decoded((np.asarray(image) >> 8).astype(np.uint8), image.mode)
-            if image.mode in ("1", "L", "LA"):
-                return _decoded(np.asarray(image.convert("L")), image.mode)
-            opaque = image.convert("RGBA") if image.mode == "P" else image
-            return _decoded(np.asarray(opaque.convert("RGB")), image.mode)
-    except (OSError, SyntaxError, ValueError, IndexError) as error:
-        raise BadImage(str(error) or type(error).__name__) from error

@@ -1,0 +1,334 @@
+import io
+import os
+import struct
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from miniature import picture, png
+from PIL import Image
+from png_suite import assemble, chunks, encode, header, made, with_chunk
+
+from components.png import CHANNELS, DEPTHS, MAX_CHUNKS, SIGNATURE, BadImage, decode
+
+GREY = picture(1)
+COLOUR = np.dstack([picture(seed) for seed in (2, 3, 4)])
+
+
+def as_png(mode: str, **options: object) -> bytes:
+    """The grey or the coloured picture, stored in one of Pillow's modes."""
+    if mode == "I;16":
+        return png(GREY.astype(np.uint16) * 256 + 7)
+    source = COLOUR if mode.startswith(("RGB", "P")) else GREY
+    file = io.BytesIO()
+    Image.fromarray(source).convert(mode).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def by_pillow(file: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(file)) as image:
+        return np.asarray(image.convert("L")).astype(int)
+
+
+ALIKE = {
+    "L": as_png("L"),
+    "RGB of one grey": png(np.dstack([GREY] * 3)),
+    "RGB": as_png("RGB"),
+    "RGB with gamma": with_chunk(as_png("RGB"), (b"gAMA", struct.pack(">I", 45455))),
+    "palette": as_png("P"),
+    "1 bit": as_png("1"),
+    "grey and alpha": as_png("LA"),
+    "RGBA": as_png("RGBA"),
+    "one grey is transparent": with_chunk(as_png("L"), (b"tRNS", b"\0\7")),
+    "one colour is transparent": with_chunk(as_png("RGB"), (b"tRNS", b"\0\1\0\2\0\3")),
+    "interlaced": encode(GREY[..., None], 8, 0, interlaced=True),
+    "2 bits": made(64, 48, b"".join(b"\0" + bytes(range(16)) for _ in range(48)), depth=2),
+    "a text": with_chunk(as_png("L"), (b"tEXt", b"Comment\0wrist")),
+    "turned by EXIF": as_png("L", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"),
+    "one pixel": png(np.full((1, 1), 77, np.uint8)),
+    "bytes behind the end": as_png("L") + b"trailing",
+}
+
+
+@pytest.mark.parametrize("file", ALIKE.values(), ids=ALIKE)
+def test_pixels_are_those_that_pillow_sees(file: bytes) -> None:
+    grey = decode(file).grey
+    assert grey.dtype == np.uint8
+    # The weights of red, green and blue are the same, their rounding is not.
+    assert np.abs(grey - by_pillow(file)).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["L", "RGB of one grey", "grey and alpha", "interlaced"])
+def test_grey_levels_are_kept_exactly(name: str) -> None:
+    assert (decode(ALIKE[name]).grey == GREY).all()
+
+
+SHAPES = [(48, 64), (1, 1), (3, 5), (17, 9)]
+# All that the format allows: colour type, bit depth, interlacing, size.
+SUITE = [
+    (*kind, i, shape) for kind in ((c, d) for c in DEPTHS for d in DEPTHS[c]) for i in (False, True) for shape in SHAPES
+]
+
+
+@pytest.mark.parametrize(("colour", "depth", "interlaced", "shape"), SUITE)
+def test_every_legal_png_is_decoded_as_two_others_do_and_as_it_was_drawn(
+    colour: int, depth: int, interlaced: bool, shape: tuple[int, int]
+) -> None:
+    rng = np.random.default_rng(depth * 10 + colour)
+    samples = rng.integers(0, 2**depth, (*shape, CHANNELS[colour]))
+    palette = rng.integers(0, 256, (2**depth, 3), dtype=np.uint8)
+    between = [(b"PLTE", palette.tobytes())] if colour == 3 else []
+    between.append((b"gAMA", struct.pack(">I", 45455)))
+    file = encode(samples, depth, colour, interlaced, between)
+
+    levels = samples >> 8 if depth == 16 else samples * 255 // (2**depth - 1)
+    colours = palette[samples[..., 0]] if colour == 3 else levels[..., :3] if colour in (2, 6) else levels[..., :1]
+    drawn = colours @ ((0.299, 0.587, 0.114) if colours.shape[-1] == 3 else (1.0,))
+    grey = decode(file).grey.astype(float)
+    assert np.abs(grey - drawn).max() < 1
+    with Image.open(io.BytesIO(file)) as image:
+        wide = image.mode.startswith("I")
+        pillow = np.asarray(image) >> 8 if wide else np.asarray(image.convert("RGB").convert("L"))
+    assert np.abs(grey - pillow).max() <= 1
+    pixels = cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+    opencv = pixels if pixels.ndim == 2 else cv2.cvtColor(pixels[..., :3], cv2.COLOR_BGR2GRAY)
+    assert np.abs(grey - opencv).max() <= 1
+
+
+def test_it_is_told_how_far_the_channels_lie_apart() -> None:
+    coloured = np.dstack([GREY] * 3)
+    coloured[5, 7] = (10, 52, 20)
+    assert decode(png(coloured)).channel_difference == 42
+    assert decode(as_png("P")).channel_difference > 100
+    for name in ("L", "RGB of one grey", "1 bit", "grey and alpha"):
+        assert decode(ALIKE[name]).channel_difference == 0
+
+
+def test_of_16_bits_the_upper_8_count() -> None:
+    assert (decode(as_png("I;16")).grey == GREY).all()
+    for colour, channels in ((2, 3), (4, 2), (6, 4)):
+        deep = np.dstack([GREY.astype(np.uint16) * 256 + 9] * channels)
+        decoded = decode(encode(deep, 16, colour))
+        assert (decoded.grey == GREY).all()
+        assert decoded.mode == {2: "RGB;16", 4: "RGBA;16", 6: "RGBA;16"}[colour]
+
+
+def test_a_palette_with_transparent_entries_shows_its_colours() -> None:
+    file = as_png("P", transparency=bytes(range(0, 256, 2)))
+    assert np.abs(decode(file).grey - by_pillow(as_png("P"))).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "LA", "RGBA", "1", "I;16"])
+def test_the_mode_is_named_as_pillow_names_it(mode: str) -> None:
+    assert decode(as_png(mode)).mode == mode
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "LA", "1", "I;16"])
+def test_an_image_cut_anywhere_is_refused(mode: str) -> None:
+    whole = as_png(mode)
+    for kept in [*range(0, len(whole), 13), *range(len(whole) - 30, len(whole))]:
+        with pytest.raises(BadImage):
+            decode(whole[:kept])
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "LA", "1", "I;16"])
+def test_an_image_with_a_flipped_bit_anywhere_is_refused(mode: str) -> None:
+    whole = as_png(mode)
+    for place in [*range(60), *range(60, len(whole), 7), *range(len(whole) - 30, len(whole))]:
+        harmed = bytearray(whole)
+        harmed[place] ^= 1 << place % 8
+        with pytest.raises(BadImage):
+            decode(bytes(harmed))
+
+
+@settings(deadline=None)
+@given(mode=st.sampled_from(["L", "RGB", "P", "LA", "RGBA", "1", "I;16"]), choose=st.data())
+def test_chunks_that_make_no_sense_give_a_picture_or_a_bad_image(mode: str, choose: st.DataObject) -> None:
+    parts = list(chunks(as_png(mode)))
+    for _ in range(choose.draw(st.integers(1, 3))):
+        place = choose.draw(st.integers(0, len(parts) - 1))
+        kinds = st.sampled_from([kind for kind, _ in parts] + [b"tRNS", b"PLTE", b"acTL", b"fcTL", b"sBIT", b"IHDR"])
+        parts[place] = (
+            choose.draw(kinds),
+            choose.draw(st.one_of(st.binary(max_size=40), st.just(parts[place][1][:-1]), st.just(parts[place][1]))),
+        )
+    try:
+        grey = decode(assemble(*parts)).grey
+    except BadImage:
+        return
+    assert (grey.dtype, grey.ndim) == (np.uint8, 2)
+
+
+def mutations(file: bytes, count: int) -> Iterator[bytes]:
+    """The same file with bytes of its chunks changed, lost or doubled, and checksums that agree."""
+    draw = Random(1)
+    parts = list(chunks(file))
+    for _ in range(count):
+        mutated = list(parts)
+        for _ in range(draw.choice((1, 1, 2, 5))):
+            place = draw.randrange(len(mutated))
+            kind, body = mutated[place]
+            start = draw.randrange(len(body) + 1)
+            end = min(len(body), start + draw.choice((0, 1, 1, 4, 100)))
+            put = draw.choice((draw.randbytes(end - start), b"", body[start:end] * 2, b"\xff" * (end - start)))
+            mutated[place] = (kind, body[:start] + put + body[end:])
+        yield assemble(*mutated)
+
+
+@pytest.mark.parametrize("name", ["L", "RGB", "palette", "grey and alpha", "interlaced", "RGBA", "2 bits"])
+def test_no_mutation_gives_anything_but_a_picture_or_a_bad_image(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    refusals = []
+    for file in mutations(ALIKE[name], 300):
+        try:
+            grey = decode(file).grey
+            assert (grey.dtype, grey.ndim) == (np.uint8, 2)
+        except BadImage as refusal:
+            refusals.append(str(refusal))
+    assert 0 < len(refusals) < 300
+    assert not [refusal for refusal in refusals if "\n" in refusal]
+    assert capfd.readouterr() == ("", "")
+
+
+def first_bytes(name: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(GREY).save(file, name)
+    return file.getvalue()
+
+
+ROWS = b"".join(b"\0" + row.tobytes() for row in GREY)
+HEADER, PIXELS, END = chunks(as_png("L"))
+PALETTED = list(chunks(as_png("P")))
+HALVES = [(b"IDAT", PIXELS[1][:900]), (b"IDAT", PIXELS[1][900:])]
+TEXT = (b"tEXt", b"Comment\0wrist")
+REFUSED = {
+    "nothing": ("not a PNG, but empty", b""),
+    "a JPEG": ("not a PNG, but a JPEG", first_bytes("JPEG")),
+    "a GIF": ("not a PNG, but a GIF", first_bytes("GIF")),
+    "a TIFF": ("not a PNG, but a TIFF", first_bytes("TIFF")),
+    "a BMP": ("not a PNG, but a BMP", first_bytes("BMP")),
+    "DICOM": ("not a PNG, but DICOM", bytes(128) + b"DICM\2\0\0\0"),
+    "a web page": ("not a PNG, but a web page", b"<html>404</html>"),
+    "a text": ("not a PNG", b"image1.png"),
+    "only the signature": ("not a PNG", SIGNATURE),
+    "half a header": ("truncated", as_png("L")[:25]),
+    "a header of another length": ("not a PNG", assemble((b"IHDR", HEADER[1] + b"\0"), PIXELS, END)),
+    "no header": ("not a PNG", assemble(PIXELS, END)),
+    "two headers": ("more than one", assemble(HEADER, HEADER, PIXELS, END)),
+    "no end": ("truncated", assemble(HEADER, PIXELS)),
+    "no pixels": ("no pixels", assemble(HEADER, END)),
+    "no compressed bytes": ("cannot be decoded", assemble(HEADER, (b"IDAT", b""), END)),
+    "too few compressed bytes": ("cannot be 5000 x 5000", assemble(header(5000, 5000), PIXELS, END)),
+    "too many compressed bytes": ("cannot be 64 x 48", made(64, 48, bytes(20_000_000))),
+    "pixels that end too early": ("cannot be decoded", made(64, 48, ROWS[:-1])),
+    "pixels cut with right checksums": ("cannot be decoded", assemble(HEADER, (b"IDAT", PIXELS[1][:-900]), END)),
+    "pixels that are no zlib": ("cannot be decoded", assemble(HEADER, (b"IDAT", b"pixels" * 99), END)),
+    "a filter there is not": ("cannot be decoded", made(64, 48, b"\7" + ROWS[1:])),
+    "no width": ("a header that no PNG has: 0 x 48", made(0, 48, ROWS)),
+    "a width beyond 31 bits": (r"4294967295 x 48 pixels, more", made(0xFFFFFFFF, 48, ROWS)),
+    "wider than a decoder counts": ("40000 x 1 pixels, more", made(40_000, 1, bytes(40_001))),
+    "a depth there is not": ("a header that no PNG has", made(64, 48, ROWS, depth=7)),
+    "a colour type there is not": ("a header that no PNG has", made(64, 48, ROWS, colour=5)),
+    "4 bits of colour": ("a header that no PNG has", made(64, 48, ROWS, depth=4, colour=2)),
+    "a compression there is not": ("compression 1", assemble(header(64, 48, 8, 0, 1), PIXELS, END)),
+    "filters there are not": ("filters 1", assemble(header(64, 48, 8, 0, 0, 1), PIXELS, END)),
+    "an interlacing there is not": ("interlacing 2", assemble(header(64, 48, 8, 0, 0, 0, 2), PIXELS, END)),
+    "an animation": ("more than one", with_chunk(as_png("L"), (b"acTL", struct.pack(">II", 2, 0)))),
+    "no palette": ("no palette", assemble(*(part for part in PALETTED if part[0] != b"PLTE"))),
+    "two palettes": ("a damaged palette", with_chunk(as_png("P"), (b"PLTE", b"rgb"))),
+    "half a colour": ("a damaged palette", assemble(PALETTED[0], (b"PLTE", b"rg"), *PALETTED[2:])),
+    "the palette behind the pixels": (
+        "the palette behind",
+        assemble(PALETTED[0], *PALETTED[2:-1], PALETTED[1], PALETTED[-1]),
+    ),
+    "a text between the pixels": ("between those of the pixels", assemble(HEADER, HALVES[0], TEXT, HALVES[1], END)),
+    "an unknown chunk that must be known": ("unknown chunk b'BONE'", with_chunk(as_png("L"), (b"BONE", b""))),
+    "a chunk without a name": ("unknown chunk", with_chunk(as_png("L"), (b"\0\n\x1b[", b""))),
+    "a long text": (
+        "1,500,008 bytes that are no pixels",
+        with_chunk(as_png("L"), (b"tEXt", b"Comment\0" + bytes(1_500_000))),
+    ),
+    "many chunks": ("more than 50,000 chunks", with_chunk(as_png("L"), *[(b"tIME", b"")] * MAX_CHUNKS)),
+}
+
+
+@pytest.mark.parametrize(("reason", "file"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_image_is_refused_with_the_reason_in_one_line(reason: str, file: bytes) -> None:
+    with pytest.raises(BadImage, match=reason) as refusal:
+        decode(file)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("colour", [0, 2, 3, 6])
+def test_a_bomb_is_refused_before_memory_is_taken(colour: int) -> None:
+    # In a process that could not hold it: 65,000 x 65,000 pixels are 4 GB.
+    script = f"""
+        import resource, struct, zlib
+        from components.png import BadImage, decode
+
+        def chunk(kind, body):
+            return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+        header = struct.pack(">IIBBBBB", 65_000, 65_000, 8, {colour}, 0, 0, 0)
+        parts = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
+        bomb = {SIGNATURE!r} + b"".join(chunk(*part) for part in parts)
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        try:
+            decode(bomb)
+        except BadImage as error:
+            print(error, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used < 20_000)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == "65000 x 65000 pixels, more than 25,000,000 or 32,767 a side are not decoded True\n"
+    assert done.stderr == ""
+
+
+def test_the_largest_pictures_and_the_worst_bombs_within_the_limits_are_decoded_in_little_memory() -> None:
+    # One process for all. 5,000 x 5,000 pixels of 4 channels of 16 bits have 200 MB; a text that would unpack to a
+    # gigabyte and pixels that would go on for ever are not unpacked.
+    script = """
+        import resource, time, zlib
+        import numpy as np
+        from png_suite import assemble, encode, header, made, with_chunk
+        from components.png import BadImage, CHANNELS, decode
+
+        def raw(colour, depth):
+            return zlib.compress(bytes(5000 * (1 + 5000 * CHANNELS[colour] * depth // 8)), 1)
+
+        files = {(colour, depth): raw(colour, depth) for colour, depth in ((2, 8), (6, 16))}
+        small = encode(np.zeros((48, 64, 1), int), 8, 0)
+        bomb = zlib.compress(bytes(100_000_000))
+        text = with_chunk(small, (b"zTXt", b"Comment\\0\\0" + bomb), (b"iCCP", b"sRGB\\0\\0" + bomb))
+        for (colour, depth), pixels in files.items():
+            started = time.monotonic()
+            decode(assemble(header(5000, 5000, depth, colour), (b"IDAT", pixels), (b"IEND", b"")))
+            assert time.monotonic() - started < 10
+        decode(text)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1000)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert int(done.stdout) < 1000
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_decoders_say_nothing_of_their_own_about_a_damaged_file(mode: str, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = as_png(mode)
+    for file in (whole[:100], whole[:-20], whole[:200] + b"\0" + whole[201:], whole[:-1] + b"\0"):
+        with pytest.raises(BadImage):
+            decode(file)
+    assert capfd.readouterr() == ("", "")

@@ -11,6 +11,8 @@ from components.errors import UsageError
 # By command: the module that has it as `command`. None of them imports kfp when it is imported.
 COMMANDS = {
     "compile": "pipelines.compiling",
+    "watch": "pipelines.watch",
+    "cancel": "pipelines.cancel",
 }
 
 

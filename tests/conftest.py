@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +26,9 @@ from components.artifacts.evaluation import (
     SplitScores,
 )
 from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
+
+if TYPE_CHECKING:
+    from kubeflow_api import KubeflowApi
 
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="-1")
 
@@ -89,6 +92,34 @@ def mlflow_server(mlflow_database: Path, tmp_path_factory: pytest.TempPathFactor
     finally:
         os.killpg(server.pid, 15)
         server.wait(20)
+
+
+@pytest.fixture
+def api() -> "Iterator[KubeflowApi]":
+    """A server that speaks Kubeflow Pipelines' API."""
+    from kubeflow_api import KubeflowApi, serve
+
+    with serve(KubeflowApi()) as running:
+        yield running
+
+
+@pytest.fixture
+def mura(
+    api: "KubeflowApi", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs `mura pipeline ...` at that server: exit code, what it printed, what it complained."""
+    from components import cli
+
+    for name in [name for name in os.environ if name.startswith("KF_PIPELINES_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", api.url)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = cli.run([*(("--debug",) if words[0] == "--debug" else ()), "pipeline", *words[words[0] == "--debug" :]])
+        return code, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

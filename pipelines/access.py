@@ -1,0 +1,99 @@
+"""Where Kubeflow Pipelines is and who asks: flags, completed by the environment; nothing is kept."""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from components.errors import UsageError
+
+# kfp's own names where it has them.
+HOST = "KF_PIPELINES_ENDPOINT"
+UI = "KF_PIPELINES_UI_ENDPOINT"
+TOKEN_PATH = "KF_PIPELINES_SA_TOKEN_PATH"  # noqa: S105 - a name of a variable
+NAMESPACE = "KF_PIPELINES_NAMESPACE"
+TOKEN = "KF_PIPELINES_TOKEN"  # noqa: S105 - a name of a variable
+COOKIE = "KF_PIPELINES_COOKIE"
+
+AUTHENTICATIONS = ("none", "token", "service-account", "cookie")
+_POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where Kubeflow Pipelines is and who asks. Read from flags and the environment; nothing is kept."""
+
+    host: str
+    namespace: str | None = None
+    authentication: str = "none"
+    secret: str = field(default="", repr=False)
+    """The token or the cookie."""
+    token_path: Path | None = None
+    ca: Path | None = None
+    verify: bool = True
+    seconds: float = 20.0
+
+    @classmethod
+    def of(
+        cls,
+        host: str | None,
+        namespace: str | None,
+        authentication: str | None,
+        *,
+        ca: Path | None = None,
+        verify: bool = True,
+        seconds: float = 20.0,
+    ) -> "Access":
+        """What flags say, completed by the environment.
+
+        Raises:
+            UsageError: no host is named, or it is not a URL; the token, the cookie or the certificate is missing.
+        """
+        host = (host or os.environ.get(HOST, "")).strip().rstrip("/")
+        if not host:
+            raise UsageError(
+                f"Where is Kubeflow Pipelines? Name it with --host or {HOST}, such as http://localhost:8888 after "
+                "`kubectl -n kubeflow port-forward svc/ml-pipeline 8888`."
+            )
+        url = urlsplit(host)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise UsageError(f"--host {_without_credentials(host)}: expected http://... or https://...")
+        if url.username or url.password:
+            raise UsageError(
+                f"--host {_without_credentials(host)}: a name or password in the address is not sent. "
+                f"Use {TOKEN} or {COOKIE}."
+            )
+        if ca is not None and not ca.is_file():
+            raise UsageError(f"--ca {ca}: no such file; expected certificates in PEM.")
+        kind = authentication or _authentication()
+        token_path = Path(os.environ.get(TOKEN_PATH) or _POD_TOKEN)
+        variable = {"token": TOKEN, "cookie": COOKIE}.get(kind)
+        secret = os.environ.get(variable, "").strip() if variable else ""
+        if variable and not secret:
+            raise UsageError(f"--auth {kind}: {variable} is not set. Secrets are read from the environment only.")
+        if kind == "service-account" and not token_path.is_file():
+            raise UsageError(
+                f"--auth service-account: no token at {token_path}. Mount a projected token with the audience "
+                f"pipelines.kubeflow.org there, or name the file with {TOKEN_PATH}."
+            )
+        if not secret.isascii() or "\n" in secret:
+            raise UsageError(f"{variable}: expected one line of ASCII.")
+        inside = _POD_NAMESPACE.read_text(encoding="utf-8").strip() if _POD_NAMESPACE.is_file() else None
+        namespace = namespace or os.environ.get(NAMESPACE) or inside
+        return cls(host, namespace, kind, secret, token_path, ca, verify, seconds)
+
+
+def _authentication() -> str:
+    """What the environment offers."""
+    found = [kind for kind, variable in (("token", TOKEN), ("cookie", COOKIE)) if os.environ.get(variable)]
+    if len(found) > 1:
+        raise UsageError(f"Both {TOKEN} and {COOKIE} are set: say with --auth which is meant.")
+    if found:
+        return found[0]
+    return "service-account" if os.environ.get(TOKEN_PATH) or _POD_TOKEN.is_file() else "none"
+
+
+def _without_credentials(host: str) -> str:
+    return re.sub(r"//[^/]*@", "//", host)

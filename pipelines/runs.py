@@ -1,0 +1,187 @@
+"""Runs: which one is meant, how far its steps are, how it ended."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from components.errors import MuraError, UsageError
+from pipelines.cluster import Kubeflow
+from pipelines.package import Package, Step
+from pipelines.refusal import Missing
+
+# A state that does not change any more. kfp's own waiting does not know CANCELED, and never returns.
+ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
+_WORDS = {
+    None: "waiting",
+    "RUNTIME_STATE_UNSPECIFIED": "waiting",
+    "PENDING": "waiting",
+    "RUNNING": "running",
+    "SUCCEEDED": "done",
+    "SKIPPED": "skipped",
+    "FAILED": "failed",
+    "CANCELING": "being cancelled",
+    "CANCELED": "cancelled",
+    "PAUSED": "paused",
+}
+# Argo's zero time has the year 1, Unix' 1970: it has not been yet.
+_NEVER = 1970
+_UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_BEGINNING_OF_ID = r"[0-9a-f]{6}[0-9a-f-]*"
+
+
+class RunFailed(MuraError):
+    """The run ended, and not well."""
+
+
+class Row(NamedTuple):
+    """A step of a run, as people see it."""
+
+    name: str
+    state: str
+    """waiting, running, done, reused, skipped, failed, cancelled, stopped, not started."""
+    seconds: float | None
+    """How long it took, or has been running."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A run at one moment."""
+
+    name: str
+    run_id: str
+    state: str
+    """One of Kubeflow's runtime states."""
+    seconds: float
+    rows: tuple[Row, ...]
+    error: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether it will not change any more."""
+        return self.state in ENDED
+
+    @property
+    def word(self) -> str:
+        """Its state in our words."""
+        return _WORDS.get(self.state, self.state.lower())
+
+
+def find(kubeflow: Kubeflow, wanted: str) -> Any:
+    """The run of an id or a name, or of the beginning of one.
+
+    Raises:
+        Missing: there is none.
+        UsageError: several begin so.
+    """
+    runs = kubeflow.client.runs
+    if re.fullmatch(_UUID, wanted):
+        return kubeflow.call(f"looking for the run {wanted}", runs.run_service_get_run, wanted)
+    by_name = {"filter": _name_contains(wanted)}
+    # The server can look into names, not into ids: of those only the newest are looked at.
+    found = [each for each in _runs(kubeflow, **by_name) if each.display_name.startswith(wanted)]
+    if not found and re.fullmatch(_BEGINNING_OF_ID, wanted):
+        found = [each for each in _runs(kubeflow) if each.run_id.startswith(wanted)]
+    exact = [each for each in found if each.display_name == wanted]
+    if len(exact) == 1 or len(found) == 1:
+        return (exact or found)[0]
+    if not found:
+        where = f" in {kubeflow.access.namespace}" if kubeflow.namespace else ""
+        raise Missing(f"No run{where} whose name or id begins with {wanted}. The names are in the user interface.")
+    some = ", ".join(f"{each.display_name} ({each.run_id[:8]})" for each in found[:5])
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    raise UsageError(f"{wanted}: {len(found)} runs begin so: {some}{more}. Say more of the name, or the id.")
+
+
+def steps_of(kubeflow: Kubeflow, run: Any) -> list[Step] | None:
+    """The steps of a run's pipeline; None where the server does not tell them."""
+    spec = run.pipeline_spec
+    reference = run.pipeline_version_reference
+    if spec is None and reference is not None and reference.pipeline_version_id:
+        version = kubeflow.call(
+            "looking for the run's pipeline",
+            kubeflow.client.pipelines.pipeline_service_get_pipeline_version,
+            reference.pipeline_id,
+            reference.pipeline_version_id,
+        )
+        spec = version.pipeline_spec
+    if not isinstance(spec, dict):
+        return None
+    spec = spec.get("pipeline_spec", spec)
+    return Package(b"", spec, {}).steps if {"pipelineInfo", "root"} <= spec.keys() else None
+
+
+def progress(run: Any, steps: Sequence[Step] | None, now: datetime | None = None) -> Progress:
+    """How far a run is.
+
+    Args:
+        run: as Kubeflow tells it.
+        steps: of its pipeline, in the order to be shown; if not known, what the run has started so far.
+        now: the present time.
+    """
+    now = now or datetime.now(UTC)
+    tasks = list(run.run_details.task_details or ()) if run.run_details else []
+    state = str(run.state or "RUNTIME_STATE_UNSPECIFIED")
+    # Which executor is whose Kubeflow does not tell (kubeflow/pipelines#14007). One that was skipped means that some
+    # step was taken from the cache, and that one took no time.
+    cached = any(each.display_name == "executor" and each.state == "SKIPPED" for each in tasks)
+    latest = {each.display_name: each for each in sorted(tasks, key=lambda each: _moment(each.start_time) or _EPOCH)}
+    known = steps if steps is not None else [Step(name, name) for name in latest if not _is_machinery(name)]
+    rows = tuple(_row(step, latest.get(step.key), cached, state, now) for step in known)
+    ended = _moment(run.finished_at) or now
+    started = _moment(run.created_at) or now
+    error = run.error.message if run.error is not None and run.error.message else ""
+    return Progress(run.display_name, run.run_id, state, (ended - started).total_seconds(), rows, error)
+
+
+def duration(seconds: float) -> str:
+    """Such as 45 s, 2 min 05 s, 1 h 02 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+def _runs(kubeflow: Kubeflow, **more: Any) -> Iterator[Any]:
+    yield from kubeflow.pages(
+        "listing runs",
+        kubeflow.client.runs.run_service_list_runs,
+        "runs",
+        namespace=kubeflow.namespace,
+        sort_by="created_at desc",
+        **more,
+    )
+
+
+def _name_contains(text: str) -> str:
+    predicate = {"operation": "IS_SUBSTRING", "key": "display_name", "string_value": text}
+    return json.dumps({"predicates": [predicate]})
+
+
+def _row(step: Step, task: Any, cached: bool, run_state: str, now: datetime) -> Row:
+    state = _WORDS.get(task.state if task else None, "waiting")
+    start, end = (_moment(task.start_time), _moment(task.end_time)) if task else (None, None)
+    if state == "running" and run_state in ENDED:
+        state = "stopped"
+    if start is None or state in ("waiting", "skipped"):
+        return Row(step.name, "not started" if state == "waiting" and run_state in ENDED else state, None)
+    seconds = ((end or now) - start).total_seconds()
+    if state == "done" and cached and end is not None and seconds < 1:
+        state = "reused"
+    return Row(step.name, state, seconds if end is not None or state == "running" else None)
+
+
+def _is_machinery(name: str) -> bool:
+    """Whether a node is one of Kubeflow's own."""
+    return name in ("root", "executor", "importer") or name.endswith("-driver") or name.startswith("executor(")
+
+
+def _moment(stamp: datetime | None) -> datetime | None:
+    return stamp if stamp is not None and stamp.year > _NEVER else None

@@ -1,0 +1,267 @@
+"""What goes wrong between us and Kubeflow Pipelines, told in one line; and who we say we are."""
+
+import base64
+import ipaddress
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import free_port
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from kubeflow_api import Fault, KubeflowApi, Mura, serve
+
+SECRET = "eyJhbGciOi.c2VjcmV0.signature"
+LOGIN = b"<!doctype html><title>Dex</title><form action=/login>"
+
+
+def json_error(message: str) -> bytes:
+    return json.dumps({"error": message, "code": 13, "message": message, "details": []}).encode()
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "words"),
+    [
+        (
+            Fault("healthz", 401, b"Jwt is missing", "text/plain"),
+            5,
+            "does not know who asks while asking for its version",
+        ),
+        (Fault("healthz", 403, b"RBAC: access denied", "text/plain"), 5, "does not allow asking for its version (403)"),
+        (
+            Fault("healthz", 404, b"<html>nginx</html>", "text/html"),
+            5,
+            "has nothing at /apis/v2beta1 (404). Is this the",
+        ),
+        (Fault("healthz", 200, LOGIN, "text/html"), 5, "answered with a page to log in instead of JSON"),
+        (Fault("healthz", 302, b"", headers={"location": "/dex/auth"}), 5, "(404). Is this the address of the API?"),
+        (Fault("healthz", 200, b"ok", "text/plain"), 5, "content of type text/plain instead of JSON"),
+        (Fault("healthz", 200, b'{"status": "ok"}'), 5, "not as Kubeflow Pipelines' API does: expected `multi_user`"),
+        (Fault("healthz", 200, b'["x"]'), 5, "not as Kubeflow Pipelines' API does"),
+        (Fault("healthz", 400, b"Client sent an HTTP request to an HTTPS server.", "text/plain"), 5, "write https://"),
+        (Fault("healthz", 500, b"\xff\xfe", "text/plain"), 5, "what kfp's client does not understand"),
+        (
+            Fault("healthz", 503, b"no healthy upstream", "text/plain"),
+            5,
+            "is not ready while asking for its version (503)",
+        ),
+        (Fault("healthz", 429, b"slow down", "text/plain"), 5, "is not ready while asking for its version (429)"),
+        (Fault("runs", 500, json_error("Internal Server Error")), 5, "(500): Internal Server Error. The log says more"),
+        (Fault("runs", 500, json_error("Internal error: Unauthenticated: no user identity header")), 5, "who asks"),
+        (Fault("runs", 500, json_error('namespaces "radiolgy" not found')), 2, "has no namespace radiolgy"),
+        (Fault("runs", 403, json_error("User 'ada' is not authorized")), 5, "does not allow listing runs (403): User"),
+        (Fault("runs", 404, json_error("Namespace not found.")), 2, "found nothing while listing runs (404)"),
+        (Fault("runs", 409, json_error("The name already exist")), 2, "for there is one already (409)"),
+        (
+            Fault("runs", 400, json_error("Invalid input error: page token")),
+            2,
+            "refused listing runs (400): Invalid input",
+        ),
+        (Fault("runs", 418, b"", "text/plain"), 2, "refused listing runs (418)"),
+    ],
+)
+def test_every_refusal_has_one_line_and_its_exit_code(
+    api: KubeflowApi, mura: Mura, fault: Fault, code: int, words: str
+) -> None:
+    api.faults.append(fault)
+    found, out, err = mura("watch", "anything")
+    assert (found, out) == (code, ""), err
+    assert words in err
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    assert api.url in err
+
+
+def test_a_server_that_is_slow(api: KubeflowApi, mura: Mura) -> None:
+    api.faults.append(Fault("healthz", 0, seconds=0.4))
+    code, _, err = mura("watch", "anything", "--timeout", "0.05")
+    assert code == 5
+    assert "no answer in 0.05 s, asked four times" in err
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("http://127.0.0.1:{port}", "connection refused. Does it listen there?"),
+        ("http://no-such-host.invalid", "the name no-such-host.invalid is not known"),
+    ],
+)
+def test_nobody_there(mura: Mura, host: str, words: str) -> None:
+    code, _, err = mura("watch", "anything", "--host", host.format(port=free_port()))
+    assert code == 5
+    assert words in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_connection_that_breaks_off(mura: Mura) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def hang_up() -> None:
+            for _ in range(4):
+                listening.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        code, _, err = mura("watch", "anything", "--host", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        thread.join()
+    assert code == 5
+    assert "broke off while asking for its version" in err
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("", "Where is Kubeflow Pipelines? Name it with --host or KF_PIPELINES_ENDPOINT"),
+        ("localhost:8888", "--host localhost:8888: expected http://... or https://..."),
+        ("ftp://x", "expected http://... or https://..."),
+        ("http://ada:hunter22@kubeflow", "--host http://kubeflow: a name or password in the address is not sent"),
+    ],
+)
+def test_an_address_that_is_none(mura: Mura, monkeypatch: pytest.MonkeyPatch, host: str, words: str) -> None:
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", host)
+    code, _, err = mura("watch", "anything")
+    assert code == 2
+    assert words in err
+    assert "hunter22" not in err
+
+
+def test_many_users_need_a_namespace(api: KubeflowApi, mura: Mura, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.multi_user = True
+    code, _, err = mura("watch", "anything")
+    assert code == 2
+    assert "has a namespace for each user: name yours with --namespace or KF_PIPELINES_NAMESPACE" in err
+    code, _, err = mura("watch", "anything", "--namespace", "cardiology")
+    assert code == 5
+    assert "role kubeflow-edit in the namespace cardiology; a namespace that does not exist is refused" in err
+    monkeypatch.setenv("KF_PIPELINES_NAMESPACE", "radiology")
+    code, _, err = mura("watch", "anything")
+    assert code == 2
+    assert "No run in radiology whose name or id begins with anything" in err
+
+
+@contextmanager
+def tls(folder: Path) -> Iterator[tuple[KubeflowApi, Path]]:
+    """A server with a certificate of its own making, and the certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hospital")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = folder / "server.pem", folder / "server.key"
+    public.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    with serve(KubeflowApi(), (public, private)) as running:
+        yield running, public
+
+
+def test_a_certificate_has_to_be_trusted(mura: Mura, tmp_path: Path) -> None:
+    with tls(tmp_path) as (api, certificate):
+        code, _, err = mura("watch", "anything", "--host", api.url)
+        assert code == 5
+        assert "its certificate is not trusted (self-signed certificate)" in err
+        assert "--ca FILE" in err
+        for trusting in (("--ca", str(certificate)), ("--insecure",)):
+            code, _, err = mura("watch", "anything", "--host", api.url, *trusting)
+            assert "No run whose name or id begins with anything" in err
+        code, _, err = mura("watch", "anything", "--host", api.url, "--ca", str(tmp_path / "none.pem"))
+        assert code == 2
+
+
+def test_plain_http_where_tls_was_expected(api: KubeflowApi, mura: Mura) -> None:
+    code, _, err = mura("watch", "anything", "--host", api.url.replace("http://", "https://"))
+    assert code == 5
+    assert "speaks plain HTTP: write http:// instead of https://" in err
+
+
+@pytest.mark.parametrize("auth", [(), ("--auth", "token")])
+def test_a_token_is_sent(api: KubeflowApi, mura: Mura, monkeypatch: pytest.MonkeyPatch, auth: tuple[str, ...]) -> None:
+    api.token = SECRET
+    assert mura("watch", "anything")[0] == 5
+    monkeypatch.setenv("KF_PIPELINES_TOKEN", SECRET)
+    assert "No run whose name" in mura("watch", "anything", *auth)[2]
+
+
+def test_a_cookie_is_sent(api: KubeflowApi, mura: Mura, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.cookie = f"oauth2_proxy_kubeflow={SECRET}"
+    monkeypatch.setenv("KF_PIPELINES_COOKIE", api.cookie)
+    assert "No run whose name" in mura("watch", "anything")[2]
+    assert mura("watch", "anything", "--auth", "none")[0] == 5
+
+
+def test_a_service_account_s_token_is_read_anew_for_each_request(
+    api: KubeflowApi, mura: Mura, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(token))
+    code, _, err = mura("watch", "anything", "--auth", "service-account")
+    assert (code, "no token at" in err) == (2, True)
+    token.write_text("first\n")
+    api.token = "second"
+    run = api.run("mura-1", ("RUNNING", {}), ("SUCCEEDED", {}))
+    answer = api.answer
+
+    def renewed(*request: object) -> object:
+        token.write_text("second")
+        return answer(*request)  # type: ignore[arg-type]
+
+    assert mura("watch", run)[0] == 5
+    monkeypatch.setattr(api, "answer", renewed)
+    assert mura("watch", run)[0] == 5
+    assert mura("watch", run, "--interval", "0")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("surroundings", "flags", "words"),
+    [
+        ({"KF_PIPELINES_TOKEN": "a", "KF_PIPELINES_COOKIE": "b"}, (), "say with --auth which is meant"),
+        ({}, ("--auth", "token"), "KF_PIPELINES_TOKEN is not set"),
+        ({}, ("--auth", "cookie"), "KF_PIPELINES_COOKIE is not set"),
+        ({"KF_PIPELINES_TOKEN": "a\nb"}, (), "KF_PIPELINES_TOKEN: expected one line of ASCII"),
+    ],
+)
+def test_who_we_are_has_to_be_clear(
+    mura: Mura, monkeypatch: pytest.MonkeyPatch, surroundings: dict[str, str], flags: tuple[str, ...], words: str
+) -> None:
+    for name, value in surroundings.items():
+        monkeypatch.setenv(name, value)
+    code, _, err = mura("watch", "anything", *flags)
+    assert code == 2
+    assert words in err
+
+
+@pytest.mark.parametrize("way", ["token", "cookie", "service-account"])
+@pytest.mark.parametrize("status", [200, 302, 400, 401, 403, 404, 409, 500, 503])
+def test_no_secret_is_ever_shown(
+    api: KubeflowApi, mura: Mura, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str, status: int
+) -> None:
+    (tmp_path / "token").write_text(SECRET)
+    variable, value = {
+        "token": ("KF_PIPELINES_TOKEN", SECRET),
+        "cookie": ("KF_PIPELINES_COOKIE", f"a=b; session={SECRET}"),
+        "service-account": ("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token")),
+    }[way]
+    monkeypatch.setenv(variable, value)
+    # A server that repeats what it was told, and hands out a session.
+    body = json_error(f"invalid token {SECRET} of ada")
+    headers = {"set-cookie": "session=fresh-and-secret", "location": f"/login?token={SECRET}"}
+    api.faults.append(Fault("healthz", status, body, headers=headers))
+    for debug in ((), ("--debug",)):
+        code, out, err = mura(*debug, "watch", "anything")
+        assert code in (2, 5)
+        for secret in (SECRET, "fresh-and-secret", base64.b64encode(SECRET.encode()).decode()):
+            assert secret not in out + err
+        assert ("Traceback" in err) == bool(debug)

@@ -320,10 +320,11 @@ def _option(step: str, of: Input) -> click.Option:
     again = " Repeat the flag." if of.many else ""
     return click.Option(
         [of.flag, of.name],
-        type=click.Path(path_type=Path),
+        # A path object would make s3:/bucket of s3://bucket.
+        type=str if of.kind is Archive else click.Path(path_type=Path),
         required=not of.optional,
         multiple=of.many,
-        metavar="PATH",
+        metavar="PATH|s3://BUCKET/KEY" if of.kind is Archive else "PATH",
         help=f"{of.kind.__name__}: {_first_line(of.kind)}{again}{' Optional.' if of.optional else ''}",
     )
 
@@ -398,7 +399,7 @@ def _identity(value: Any) -> Any:
     if isinstance(value, Artifact):
         return value.digest
     if isinstance(value, Archive):
-        return str(value.path.absolute())
+        return value.identity
     return value
 
 
@@ -412,7 +413,9 @@ def _code(function: Callable[..., Any]) -> str:
 def _told(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(_told(each) for each in value)
-    return str(value.path) if isinstance(value, Archive | Artifact) else str(value)
+    if isinstance(value, Archive):
+        return value.place
+    return str(value.path) if isinstance(value, Artifact) else str(value)
 
 
 def _help(function: Callable[..., Any]) -> str:

@@ -35,6 +35,12 @@ class DataRefused(MuraError):
         self.keep = keep
 
 
+class DataChanged(MuraError):
+    """The data is not what it was when the step began; what was read so far is worth nothing."""
+
+    exit_code = 3
+
+
 class GateRefused(MuraError):
     """The model may not be promoted."""
 

@@ -75,7 +75,7 @@ def ingest(archive: Archive, params: IngestParams, seed: int, out: Path) -> Mani
     rows = [_describe(image, listing, image in pictures) for image in images]
     found = [image for image in images if image in pictures]
     chunks = [found[start : start + CHUNK] for start in range(0, len(found), CHUNK)]
-    results = workers.in_order(_read_images, chunks, initialise=_open, arguments=(archive.path,))
+    results = workers.in_order(_read_images, chunks, initialise=_open, arguments=(archive,))
     read = dict(zip(found, track((row for rows in results for row in rows), len(found), "ingest: images"), strict=True))
     table = pd.DataFrame([row | read.get(str(row["image"]), _UNREAD) for row in rows], columns=list(_COLUMNS))
     table = table.astype(_COLUMNS)
@@ -85,7 +85,7 @@ def ingest(archive: Archive, params: IngestParams, seed: int, out: Path) -> Mani
 
     table.to_parquet(out / TABLE, index=False, compression="zstd")
     facts = ManifestFacts(
-        archive=archive.path.name,
+        archive=archive.name,
         images=len(table),
         studies=table["study"].nunique(),
         patients=table["patient"].nunique(),
@@ -192,14 +192,14 @@ def _describe(image: str, listing: Listing, found: bool) -> dict[str, Any]:
 _archive: Archive
 
 
-def _open(path: Path) -> None:
+def _open(archive: Archive) -> None:
     """Each worker reads with its own handle."""
     global _archive
-    _archive = Archive(path)
-    _archive.__enter__()
+    _archive = archive.__enter__()
 
 
 def _read_images(members: list[str]) -> list[dict[str, Any]]:
+    _archive.expect(members)
     return [_read_image(member) for member in members]
 
 
@@ -294,7 +294,7 @@ def _csv_rows(
     found = [member for member in members if _name(member) == name and not _is_sidecar(member)]
     if len(found) != 1:
         raise DataRefused(
-            f"{archive.path}: expected one {name}, found {len(found)}. Is this MURA v1.1, or an archive of its layout?"
+            f"{archive.place}: expected one {name}, found {len(found)}. Is this MURA v1.1, or an archive of its layout?"
         )
     listing.files.add(found[0])
     try:

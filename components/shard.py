@@ -57,7 +57,7 @@ def shard(archive: Archive, manifest: ValidManifest, params: ShardParams, out: P
     table = manifest.table
     jobs = {split: _jobs(table[table["split"] == split], split, params, out) for split in SPLITS}
     every = [job for split in SPLITS for job in jobs[split]]
-    written = workers.in_order(_write, every, initialise=_open, arguments=(archive.path,))
+    written = workers.in_order(_write, every, initialise=_open, arguments=(archive,))
     for _ in track(written, len(every), "shard: files"):
         pass
     train = table[table["split"] == TRAIN]
@@ -117,11 +117,10 @@ def _split_facts(rows: "pandas.DataFrame", jobs: list[Job]) -> SplitFacts:
 _archive: Archive
 
 
-def _open(path: Path) -> None:
+def _open(archive: Archive) -> None:
     """Each worker reads with its own handle."""
     global _archive
-    _archive = Archive(path)
-    _archive.__enter__()
+    _archive = archive.__enter__()
 
 
 def _write(job: Job) -> None:
@@ -133,11 +132,12 @@ def _write(job: Job) -> None:
 def _records(job: Job) -> Iterator[bytes]:
     from components import images, tfrecord
 
+    _archive.expect(row.image for row in job.rows)
     for row in job.rows:
         try:
             png = _archive.bytes_of(row.image)
         except KeyError:
-            raise DataRefused(f"{row.image}: in the manifest, but no longer in {_archive.path}.") from None
+            raise DataRefused(f"{row.image}: in the manifest, but no longer in {_archive.place}.") from None
         if hashlib.sha256(png).hexdigest() != row.sha256:
             raise DataRefused(f"{row.image}: not the file that was validated. Run `mura ingest` on this archive again.")
         features: dict[str, Any] = {

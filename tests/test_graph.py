@@ -75,11 +75,11 @@ def test_every_architecture_is_trained_registered_measured_and_plotted() -> None
             assert f"artifacts/evaluation/{architecture}/plots/roc.csv" in text
 
 
-LAYERS = {"errors": 0, "artifacts": 1, "params": 1, "cli": 4} | dict.fromkeys(cli.STEPS, 3)
+LAYERS = {"errors": 0, "storage": 0, "artifacts": 1, "params": 1, "cli": 4} | dict.fromkeys(cli.STEPS, 3)
 
 
 def layer(path: Path) -> int:
-    """artifacts, params <- helpers <- steps <- cli."""
+    """errors, storage <- artifacts, params <- helpers <- steps <- cli."""
     parts = path.relative_to(ROOT / "components").with_suffix("").parts
     return LAYERS.get(parts[0], 2)
 

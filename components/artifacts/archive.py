@@ -1,67 +1,101 @@
 """The archive as it came: read-only, members by name, never unpacked."""
 
+import os
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from components.errors import DataRefused, UsageError
+from components import storage
+from components.errors import DataChanged, DataRefused, ServiceUnreachable, UsageError
 
 # A member is read whole. MURA's images have about 86 kB, its longest CSV 3 MB.
 MAX_BYTES = 256_000_000
 
+# What tells a file from another one in the same place: a stamp and the size in bytes.
+Version = tuple[str, int]
+
 
 class Archive:
-    """A zip as published, or a directory of the same layout.
+    """A zip as published, or a directory of the same layout; here or on S3.
 
-    MURA-v1.1.zip
+    MURA-v1.1.zip, s3://bucket/MURA-v1.1.zip, or the directory with
         MURA-v1.1/train/XR_WRIST/patient00001/study1_positive/image1.png
         MURA-v1.1/train_image_paths.csv, train_labeled_studies.csv, valid_...
 
-    An open archive belongs to one process: each worker opens its own.
+    Of a zip on S3 the table of contents is read, and then each member by itself; it is never copied whole.
+    An open archive belongs to one process. Pickled, it is the place and the version: each worker opens its own.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: str, version: Version | None = None) -> None:
         """Use `read`."""
-        self.path = path
+        self.place = place
+        self.version = version
+        """What tells the file from another one put in its place; None for a directory."""
+        self._object: storage.Object | None = None
         self._zip: zipfile.ZipFile | None = None
+        self._tree: storage.Tree | None = None
+        self._ends: dict[int, int] = {}
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, Version | None]]:
+        return type(self), (self.place, self.version)
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, place: str | Path) -> Self:
         """Refer to an archive and see that it can be opened.
 
+        Args:
+            place: a file, a directory, `s3://bucket/key.zip` or `s3://bucket/directory/`.
+
         Raises:
-            UsageError: nothing is there.
+            UsageError: nothing is there, or S3 does not let us see it.
             DataRefused: the file is not a zip, or is cut short.
+            ServiceUnreachable: S3 does not answer.
         """
-        if not path.exists():
-            raise UsageError(
-                f"{path}: no such archive. `mura phantom --out {path}` draws one to try things with; "
-                "README.md says how to use the real MURA."
-            )
-        with cls(path):
-            return cls(path)
+        place = str(place)
+        with cls(place, _version(place)) as found:
+            return cls(place, found.version)
+
+    @property
+    def name(self) -> str:
+        """The last part of the place: the same for the same archive here and on S3."""
+        return self.place.rstrip("/").rpartition("/")[2] or self.place
+
+    @property
+    def identity(self) -> list[str | int]:
+        """What tells this archive from another: the place, and on S3 the version of the object."""
+        return [self.place, *(self.version or ())] if is_remote(self.place) else [str(Path(self.place).absolute())]
 
     def __enter__(self) -> Self:
-        if self.path.is_file():
-            try:
-                self._zip = zipfile.ZipFile(self.path)
-            # A damaged table of contents also shows as numbers and names that make no sense.
-            except (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError) as error:
-                raise DataRefused(
-                    f"{self.path}: not a readable zip ({error}). Is the download complete? "
-                    "MURA-v1.1.zip has 3,380,245,855 bytes."
-                ) from error
+        if is_remote(self.place):
+            at = storage.place(self.place)
+            if self.version is None:
+                self._tree = storage.Tree(at)
+                return self
+            self._object = storage.Object(at, *self.version)
+        elif self.version is None:
+            return self
+        elif _stamp(Path(self.place).stat()) != self.version:
+            raise DataChanged(f"{self.place}: replaced while it was read. Run the step again.")
+        try:
+            self._zip = zipfile.ZipFile(self._object or self.place)
+        # A damaged table of contents also shows as numbers and names that make no sense.
+        except (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError) as error:
+            raise DataRefused(
+                f"{self.place}: not a readable zip ({error}). Is the download complete? "
+                "MURA-v1.1.zip has 3,380,245,855 bytes."
+            ) from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._zip is not None:
-            self._zip.close()
-            self._zip = None
+        for each in (self._zip, self._object, self._tree):
+            if each is not None:
+                each.close()
+        self._zip = self._object = self._tree = None
 
     def members(self) -> Iterator[str]:
         """Names of all files, `/`-separated, each once, in ascending order.
@@ -74,11 +108,31 @@ class Archive:
         if self._zip is not None:
             yield from sorted({name for name in self._zip.namelist() if not name.endswith("/")})
             return
-        names = sorted(path.relative_to(self.path).as_posix() for path in _files(self.path))
+        if self._tree is not None:
+            yield from sorted(name for name, _ in self._tree.files())
+            return
+        folder = Path(self.place)
+        names = sorted(path.relative_to(folder).as_posix() for path in _files(folder))
         for name in names:
             if name != name.encode(errors="replace").decode():
-                raise DataRefused(f"{self.path}: the file name {name!r} is not UTF-8. Rename the file, or remove it.")
+                raise DataRefused(f"{self.place}: the file name {name!r} is not UTF-8. Rename the file, or remove it.")
         yield from names
+
+    def expect(self, members: Iterable[str]) -> None:
+        """Say which members will be asked for next, in order: on S3 they are fetched ahead, several at a time.
+
+        Args:
+            members: those that there are none of do no harm.
+        """
+        if self._tree is not None:
+            self._tree.expect(members, MAX_BYTES)
+        elif self._zip is not None and self._object is not None:
+            if not self._ends:
+                starts = sorted({entry.header_offset for entry in self._zip.infolist()})
+                self._ends = dict(zip(starts, [*starts[1:], self._zip.start_dir], strict=True))
+            entries = (self._zip.NameToInfo.get(member) for member in members)
+            starts = [entry.header_offset for entry in entries if entry and entry.compress_size <= MAX_BYTES]
+            self._object.expect((start, self._ends[start]) for start in starts)
 
     def bytes_of(self, member: str) -> bytes:
         """The content of one member.
@@ -86,25 +140,62 @@ class Archive:
         Raises:
             KeyError: there is no such member.
             DataRefused: the member cannot be read (its checksum is wrong, it is encrypted, it is cut off).
+            DataChanged: the archive was replaced since it was read for the first time.
+            ServiceUnreachable: S3 does not answer.
         """
+        if self._tree is not None:
+            content = self._tree.read(member, MAX_BYTES)
+            if content is None:
+                raise DataRefused(_too_large(member))
+            return content
         if self._zip is None:
+            path = Path(self.place) / member
             try:
-                if (size := (self.path / member).stat().st_size) > MAX_BYTES:
-                    raise DataRefused(_too_large(member, size))
-                return (self.path / member).read_bytes()
+                if path.stat().st_size > MAX_BYTES:
+                    raise DataRefused(_too_large(member))
+                return path.read_bytes()
             except (FileNotFoundError, NotADirectoryError):
                 raise KeyError(member) from None
             except OSError as error:
-                raise DataRefused(_unreadable(member, self.path, error)) from error
+                raise DataRefused(_unreadable(member, self.name, error)) from error
         entry = self._zip.getinfo(member)
         # zipfile reads no more than the directory of the zip declares.
         if entry.file_size > MAX_BYTES:
-            raise DataRefused(_too_large(member, entry.file_size))
+            raise DataRefused(_too_large(member))
         try:
             return self._zip.read(entry)
+        except (DataChanged, ServiceUnreachable, UsageError):
+            raise
         # zlib raises its own error, an encrypted member RuntimeError, an unknown method NotImplementedError.
         except Exception as error:
-            raise DataRefused(_unreadable(member, self.path, error)) from error
+            raise DataRefused(_unreadable(member, self.name, error)) from error
+
+
+def is_remote(place: str) -> bool:
+    """Whether a place is on S3."""
+    return place.startswith(storage.SCHEME)
+
+
+def _version(place: str) -> Version | None:
+    """The version of the file that is there; None if a directory is."""
+    if not is_remote(place):
+        path = Path(place)
+        if not path.exists():
+            raise UsageError(
+                f"{place}: no such archive. `mura phantom --out {place}` draws one to try things with; "
+                "README.md says how to use the real MURA."
+            )
+        return _stamp(path.stat()) if path.is_file() else None
+    at = storage.place(place)
+    if at.key and not at.key.endswith("/") and (found := storage.Object.find(at)):
+        return found.version, found.size
+    if storage.Tree(at).exists():
+        return None
+    raise UsageError(f"{place}: no such archive: neither an object nor a directory on S3 at {storage.endpoint()}.")
+
+
+def _stamp(status: os.stat_result) -> Version:
+    return f"{status.st_ino}-{status.st_mtime_ns}", status.st_size
 
 
 def _files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
@@ -119,9 +210,10 @@ def _files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]
             yield path
 
 
-def _too_large(member: str, size: int) -> str:
-    return f"{member}: {size:,} bytes, more than {MAX_BYTES:,} are not read."
+def _too_large(member: str) -> str:
+    return f"{member}: more than {MAX_BYTES:,} bytes, which are not read."
 
 
-def _unreadable(member: str, path: Path, error: Exception) -> str:
-    return f"{member}: cannot be read from {path} ({str(error) or type(error).__name__})."
+def _unreadable(member: str, archive: str, error: Exception) -> str:
+    # The name and not the place: the same archive elsewhere has the same manifest.
+    return f"{member}: cannot be read from {archive} ({str(error) or type(error).__name__})."

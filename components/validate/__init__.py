@@ -94,7 +94,7 @@ def _see_that_it_is_the_same(archive: Archive, table: "pandas.DataFrame") -> Non
                 found = "no such file"
             if found != expected:
                 raise DataRefused(
-                    f"{archive.path}: not the archive that the manifest describes: {image} should have sha256 "
+                    f"{archive.place}: not the archive that the manifest describes: {image} should have sha256 "
                     f"{expected[:12]}, found {found[:12]}. Name the other one, or run `mura ingest` again."
                 )
 

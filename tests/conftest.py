@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import object_store
 import pytest
 
 from components.artifacts.evaluation import (
@@ -92,6 +93,32 @@ def mlflow_server(mlflow_database: Path, tmp_path_factory: pytest.TempPathFactor
     finally:
         os.killpg(server.pid, 15)
         server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of a real S3 server, and the folder whose directories are its buckets."""
+    folder = tmp_path_factory.mktemp("s3")
+    with object_store.serving(folder, free_port()) as address:
+        yield address, folder
+
+
+@pytest.fixture
+def bucket(s3_server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The directory behind s3://bucket, with surroundings that name server and credentials, and little patience."""
+    address, folder = s3_server
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    settings = {"ENDPOINT_URL": address, "ACCESS_KEY_ID": object_store.USER, "SECRET_ACCESS_KEY": object_store.SECRET}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(folder / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(folder / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    here = folder / "bucket"
+    here.mkdir()
+    yield here
+    shutil.rmtree(here)
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def write_directory(path: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
-def manifest(path: Path, out: Path, fraction: float = 0.25, seed: int = 1) -> Manifest:
+def manifest(path: Path | str, out: Path, fraction: float = 0.25, seed: int = 1) -> Manifest:
     """What `ingest` makes of an archive."""
     out.mkdir()
     return ingest(Archive.read(path), IngestParams(tuning_fraction=fraction), seed, out)
@@ -102,7 +102,7 @@ def prove(made: Manifest, out: Path, change: Callable[[pd.DataFrame], pd.DataFra
     return ValidManifest.seal(out, ValidManifestFacts(**known, expectations=1, warnings=()))
 
 
-def pack(path: Path, valid: ValidManifest, out: Path, image_size: int = 32, images_per_shard: int = 10) -> Shards:
+def pack(path: Path | str, valid: ValidManifest, out: Path, image_size: int = 32, images_per_shard: int = 10) -> Shards:
     """What `shard` makes of an archive."""
     out.mkdir()
     params = ShardParams(image_size=image_size, images_per_shard=images_per_shard)

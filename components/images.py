@@ -13,7 +13,7 @@ from components.png import decode as decode
 
 # An image is hashed by way of a thumbnail of so many pixels a side, and so many frequencies of it either way are kept.
 THUMBNAIL_SIDE = 32
-SPECTRUM_SIDE = 12
+SPECTRUM_SIDE = 16
 
 Grey = NDArray[np.uint8]
 
@@ -50,14 +50,14 @@ class Signature(NamedTuple):
     phash: str
     """64 bits as 16 hex digits."""
     spectrum: bytes
-    """int8 [12, 12] row by row, for `low_frequencies`."""
+    """int8 [16, 16] row by row, for `low_frequencies`."""
 
 
 def signature(grey: Grey) -> Signature:
     """The DCT hash (pHash) of an image and the low frequencies it comes from.
 
     The hash is the signs, about their median, of the 8 x 8 lowest frequencies of the 32 x 32 thumbnail
-    (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010). The spectrum has the 12 x 12
+    (Zauner, Implementation and Benchmarking of Perceptual Image Hash Functions, 2010). The spectrum has the 16 x 16
     lowest, as shares of the largest; of each the signed root, so that the small ones keep their digits.
 
     Args:
@@ -96,7 +96,7 @@ def low_frequencies(spectra: Iterable[bytes]) -> NDArray[np.float32]:
     """Spectra of `signature` as numbers.
 
     Returns:
-        float32 [N, 144]: vertical frequency by horizontal frequency, row by row; the largest of a picture is 1 or -1,
+        float32 [N, 256]: vertical frequency by horizontal frequency, row by row; the largest of a picture is 1 or -1,
         all are 0 if the picture is flat. The first, its mean, is left out: 0.
     """
     roots = np.frombuffer(b"".join(spectra), np.int8).reshape(-1, SPECTRUM_SIDE**2).astype(np.float32)

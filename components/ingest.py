@@ -74,6 +74,8 @@ def ingest(archive: Archive, params: IngestParams, seed: int, out: Path) -> Mani
         logger.warning("ingest: %s labelled studies have no image, such as %s", f"{len(empty):,}", min(empty))
     rows = [_describe(image, listing, image in pictures) for image in images]
     found = [image for image in images if image in pictures]
+    # The name of the whole file, made while the workers decode what is in it.
+    md5 = workers.aside(archive.md5)
     chunks = [found[start : start + CHUNK] for start in range(0, len(found), CHUNK)]
     results = workers.in_order(_read_images, chunks, initialise=_open, arguments=(archive,))
     read = dict(zip(found, track((row for rows in results for row in rows), len(found), "ingest: images"), strict=True))
@@ -86,6 +88,7 @@ def ingest(archive: Archive, params: IngestParams, seed: int, out: Path) -> Mani
     table.to_parquet(out / TABLE, index=False, compression="zstd")
     facts = ManifestFacts(
         archive=archive.name,
+        archive_md5=md5.result(),
         images=len(table),
         studies=table["study"].nunique(),
         patients=table["patient"].nunique(),

@@ -154,6 +154,7 @@ def _tags(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRu
         "model_digest": facts.model_digest,
         "evaluation_digest": facts.evaluation_digest,
         "data_digest": facts.data_digest,
+        **({"archive_md5": model.facts.archive_md5} if model.facts.archive_md5 else {}),
         "shards_digest": model.facts.shards_digest,
         "test_digest": scores.test_digest,
         "code_revision": facts.code_revision,

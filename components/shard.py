@@ -64,6 +64,7 @@ def shard(archive: Archive, manifest: ValidManifest, params: ShardParams, out: P
     facts = ShardsFacts(
         image_size=params.image_size,
         data_digest=manifest.facts.data_digest,
+        archive_md5=manifest.facts.archive_md5,
         splits={split: _split_facts(table[table["split"] == split], jobs[split]) for split in SPLITS},
         train_images={
             str(part): PartFacts(normal=int((rows["abnormal"] == 0).sum()), abnormal=int((rows["abnormal"] == 1).sum()))

@@ -99,6 +99,7 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
         params={**params.model_dump(mode="json"), "seed": seed, "image_size": shards.facts.image_size},
         tags={
             "data_digest": shards.facts.data_digest,
+            **({"archive_md5": shards.facts.archive_md5} if shards.facts.archive_md5 else {}),
             "shards_digest": shards.digest,
             "code_revision": revision,
             "device": device,
@@ -107,7 +108,8 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
         dataset=tracking.Dataset(
             name="mura",
             source=str(shards.path),
-            digest=shards.facts.data_digest,
+            # DVC's name for the archive, so that whoever sees the run finds the bytes.
+            digest=shards.facts.archive_md5 or shards.facts.data_digest,
             images={name: split.images for name, split in shards.facts.splits.items()},
         ),
         environment=environment,
@@ -143,6 +145,7 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
             tuning={"auroc": best["tuning_auroc"], "loss": best["tuning_loss"]},
             seconds=round(state.seconds, 1),
             data_digest=shards.facts.data_digest,
+            archive_md5=shards.facts.archive_md5,
             shards_digest=shards.digest,
             code_revision=revision,
             environment=environment,

@@ -76,6 +76,20 @@ def in_order(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def aside(function: Callable[[], R]) -> "Future[R]":
+    """Call a function in a thread while others work; one that does not keep an interrupted process from ending."""
+    future: Future[R] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return future
+
+
 def _start(initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     # Ctrl-C reaches the whole group; the parent answers it, and one traceback is enough.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

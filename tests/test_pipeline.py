@@ -1,5 +1,6 @@
 """The steps through their door, from an archive to a champion: as people run them, killed as machines kill them."""
 
+import hashlib
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from components.artifacts.evaluation import Evaluation
-from components.artifacts.manifest import Manifest
+from components.artifacts.manifest import Manifest, ValidManifest
 from components.artifacts.promotion import Promotion
 from components.artifacts.registration import Registration
 from components.artifacts.shards import Shards
@@ -99,6 +100,17 @@ def test_one_identity_goes_from_the_data_to_the_champion(place: Workplace) -> No
     assert champion == registered
     digests = {x.facts.data_digest for x in (shards, model, evaluation)} | {registered.data_digest}
     assert len(digests) == 1
+    # And DVC's name for the archive, the md5 of its bytes.
+    md5 = hashlib.md5((place / "phantom.zip").read_bytes()).hexdigest()
+    artifacts = (Manifest.read(place / "manifest"), ValidManifest.read(place / "valid_manifest"), shards, model)
+    assert {x.facts.archive_md5 for x in artifacts} == {md5}
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{place / 'mlflow.db'}")
+    assert client.get_model_version(registered.model, str(registered.version)).tags["archive_md5"] == md5
+    run = client.get_run(registered.run_id)
+    assert [used.dataset.digest for used in run.inputs.dataset_inputs] == [md5]
+    assert run.data.tags["data_digest"] == registered.data_digest
     assert registered.model_digest == model.digest
     assert registered.evaluation_digest == evaluation.digest
 

@@ -1,3 +1,4 @@
+import hashlib
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -254,3 +255,22 @@ def test_an_object_is_a_file_to_seek_in(bucket: Path) -> None:
         assert zipfile.ZipFile(found).namelist() == list(FILES)
         with pytest.raises(OSError, match="negative"):
             found.seek(-1)
+
+
+def test_the_md5_is_that_of_the_bytes_wherever_they_lie(bucket: Path, tmp_path: Path) -> None:
+    here = write_zip(tmp_path / "MURA-v1.1.zip", FILES)
+    (bucket / "MURA-v1.1.zip").write_bytes(here.read_bytes())
+    write_directory(bucket / "tree", FILES)
+    known = hashlib.md5(here.read_bytes()).hexdigest()
+    assert Archive.read(here).md5() == Archive.read(ZIP).md5() == known
+    assert Archive.read("s3://bucket/tree/").md5() is None
+    assert Archive.read(write_directory(tmp_path / "tree", FILES)).md5() is None
+
+
+def test_no_md5_is_made_of_two_versions(bucket: Path, tmp_path: Path) -> None:
+    for folder, place in ((tmp_path, str(tmp_path / "MURA-v1.1.zip")), (bucket, ZIP)):
+        write_zip(folder / "MURA-v1.1.zip", FILES)
+        found = Archive.read(place)
+        write_zip(folder / "MURA-v1.1.zip", FILES | {"more": b"x"})
+        with pytest.raises(DataChanged, match="replaced"):
+            found.md5()

@@ -180,3 +180,12 @@ def test_a_containers_limit_counts_as_cores(
     if limit is not None:
         (tmp_path / "cpu.max").write_text(limit + "\n")
     assert workers.cores() == cores
+
+
+def test_what_is_done_aside_comes_when_it_is_asked_for() -> None:
+    assert workers.aside(lambda: square(3)).result() == 9
+
+
+def test_what_goes_wrong_aside_is_raised_when_it_is_asked_for() -> None:
+    with pytest.raises(DataRefused, match="image 3"):
+        workers.aside(lambda: refuse_three(3)).result()

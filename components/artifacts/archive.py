@@ -1,5 +1,6 @@
 """The archive as it came: read-only, members by name, never unpacked."""
 
+import hashlib
 import os
 import struct
 import zipfile
@@ -133,6 +134,30 @@ class Archive:
             entries = (self._zip.NameToInfo.get(member) for member in members)
             starts = [entry.header_offset for entry in entries if entry and entry.compress_size <= MAX_BYTES]
             self._object.expect((start, self._ends[start]) for start in starts)
+
+    def md5(self) -> str | None:
+        """The name DVC gives the file: the md5 of its bytes, read for this; None for a directory.
+
+        A server's word for it is not taken: an ETag is no md5 where an object came in parts or is encrypted. Nor is
+        that of a .dvc file, which says what the archive was once.
+
+        Raises:
+            DataChanged: the archive was replaced since it was read for the first time.
+            ServiceUnreachable: S3 does not answer.
+        """
+        if self.version is None:
+            return None
+        digest = hashlib.md5(usedforsecurity=False)
+        if is_remote(self.place):
+            with storage.Object(storage.place(self.place), *self.version) as content:
+                for piece in content.pieces():
+                    digest.update(piece)
+        else:
+            with Path(self.place).open("rb") as file:
+                hashlib.file_digest(file, lambda: digest)
+                if _stamp(os.fstat(file.fileno())) != self.version:
+                    raise DataChanged(f"{self.place}: replaced while it was read. Run the step again.")
+        return digest.hexdigest()
 
     def bytes_of(self, member: str) -> bytes:
         """The content of one member.

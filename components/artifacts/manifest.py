@@ -19,6 +19,8 @@ class ManifestFacts(Facts):
     """Counts that the table must agree with, and what was left out of it."""
 
     archive: str
+    archive_md5: str | None = None
+    """The name DVC gives the archive, the md5 of its bytes; None for a directory."""
     images: int
     studies: int
     patients: int

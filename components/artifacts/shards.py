@@ -33,6 +33,7 @@ class ShardsFacts(Facts):
 
     image_size: int
     data_digest: str
+    archive_md5: str | None = None
     splits: dict[str, SplitFacts]
     train_images: dict[str, PartFacts]
     """By body part: what the loss is weighted with."""

@@ -37,6 +37,7 @@ class TrainedModelFacts(Facts):
     """Metrics on the tuning split at the best epoch."""
     seconds: float
     data_digest: str
+    archive_md5: str | None = None
     shards_digest: str
     code_revision: str
     environment: dict[str, str]

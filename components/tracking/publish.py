@@ -70,6 +70,7 @@ def _publish(client: "MlflowClient", model: TrainedModel) -> TrackedRun:
         tags={
             MODEL_DIGEST: model.digest,
             "data_digest": facts.data_digest,
+            **({"archive_md5": facts.archive_md5} if facts.archive_md5 else {}),
             "shards_digest": facts.shards_digest,
             "code_revision": facts.code_revision,
             "device": facts.device,

@@ -22,7 +22,7 @@ import click
 
 from components.artifacts.archive import Archive
 from components.artifacts.artifact import Artifact, writing
-from components.errors import DataRefused, MuraError, UsageError
+from components.errors import DataRefused, MuraError, UsageError, printable
 from components.params.document import DEFAULT, SECTIONS_BY_ENTRY, parse, read_params, section
 from components.params.section import Section
 from components.reporter import ExecutorInput
@@ -261,15 +261,15 @@ def run(words: Sequence[str]) -> int:
 
 def _tell(error: Exception) -> int:
     if isinstance(error, MuraError):
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {printable(str(error))}", err=True)
         return error.exit_code
     if isinstance(error, OSError) and error.strerror:
         # Not allowed, no space left, a file where a directory should be: the machine's state, not our mistake.
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"error: {where}{error.strerror}", err=True)
+        click.echo(f"error: {printable(where)}{error.strerror}", err=True)
         return UsageError.exit_code
     first = (str(error).splitlines() or [""])[0]
-    click.echo(f"error: a bug, {type(error).__name__}: {first} (`mura --debug ...` shows where)", err=True)
+    click.echo(f"error: a bug, {type(error).__name__}: {printable(first)} (`mura --debug ...` shows where)", err=True)
     return MuraError.exit_code
 
 

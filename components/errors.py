@@ -51,3 +51,8 @@ class ServiceUnreachable(MuraError):
     """MLflow, S3 or Kubeflow did not answer."""
 
     exit_code = 5
+
+
+def printable(text: str) -> str:
+    """Text as one line that moves no cursor: members of an archive may be called anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,18 +1,16 @@
 """Read an archive, once, into a table of its images."""
 
-import csv
 import hashlib
-import io
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from components import workers
 from components.artifacts.archive import Archive
-from components.artifacts.manifest import TABLE, TEST, TRAIN, TUNING, Manifest, ManifestFacts
+from components.artifacts.manifest import TABLE, TRAIN, TUNING, Manifest, ManifestFacts
 from components.errors import DataRefused
+from components.listing import SOURCE_SPLITS, Listing, folder_of, is_sidecar, read_listing
 from components.params.ingest import IngestParams
 from components.progress import track
 
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The published directories; MURA's own test set is private, so its `valid` is our test set.
-SOURCE_SPLITS = {"train": TRAIN, "valid": TEST}
 LABELS = {"positive": 1, "negative": 0}
 MEMBER = re.compile(
     r"(?P<source_split>[^/]+)/XR_(?P<body_part>[^/]+)/(?P<patient>patient\d+)"
@@ -30,17 +26,6 @@ MEMBER = re.compile(
 )
 # Images a worker takes at once: enough to make handing them over cheap.
 CHUNK = 64
-
-
-class Listing(NamedTuple):
-    """What the four CSVs say."""
-
-    images: dict[str, str]
-    """Source split of every listed image, by member."""
-    labels: dict[str, int]
-    """Label of every listed study, by the study's directory."""
-    files: set[str]
-    """The CSVs themselves."""
 
 
 def ingest(archive: Archive, params: IngestParams, seed: int, out: Path) -> Manifest:
@@ -63,14 +48,14 @@ def ingest(archive: Archive, params: IngestParams, seed: int, out: Path) -> Mani
 
     with archive:
         members = list(archive.members())
-        listing = _read_listing(archive, members)
-    sidecars = {member for member in members if _is_sidecar(member)}
+        listing = read_listing(archive, members)
+    sidecars = {member for member in members if is_sidecar(member)}
     pictures = {member for member in members if member.lower().endswith(".png")} - sidecars
     known = pictures | sidecars | listing.files
     others = tuple(member for member in members if member not in known)
 
     images = sorted(pictures | set(listing.images))
-    if empty := set(listing.labels) - {_folder(image) for image in images}:
+    if empty := set(listing.labels) - {folder_of(image) for image in images}:
         logger.warning("ingest: %s labelled studies have no image, such as %s", f"{len(empty):,}", min(empty))
     rows = [_describe(image, listing, image in pictures) for image in images]
     found = [image for image in images if image in pictures]
@@ -172,7 +157,7 @@ _UNREAD: dict[str, Any] = dict.fromkeys(_READ) | {"problem": "missing from the a
 
 def _describe(image: str, listing: Listing, found: bool) -> dict[str, Any]:
     """What the path and the CSVs say of an image."""
-    study = _folder(image)
+    study = folder_of(image)
     row: dict[str, Any] = {
         "image": image,
         "study": study,
@@ -234,85 +219,3 @@ def _read_image(member: str) -> dict[str, Any]:
         | images.signature(grey)._asdict()
         | grey_levels.grey_levels(grey)._asdict()
     )
-
-
-def _is_sidecar(member: str) -> bool:
-    """AppleDouble files hold macOS' attributes of the file they are named after, not its content."""
-    return _name(member).startswith("._") or "/__MACOSX/" in f"/{member}"
-
-
-# Not pathlib: over the paths of the whole of MURA it takes three seconds more.
-def _name(member: str) -> str:
-    return member.rpartition("/")[2]
-
-
-def _folder(member: str) -> str:
-    return member.rpartition("/")[0]
-
-
-def _read_listing(archive: Archive, members: list[str]) -> Listing:
-    listing = Listing({}, {}, set())
-    for source_split in SOURCE_SPLITS:
-        for row in _csv_rows(archive, members, source_split, "image_paths", listing):
-            if len(row.fields) != 1 or not row.path.lower().endswith(".png"):
-                raise DataRefused(f"{row}: expected the path of a PNG, found {row.text}.")
-            if row.path in listing.images:
-                raise DataRefused(f"{row}: {row.path} is listed twice.")
-            listing.images[row.path] = source_split
-        for row in _csv_rows(archive, members, source_split, "labeled_studies", listing):
-            if len(row.fields) != 2 or row.fields[1].strip() not in ("0", "1"):
-                raise DataRefused(f"{row}: expected a study's path and a label 0 or 1, found {row.text}.")
-            if row.path in listing.labels:
-                raise DataRefused(f"{row}: {row.path} is labelled twice.")
-            listing.labels[row.path] = int(row.fields[1])
-    return listing
-
-
-class _CsvRow(NamedTuple):
-    """A row of one of the CSVs."""
-
-    file: str
-    number: int
-    fields: list[str]
-    path: str
-    """Its first field as the archive names it."""
-
-    def __str__(self) -> str:
-        return f"{self.file}, row {self.number}"
-
-    @property
-    def text(self) -> str:
-        return repr(",".join(self.fields)[:200])
-
-
-def _csv_rows(
-    archive: Archive, members: list[str], source_split: str, what: str, listing: Listing
-) -> Iterator[_CsvRow]:
-    """Rows of the one CSV of that split and subject; the listing takes note of the file.
-
-    Stanford ships the CSVs without a header line; copies with one are about. A header has no path in it, and
-    no label. Paths start with MURA-v1.1/, wherever that lies in the archive.
-    """
-    name = f"{source_split}_{what}.csv"
-    found = [member for member in members if _name(member) == name and not _is_sidecar(member)]
-    if len(found) != 1:
-        raise DataRefused(
-            f"{archive.place}: expected one {name}, found {len(found)}. Is this MURA v1.1, or an archive of its layout?"
-        )
-    listing.files.add(found[0])
-    try:
-        text = archive.bytes_of(found[0]).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataRefused(f"{found[0]}: not UTF-8 ({error}).") from error
-    folder = found[0].removesuffix(name)
-    try:
-        for number, fields in enumerate(csv.reader(io.StringIO(text)), 1):
-            if not fields or (number == 1 and "/" not in fields[0] and fields[-1].strip() not in ("0", "1")):
-                continue
-            path = folder + fields[0].strip().partition("/")[2].rstrip("/")
-            row = _CsvRow(name, number, fields, path)
-            if not path.startswith(f"{folder}{source_split}/"):
-                raise DataRefused(f"{row}: expected a path below {folder}{source_split}/, found {row.text}.")
-            yield row
-    except csv.Error as error:
-        raise DataRefused(f"{found[0]}: not a CSV ({error}).") from error

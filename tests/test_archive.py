@@ -55,13 +55,6 @@ def test_compressed_members_are_read(tmp_path: Path) -> None:
     assert content(tmp_path / "a.zip") == FILES
 
 
-def test_a_member_that_the_zip_holds_twice_is_one_member(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "a.zip", FILES)
-    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
-        archive.writestr(IMAGE, b"later")
-    assert content(path) == FILES | {IMAGE: b"later"}
-
-
 @pytest.mark.parametrize("kind", ["zip", "directory"])
 def test_an_unknown_member_is_a_key_error(tmp_path: Path, kind: str) -> None:
     path = write_zip(tmp_path / "a", FILES) if kind == "zip" else write_directory(tmp_path / "a", FILES)
@@ -125,23 +118,14 @@ def test_an_encrypted_member_is_refused_by_name(tmp_path: Path) -> None:
         archive.bytes_of(IMAGE)
 
 
-def test_links_in_a_directory_are_followed_but_not_round_in_circles(tmp_path: Path) -> None:
-    """As DVC lays out a directory whose files are links into its cache."""
-    elsewhere = write_directory(tmp_path / "elsewhere", FILES)
-    path = tmp_path / "a"
-    path.mkdir()
-    (path / "MURA-v1.1").symlink_to(elsewhere / "MURA-v1.1")
-    (path / "file.txt").symlink_to(elsewhere / "MURA-v1.1" / "train_image_paths.csv")
-    (elsewhere / "MURA-v1.1" / "round").symlink_to(path)
-    (path / "self").symlink_to("self")
-    assert content(path) == FILES | {"file.txt": b"path\n"}
-
-
-def test_a_broken_link_and_a_pipe_are_no_members(tmp_path: Path) -> None:
+def test_links_within_a_directory_and_to_the_cache_of_dvc_are_followed(tmp_path: Path) -> None:
+    cache = tmp_path / ".dvc" / "cache" / "files" / "md5" / "0a"
     path = write_directory(tmp_path / "a", FILES)
-    (path / "broken.png").symlink_to(tmp_path / "gone.png")
-    os.mkfifo(path / "pipe.png")
-    assert content(path) == FILES
+    cached = write_directory(cache, {"1b" * 15: b"path\n"}) / ("1b" * 15)
+    (path / "cached.csv").symlink_to(cached)
+    (path / "again").symlink_to("MURA-v1.1/valid")
+    below = {name.replace("MURA-v1.1/valid", "again"): data for name, data in FILES.items() if "/valid/" in name}
+    assert content(path) == FILES | {"cached.csv": b"path\n"} | below
 
 
 def test_a_file_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
@@ -149,6 +133,15 @@ def test_a_file_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(path) + b"/\xff.png")).write_bytes(b"")
     with Archive.read(path) as archive, pytest.raises(DataRefused, match=r"not UTF-8\. Rename"):
         list(archive.members())
+
+
+def test_a_tree_of_any_depth_is_walked(tmp_path: Path) -> None:
+    folder = tmp_path
+    for _ in range(450):
+        folder /= "a"
+    folder.mkdir(parents=True)
+    (folder / "image1.png").write_bytes(b"")
+    assert list(content(tmp_path)) == ["a/" * 450 + "image1.png"]
 
 
 def test_reading_leaves_the_archive_as_it_was(tmp_path: Path) -> None:

@@ -143,6 +143,7 @@ def moved(folder: str) -> Callable[[Files], Files]:
 SPELLINGS: dict[str, Callable[[Files], Files]] = {
     "a header": headed,
     "CRLF": rewritten(b"\n", b"\r\n"),
+    "CR": rewritten(b"\n", b"\r"),
     "a header and CRLF": lambda files: rewritten(b"\n", b"\r\n")(headed(files)),
     "a byte order mark": lambda f: {n: b"\xef\xbb\xbf" + c if n.endswith(".csv") else c for n, c in f.items()},
     "a byte order mark and quotes": lambda files: {
@@ -269,7 +270,34 @@ def test_an_archive_without_images_has_an_empty_table(ingested: Ingest) -> None:
 
 BAD_LISTS = {
     "an image twice": (TRAIN_IMAGES, lambda text: text + text.split("\n")[0], r"row \d+: .*listed twice"),
-    "a study twice": (TRAIN_STUDIES, lambda text: text + text.split("\n")[0], r"row \d+: .*labelled twice"),
+    "a study twice": (
+        TRAIN_STUDIES,
+        lambda text: text + text.split("\n")[0],
+        r"row \d+: .*labelled twice, [01] and [01]",
+    ),
+    "a study with both labels": (
+        TRAIN_STUDIES,
+        lambda text: text + text.split("\n")[0].replace(",0", ",1"),
+        r"row \d+: .*labelled twice, 0 and 1",
+    ),
+    "backslashes": (
+        TRAIN_IMAGES,
+        lambda text: text.replace("/image", "\\image", 1),
+        "row 1: expected a path with single",
+    ),
+    "a way up": (
+        TRAIN_IMAGES,
+        lambda text: text.replace("/image", "/../image", 1),
+        "row 1: expected a path with single",
+    ),
+    "two slashes": (
+        TRAIN_IMAGES,
+        lambda text: text.replace("/image", "//image", 1),
+        "row 1: expected a path with single",
+    ),
+    "a long path": (TRAIN_IMAGES, lambda text: text.replace("image", "i" * 100_000, 1), "row 1: .* 100,0.. characters"),
+    "a NUL": (TRAIN_IMAGES, lambda text: text.replace("image", "im\0ge", 1), "row 1: .*cannot be printed"),
+    "a colour of the terminal": (TRAIN_IMAGES, lambda text: text.replace("image", "\x1b[2J", 1), "row 1: .*be printed"),
     "another label": (TRAIN_STUDIES, lambda text: text.replace(",0", ",2", 1), r"row \d+: .*label 0 or 1, found"),
     "a word as label": (TRAIN_STUDIES, lambda text: text.replace(",1", ",positive", 1), r"row \d+: .*label 0 or 1"),
     "no label": (TRAIN_STUDIES, lambda text: text.replace(",0\n", "\n", 1), r"row \d+: .*label 0 or 1, found"),
@@ -301,7 +329,7 @@ def test_a_bad_row_is_refused_by_file_and_row(
 
 def test_a_list_that_is_not_utf8_is_refused_by_name(ingested: Ingest, files: Files) -> None:
     files[TRAIN_IMAGES] = files[TRAIN_IMAGES].decode().encode("utf-16")
-    with pytest.raises(DataRefused, match=r"train_image_paths\.csv: not UTF-8"):
+    with pytest.raises(DataRefused, match=r"train_image_paths\.csv, row 1: not UTF-8"):
         ingested(files)
 
 

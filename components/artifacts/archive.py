@@ -10,10 +10,14 @@ from types import TracebackType
 from typing import Self
 
 from components import storage
-from components.errors import DataChanged, DataRefused, ServiceUnreachable, UsageError
+from components.artifacts import contents
+from components.errors import DataChanged, DataRefused, MuraError, UsageError
 
 # A member is read whole. MURA's images have about 86 kB, its longest CSV 3 MB.
-MAX_BYTES = 256_000_000
+MAX_BYTES = 64_000_000
+
+# A damaged table of contents also shows as numbers and names that make no sense.
+UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError)
 
 # What tells a file from another one in the same place: a stamp and the size in bytes.
 Version = tuple[str, int]
@@ -52,11 +56,13 @@ class Archive:
 
         Raises:
             UsageError: nothing is there, or S3 does not let us see it.
-            DataRefused: the file is not a zip, or is cut short.
+            DataRefused: the file is not a zip, is cut short, or has a table of contents that makes no sense.
             ServiceUnreachable: S3 does not answer.
         """
         place = str(place)
         with cls(place, _version(place)) as found:
+            if found._zip is not None:
+                contents.check_zip(found._zip, place)
             return cls(place, found.version)
 
     @property
@@ -81,9 +87,13 @@ class Archive:
         elif _stamp(Path(self.place).stat()) != self.version:
             raise DataChanged(f"{self.place}: replaced while it was read. Run the step again.")
         try:
+            if self._object is None:
+                with Path(self.place).open("rb") as file:
+                    contents.check_end(file, self.place)
+            else:
+                contents.check_end(self._object, self.place)
             self._zip = zipfile.ZipFile(self._object or self.place)
-        # A damaged table of contents also shows as numbers and names that make no sense.
-        except (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError) as error:
+        except UNREADABLE as error:
             raise DataRefused(
                 f"{self.place}: not a readable zip ({error}). Is the download complete? "
                 "MURA-v1.1.zip has 3,380,245,855 bytes."
@@ -101,22 +111,17 @@ class Archive:
     def members(self) -> Iterator[str]:
         """Names of all files, `/`-separated, each once, in ascending order.
 
-        In a directory links are followed; what is not a file (a broken link, a pipe) is no member.
-
         Raises:
-            DataRefused: a directory holds a file whose name is not UTF-8, which no CSV and no table can tell of.
+            DataRefused: a directory holds what is no file, or a file whose name no CSV and no table can tell of.
         """
         if self._zip is not None:
             yield from sorted({name for name in self._zip.namelist() if not name.endswith("/")})
             return
         if self._tree is not None:
-            yield from sorted(name for name, _ in self._tree.files())
-            return
-        folder = Path(self.place)
-        names = sorted(path.relative_to(folder).as_posix() for path in _files(folder))
-        for name in names:
-            if name != name.encode(errors="replace").decode():
-                raise DataRefused(f"{self.place}: the file name {name!r} is not UTF-8. Rename the file, or remove it.")
+            names = sorted(name for name, _ in self._tree.files())
+        else:
+            names = sorted(contents.files_below(Path(self.place)))
+        contents.check_names(names, self.place)
         yield from names
 
     def expect(self, members: Iterable[str]) -> None:
@@ -188,12 +193,16 @@ class Archive:
         if entry.file_size > MAX_BYTES:
             raise DataRefused(_too_large(member))
         try:
-            return self._zip.read(entry)
-        except (DataChanged, ServiceUnreachable, UsageError):
+            contents.check_entry(entry)
+            content = self._zip.read(entry)
+        except MuraError:
             raise
         # zlib raises its own error, an encrypted member RuntimeError, an unknown method NotImplementedError.
         except Exception as error:
             raise DataRefused(_unreadable(member, self.name, error)) from error
+        if len(content) != entry.file_size:
+            raise DataRefused(f"{member}: {len(content):,} bytes, where {self.name} declares {entry.file_size:,}.")
+        return content
 
 
 def is_remote(place: str) -> bool:
@@ -221,18 +230,6 @@ def _version(place: str) -> Version | None:
 
 def _stamp(status: os.stat_result) -> Version:
     return f"{status.st_ino}-{status.st_mtime_ns}", status.st_size
-
-
-def _files(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
-    """All files below a directory, through links, but not round in circles."""
-    here = folder.resolve()
-    if here in above:
-        return
-    for path in folder.iterdir():
-        if path.is_dir():
-            yield from _files(path, above | {here})
-        elif path.is_file():
-            yield path
 
 
 def _too_large(member: str) -> str:

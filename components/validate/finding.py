@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from components.errors import printable
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -42,8 +44,3 @@ def member_text(member: dict[str, Any]) -> str:
     """An offender and its values: `patient00012 (splits of the patient: test and train)`."""
     values = [f"{column}: {'missing' if value is None else value}" for column, value in member.items()][1:]
     return printable(f"{member['member']} ({', '.join(values)})" if values else str(member["member"]))
-
-
-def printable(text: str) -> str:
-    """Text as one line that moves no cursor: members of an archive may be called anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

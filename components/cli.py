@@ -118,7 +118,8 @@ def mura(debug: bool, quiet: bool) -> None:
     4 the gate said no, 5 a service could not be reached.
     """  # noqa: D301 - click wants the backspace itself
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("components").setLevel(logging.WARNING if quiet else logging.INFO)
+    for ours in ("components", "pipelines"):
+        logging.getLogger(ours).setLevel(logging.WARNING if quiet else logging.INFO)
     # Asked for here, read in `main`, which alone sees the error.
     click.get_current_context().find_root().obj = debug
 

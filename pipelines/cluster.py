@@ -40,6 +40,11 @@ class Server(NamedTuple):
         found = re.match(r"v?(\d+)\.(\d+)", self.version)
         return (int(found[1]), int(found[2])) if found else None
 
+    @property
+    def too_old(self) -> bool:
+        """Whether it is known to be older than what we need."""
+        return self.numbers is not None and self.numbers < OLDEST_SERVER
+
 
 class Kubeflow:
     """Kubeflow Pipelines through kfp's client: every request has a time limit, every refusal one line."""

@@ -11,7 +11,9 @@ from components.errors import UsageError
 # By command: the module that has it as `command`. None of them imports kfp when it is imported.
 COMMANDS = {
     "compile": "pipelines.compiling",
+    "submit": "pipelines.submit",
     "watch": "pipelines.watch",
+    "schedule": "pipelines.schedule",
     "cancel": "pipelines.cancel",
 }
 

@@ -1,0 +1,148 @@
+"""Whether an image is in its registry: one HEAD request for its manifest."""
+
+import base64
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from components.errors import UsageError
+
+_KINDS = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+_SECONDS = (5, 15)
+# Docker's own registry answers under another name than images say.
+_HUB = "registry-1.docker.io"
+
+
+class Reference(NamedTuple):
+    """An image's registry, name, and tag or digest."""
+
+    registry: str
+    name: str
+    tag: str
+
+    @classmethod
+    def of(cls, image: str) -> "Reference":
+        """Take `registry:port/name:tag` or `registry/name@sha256:...` apart, as container engines do."""
+        rest, _, digest = image.partition("@")
+        head, _, tail = rest.rpartition("/")
+        name, _, tag = tail.partition(":")
+        first, _, inner = head.partition("/")
+        if head and ("." in first or ":" in first or first == "localhost"):
+            return cls(first, f"{inner}/{name}".lstrip("/"), digest or tag or "latest")
+        return cls(_HUB, f"{head or 'library'}/{name}", digest or tag or "latest")
+
+
+class Image(NamedTuple):
+    """What the registry said of an image."""
+
+    there: bool | None
+    """None: it could not be asked."""
+    said: str
+
+
+def look(image: str) -> Image:
+    """Ask an image's registry whether it has it.
+
+    The request comes from here, not from the cluster: a registry that only nodes reach, or an image that was loaded
+    onto them, cannot be looked at.
+    """
+    import requests
+
+    at = Reference.of(image)
+    if at.registry == "localhost":
+        return Image(None, f"{image} cannot be looked at: it is named as one loaded onto the nodes")
+    scheme = "http" if re.match(r"(localhost|127\.0\.0\.1|\[::1\])(:|$)", at.registry) else "https"
+    url = f"{scheme}://{at.registry}/v2/{at.name}/manifests/{at.tag}"
+    headers = {"Accept": ", ".join(_KINDS)}
+    with requests.Session() as session:
+        session.trust_env = True
+        try:
+            answer = session.head(url, headers=headers, timeout=_SECONDS, allow_redirects=True)
+            if answer.status_code == 401:
+                granted = _granted(session, answer.headers.get("www-authenticate", ""), at)
+                if granted:
+                    answer = session.head(
+                        url, headers=headers | {"Authorization": granted}, timeout=_SECONDS, allow_redirects=True
+                    )
+        except (requests.RequestException, ValueError) as error:
+            return Image(None, f"{image} cannot be looked at: {at.registry} does not answer ({_reason(error)})")
+    if answer.status_code == 200:
+        return Image(True, f"{image} is there")
+    if answer.status_code == 404:
+        return Image(False, f"{image} is not in the registry")
+    if answer.status_code in (401, 403):
+        return Image(None, f"{image} cannot be looked at: {at.registry} wants a login ({answer.status_code})")
+    return Image(None, f"{image} cannot be looked at: {at.registry} answered {answer.status_code}")
+
+
+def demand(images: tuple[str, ...]) -> list[str]:
+    """Say of each image whether it is there.
+
+    Raises:
+        UsageError: one is not.
+    """
+    found = [look(image) for image in images]
+    for each in found:
+        if each.there is False:
+            raise UsageError(
+                f"{each.said}. Build and push it: `make image`, then `podman push`; or see `kubeflow.image`."
+            )
+    return [each.said for each in found]
+
+
+def _granted(session: Any, challenge: str, at: Reference) -> str | None:
+    """What answers a registry's challenge: a token, for which we ask with our login if there is one."""
+    login = _login(at.registry)
+    scheme, _, rest = challenge.partition(" ")
+    if scheme.lower() == "basic":
+        return f"Basic {login}" if login else None
+    said = dict(re.findall(r'(\w+)="([^"]*)"', rest))
+    if scheme.lower() != "bearer" or "realm" not in said:
+        return None
+    answer = session.get(
+        said["realm"],
+        params={"service": said.get("service", ""), "scope": said.get("scope", f"repository:{at.name}:pull")},
+        headers={"Authorization": f"Basic {login}"} if login else {},
+        timeout=_SECONDS,
+    )
+    token = answer.json() if answer.ok else {}
+    value = token.get("token") or token.get("access_token")
+    return f"Bearer {value}" if value else None
+
+
+def _login(registry: str) -> str | None:
+    """The login that `docker login` or `podman login` wrote down."""
+    home = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    named = [
+        os.environ.get("REGISTRY_AUTH_FILE"),
+        f"{os.environ.get('XDG_RUNTIME_DIR', '')}/containers/auth.json",
+        home,
+    ]
+    for path in (Path(each) for each in named if each):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))["auths"][registry]["auth"]
+            base64.b64decode(found, validate=True)
+            return str(found)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    for sign, reason in (
+        ("refused", "connection refused"),
+        ("resolve", "unknown name"),
+        ("timed out", "no answer in time"),
+        ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted"),
+    ):
+        if sign in text:
+            return reason
+    return type(error).__name__

@@ -1,0 +1,75 @@
+"""`mura pipeline submit`: upload the pipeline and run it on the cluster."""
+
+import logging
+import time
+
+import click
+
+from pipelines.access import Access
+from pipelines.options import INTERVAL, cluster
+from pipelines.submission import Choices, chosen, gather
+
+logger = logging.getLogger(__name__)
+
+
+@click.command("submit")
+@cluster
+@chosen
+@click.option("--name", help="Of the run. [default: the pipeline's, and the time]")
+@click.option("--wait", is_flag=True, help="Show the steps until the run ends, and end as it does.")
+@INTERVAL
+def command(access: Access, choices: Choices, name: str | None, wait: bool, interval: float) -> None:
+    """Compile the pipeline, upload it and run it on Kubeflow Pipelines.
+
+    The archive is the object on DVC's S3 remote that holds the tracked content: nobody replaces it while the run reads
+    it. The version uploaded is named by its content; what is there already is not uploaded again. With --dry-run
+    nothing is asked and nothing sent.
+
+    \b
+    Exit codes: 0 submitted (with --wait: the run succeeded);
+    1 the run failed, was cancelled or skipped (with --wait);
+    2 wrong usage: a flag, params.yaml, the archive or an image that is not there;
+    5 S3 or Kubeflow Pipelines did not answer, or did not let us in.
+    """  # noqa: D301 - click wants the backspace itself
+    submission = gather(choices)
+    run_name = name or f"{submission.package.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if choices.dry_run:
+        click.echo("\n".join([*submission.lines(access), f"{'run':12}{run_name}"]))
+        return
+
+    from components import provenance
+    from pipelines import upload
+    from pipelines.cluster import Kubeflow
+    from pipelines.refusal import Unavailable
+    from pipelines.watch import follow
+
+    kubeflow = Kubeflow(access)
+    if kubeflow.server.too_old:
+        logger.warning("Kubeflow Pipelines is %s: `mura pipeline doctor` says what it lacks", kubeflow.server.version)
+    version = upload.upload(kubeflow, submission.package, f"code revision {provenance.code_revision()}")
+    logger.info(
+        "pipeline: %s %s, %s", submission.package.name, submission.package.version, "new" if version.new else "known"
+    )
+    models = kubeflow.client.api_models
+    body = models.V2beta1Run(
+        experiment_id=upload.experiment(kubeflow, submission.experiment),
+        display_name=run_name,
+        pipeline_version_reference=models.V2beta1PipelineVersionReference(
+            pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
+        ),
+        runtime_config=models.V2beta1RuntimeConfig(
+            parameters=submission.arguments, pipeline_root=submission.pipeline_root
+        ),
+        service_account=submission.service_account,
+    )
+    try:
+        run = kubeflow.call(f"starting {run_name}", kubeflow.client.runs.run_service_create_run, run=body)
+    except Unavailable as error:
+        raise Unavailable(
+            f"{error} It may have been started all the same: `mura pipeline watch {run_name}` tells."
+        ) from error
+    click.echo(f"{run_name}  {kubeflow.run_link(run.run_id)}")
+    if wait:
+        follow(kubeflow, run.run_id, submission.package.steps, interval)
+    else:
+        logger.info("`mura pipeline watch %s` shows its steps", run_name)

@@ -22,6 +22,7 @@ import click
 
 from components.artifacts.archive import Archive
 from components.artifacts.artifact import Artifact, writing
+from components.artifacts.overlay import Overlay
 from components.errors import DataRefused, MuraError, UsageError, printable
 from components.params.document import DEFAULT, SECTIONS_BY_ENTRY, parse, read_params, section
 from components.params.section import Section
@@ -397,7 +398,7 @@ def _identity(value: Any) -> Any:
         return [_identity(each) for each in value]
     if isinstance(value, Section):
         return value.model_dump(mode="json")
-    if isinstance(value, Artifact):
+    if isinstance(value, Artifact | Overlay):
         return value.digest
     if isinstance(value, Archive):
         return value.identity
@@ -416,7 +417,7 @@ def _told(value: Any) -> str:
         return " ".join(_told(each) for each in value)
     if isinstance(value, Archive):
         return value.place
-    return str(value.path) if isinstance(value, Artifact) else str(value)
+    return str(value.path) if isinstance(value, Artifact | Overlay) else str(value)
 
 
 def _help(function: Callable[..., Any]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from components import workers
 from components.artifacts.archive import Archive
 from components.artifacts.manifest import TABLE, TRAIN, TUNING, Manifest, ManifestFacts
+from components.artifacts.overlay import Opinion, Overlay
 from components.errors import DataRefused
 from components.listing import SOURCE_SPLITS, Listing, folder_of, is_sidecar, read_listing
 from components.params.ingest import IngestParams
@@ -28,7 +29,7 @@ MEMBER = re.compile(
 CHUNK = 64
 
 
-def ingest(archive: Archive, params: IngestParams, seed: int, out: Path) -> Manifest:
+def ingest(archive: Archive, overlay: Overlay | None, params: IngestParams, seed: int, out: Path) -> Manifest:
     """Read every image of an archive once and write down what is there.
 
     The archive is neither unpacked nor changed. Images that are missing or do not decode get a row that
@@ -37,18 +38,21 @@ def ingest(archive: Archive, params: IngestParams, seed: int, out: Path) -> Mani
 
     Args:
         archive: MURA-v1.1.zip, or a zip or directory of its layout.
+        overlay: second opinions on labels, written down beside the official ones.
         params: how large the tuning split is.
         seed: decides which patients are tuning patients.
         out: where the manifest is written.
 
     Raises:
-        DataRefused: the CSVs are missing, or a row of them cannot be read; it is named.
+        DataRefused: the CSVs are missing, or a row of them cannot be read; or a row of the overlay does not match the
+            archive. It is named.
     """
     import pandas as pd
 
     with archive:
         members = list(archive.members())
         listing = read_listing(archive, members)
+    opinions = overlay.by_study(listing.labels) if overlay else {}
     sidecars = {member for member in members if is_sidecar(member)}
     pictures = {member for member in members if member.lower().endswith(".png")} - sidecars
     known = pictures | sidecars | listing.files
@@ -57,7 +61,7 @@ def ingest(archive: Archive, params: IngestParams, seed: int, out: Path) -> Mani
     images = sorted(pictures | set(listing.images))
     if empty := set(listing.labels) - {folder_of(image) for image in images}:
         logger.warning("ingest: %s labelled studies have no image, such as %s", f"{len(empty):,}", min(empty))
-    rows = [_describe(image, listing, image in pictures) for image in images]
+    rows = [_describe(image, listing, opinions, image in pictures) for image in images]
     found = [image for image in images if image in pictures]
     # The name of the whole file, made while the workers decode what is in it.
     md5 = workers.aside(archive.md5)
@@ -79,7 +83,11 @@ def ingest(archive: Archive, params: IngestParams, seed: int, out: Path) -> Mani
         patients=table["patient"].nunique(),
         sidecars=len(sidecars),
         others=others,
+        overlay_digest=overlay.digest if overlay else None,
+        overlay_studies=len(opinions),
     )
+    if opinions:
+        logger.info("ingest: %s studies have a second opinion on their label", f"{len(opinions):,}")
     problems = int(table["problem"].notna().sum())
     logger.info(
         "ingest: %s images of %s studies; %s AppleDouble files left out; %s",
@@ -126,6 +134,9 @@ _COLUMNS = {
     "source_split": "str",
     "split": "str",
     "abnormal": "Int64",
+    "overlay": "Int64",
+    "overlay_source": "str",
+    "overlay_reason": "str",
     "directory_label": "Int64",
     "listed": "bool",
     "found": "bool",
@@ -155,8 +166,8 @@ _READ = tuple(_COLUMNS)[list(_COLUMNS).index("problem") :]
 _UNREAD: dict[str, Any] = dict.fromkeys(_READ) | {"problem": "missing from the archive"}
 
 
-def _describe(image: str, listing: Listing, found: bool) -> dict[str, Any]:
-    """What the path and the CSVs say of an image."""
+def _describe(image: str, listing: Listing, opinions: dict[str, Opinion], found: bool) -> dict[str, Any]:
+    """What the path, the CSVs and the overlay say of an image."""
     study = folder_of(image)
     row: dict[str, Any] = {
         "image": image,
@@ -166,6 +177,8 @@ def _describe(image: str, listing: Listing, found: bool) -> dict[str, Any]:
         "listed": image in listing.images,
         "found": found,
     }
+    if opinion := opinions.get(study):
+        row |= {"overlay": opinion.new, "overlay_source": opinion.source, "overlay_reason": opinion.reason}
     if match := MEMBER.search(image):
         row |= {
             "patient": match["patient"],

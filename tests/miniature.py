@@ -14,6 +14,7 @@ from PIL import Image
 
 from components.artifacts.archive import Archive
 from components.artifacts.manifest import BODY_PARTS, TABLE, Manifest, ValidManifest, ValidManifestFacts
+from components.artifacts.overlay import Overlay
 from components.artifacts.shards import Shards
 from components.ingest import ingest
 from components.params.ingest import IngestParams
@@ -87,10 +88,12 @@ def write_directory(path: Path, files: Mapping[str, bytes]) -> Path:
     return path
 
 
-def manifest(path: Path | str, out: Path, fraction: float = 0.25, seed: int = 1) -> Manifest:
+def manifest(
+    path: Path | str, out: Path, fraction: float = 0.25, seed: int = 1, overlay: Overlay | None = None
+) -> Manifest:
     """What `ingest` makes of an archive."""
     out.mkdir()
-    return ingest(Archive.read(path), IngestParams(tuning_fraction=fraction), seed, out)
+    return ingest(Archive.read(path), overlay, IngestParams(tuning_fraction=fraction), seed, out)
 
 
 def prove(made: Manifest, out: Path, change: Callable[[pd.DataFrame], pd.DataFrame] | None = None) -> ValidManifest:

@@ -22,7 +22,8 @@ from components.ingest import tuning_patients
 WRIST = f"{ROOT}/train/XR_WRIST/patient00001"
 TRAIN_IMAGES, TRAIN_STUDIES = f"{ROOT}/train_image_paths.csv", f"{ROOT}/train_labeled_studies.csv"
 TEXTS = ("image", "study", "patient", "body_part", "source_split", "split", "problem", "sha256", "mode")
-NUMBERS = ("view", "abnormal", "directory_label", "bytes", "width", "height", "channel_difference")
+TEXTS += ("overlay_source", "overlay_reason")
+NUMBERS = ("view", "abnormal", "overlay", "directory_label", "bytes", "width", "height", "channel_difference")
 DTYPES = (
     dict.fromkeys((*TEXTS, "pixels_sha256", "phash"), "str")
     | dict.fromkeys((*NUMBERS, "low", "median", "high"), "Int64")
@@ -82,6 +83,9 @@ def test_a_row_says_what_the_path_the_csv_and_the_pixels_say(ingested: Ingest) -
         "source_split": "valid",
         "split": "test",
         "abnormal": 1,
+        "overlay": read["overlay"],
+        "overlay_source": read["overlay_source"],
+        "overlay_reason": read["overlay_reason"],
         "directory_label": 1,
         "listed": True,
         "found": True,

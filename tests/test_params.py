@@ -158,7 +158,7 @@ def test_the_key_of_an_entry_is_its_architecture(params: Params, architecture: s
 @pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("deploy", "it has archive, seed, phantom, ingest, validate"),
+        ("deploy", "it has archive, seed, phantom, labels, ingest, validate"),
         ("validate_", "it has archive"),
         ("", "it has archive"),
         ("seed", "it has archive"),

@@ -28,6 +28,10 @@ class ManifestFacts(Facts):
     """AppleDouble `._*` files, which macOS leaves in archives; not images."""
     others: tuple[str, ...]
     """Files that are neither images, sidecars nor the four CSVs."""
+    overlay_digest: str | None = None
+    """Which second opinions on labels lie beside the official ones; None if there are none."""
+    overlay_studies: int = 0
+    """Studies with a second opinion."""
 
 
 class Manifest(Artifact[ManifestFacts]):
@@ -48,6 +52,10 @@ class Manifest(Artifact[ManifestFacts]):
         split           str     train, tuning (carved out of the published train by patient), test (the published
                                 valid)
         abnormal        Int64   label of the study by the CSV: 1 abnormal, 0 normal, missing if the CSV has none
+        overlay         Int64   second opinion on the study's label, missing where there is none; it decides nothing,
+                                evaluation tells what it would change
+        overlay_source, overlay_reason
+                        str     who says so, and why
         directory_label Int64   label of the study by its directory's name: 1 positive, 0 negative
         listed          bool    a row of the CSV names it
         found           bool    the archive holds it

@@ -29,12 +29,19 @@ class PhantomParams(Section):
     difficulty: float = Field(ge=0, le=1, description="How hard abnormalities are to see")
 
 
+class LabelsParams(Section):
+    """Where labels come from, beside the archive."""
+
+    overlay: str = Field(description="Second opinions on labels, a CSV: study,old,new,source,reason")
+
+
 class Params(Section):
     """Every choice."""
 
     archive: str = Field(description="The archive: a zip or a directory")
     seed: int = Field(ge=0, description="Of everything that is drawn by lot")
     phantom: PhantomParams
+    labels: LabelsParams
     ingest: IngestParams
     validate_: ValidateParams = Field(alias="validate")
     shard: ShardParams

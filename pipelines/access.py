@@ -59,10 +59,10 @@ class Access:
             )
         url = urlsplit(host)
         if url.scheme not in ("http", "https") or not url.hostname:
-            raise UsageError(f"--host {_without_credentials(host)}: expected http://... or https://...")
+            raise UsageError(f"--host {without_credentials(host)}: expected http://... or https://...")
         if url.username or url.password:
             raise UsageError(
-                f"--host {_without_credentials(host)}: a name or password in the address is not sent. "
+                f"--host {without_credentials(host)}: a name or password in the address is not sent. "
                 f"Use {TOKEN} or {COOKIE}."
             )
         if ca is not None and not ca.is_file():
@@ -95,5 +95,6 @@ def _authentication() -> str:
     return "service-account" if os.environ.get(TOKEN_PATH) or _POD_TOKEN.is_file() else "none"
 
 
-def _without_credentials(host: str) -> str:
-    return re.sub(r"//[^/]*@", "//", host)
+def without_credentials(url: str) -> str:
+    """An address without what may stand before its @."""
+    return re.sub(r"//[^/]*@", "//", url)

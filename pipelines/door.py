@@ -15,6 +15,7 @@ COMMANDS = {
     "watch": "pipelines.watch",
     "schedule": "pipelines.schedule",
     "cancel": "pipelines.cancel",
+    "doctor": "pipelines.doctor",
 }
 
 

@@ -1,0 +1,198 @@
+"""What the namespace of the runs has of what their pods need, asked of Kubernetes itself."""
+
+import base64
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from pipelines.finding import Finding, missing, unknown
+from pipelines.package import Need, Needs
+
+_SECONDS = (5, 15)
+_KINDS = {"secret": "secret", "config map": "configmap", "pull secret": "secret"}
+_MAKE = {
+    "secret": "kubectl -n {namespace} create secret generic {name} {keys}",
+    "config map": "kubectl -n {namespace} create configmap {name} {keys}",
+    "pull secret": "kubectl -n {namespace} create secret docker-registry {name} --docker-server=...",
+}
+
+
+class Namespace:
+    """A namespace, as far as we may look into it."""
+
+    def __init__(self, name: str, context: str | None) -> None:
+        """Read the pod's own configuration, or the kubeconfig; nothing is asked yet.
+
+        Raises:
+            ValueError: there is neither, or not the context.
+        """
+        from kubernetes import client, config
+        from kubernetes.config.config_exception import ConfigException
+
+        self.name = name
+        configuration = client.Configuration()
+        try:
+            if context is not None:
+                raise ConfigException("a context of the kubeconfig is meant")
+            config.load_incluster_config(client_configuration=configuration)
+        except ConfigException:
+            try:
+                # The library reads the variable once, when it is imported.
+                file = os.environ.get("KUBECONFIG")
+                config.load_kube_config(config_file=file, context=context, client_configuration=configuration)
+            except (ConfigException, OSError) as error:
+                raise ValueError(" ".join(str(error).split())) from error
+        # One try: a cluster that is out of reach should not take a minute to say so.
+        configuration.retries = False
+        self._core = client.CoreV1Api(client.ApiClient(configuration))
+
+    def examine(self, needs: Needs, service_account: str) -> Iterator[Finding]:
+        """Check one thing after the other, and end where Kubernetes does not answer.
+
+        Args:
+            needs: of the pods.
+            service_account: that runs them.
+        """
+        try:
+            there = self._look("namespace", self._core.read_namespace, _namespace(self.name))
+            yield there
+            if there.mark == "no":
+                return
+            yield self._look("service account", self._core.read_namespaced_service_account, _account, service_account)
+            for need in needs.sources:
+                core = self._core
+                read = core.read_namespaced_config_map if need.kind == "config map" else core.read_namespaced_secret
+                yield self._look(need.kind, read, partial(_source, need, self.name), need.name)
+            for kind, count in needs.gpus.items():
+                yield self._look("quota", self._core.list_namespaced_resource_quota, _quota(kind, count))
+                yield self._look("nodes", self._core.list_node, _nodes(kind), everywhere=True)
+        except _Silent as error:
+            yield unknown(
+                "Kubernetes", f"does not answer ({error}): service account, secrets and quota are not looked at"
+            )
+
+    def places(self, name: str) -> dict[str, str]:
+        """What a config map says; nothing if it is not there, or we may not look."""
+        try:
+            found = _asked(lambda: self._core.read_namespaced_config_map(name, self.name, _request_timeout=_SECONDS))
+        except (_Silent, _NotAllowed):
+            return {}
+        return dict(found.data or {}) if found else {}
+
+    def _look(
+        self,
+        subject: str,
+        ask: Callable[..., Any],
+        judge: Callable[[Any], Finding],
+        name: str | None = None,
+        everywhere: bool = False,
+    ) -> Finding:
+        """Ask for something, and judge the answer, which is None if there is no such thing."""
+        words = [*([name] if name else []), *([] if everywhere else [self.name])]
+        try:
+            found = _asked(lambda: ask(*words, _request_timeout=_SECONDS))
+        except _NotAllowed as error:
+            return unknown(subject, f"{f'{name}: ' if name else ''}not looked at, Kubernetes {error}")
+        if found is None and subject == "service account":
+            return missing(
+                subject,
+                f"{name} is not there: kubectl -n {self.name} create serviceaccount {name}, with the rights of "
+                "Kubeflow's pipeline-runner; or name another in `kubeflow.service_account`.",
+            )
+        return judge(found)
+
+
+class _Silent(Exception):
+    """Kubernetes does not answer."""
+
+
+class _NotAllowed(Exception):
+    """It answers, but does not tell."""
+
+
+def _asked(ask: Callable[[], Any]) -> Any:
+    """The answer; None if there is no such thing."""
+    import urllib3
+    from kubernetes.client.exceptions import ApiException
+
+    try:
+        return ask()
+    except ApiException as error:
+        if error.status == 404:
+            return None
+        why = f"does not let us ({error.status})" if error.status in (401, 403) else f"answered {error.status}"
+        raise _NotAllowed(why) from None
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise _Silent(type(error).__name__) from None
+
+
+def _namespace(name: str) -> Callable[[Any], Finding]:
+    def judge(found: Any) -> Finding:
+        if found is None:
+            return missing("namespace", f"{name} is not there: kubectl create namespace {name}.")
+        level = (found.metadata.labels or {}).get("pod-security.kubernetes.io/enforce", "not set")
+        return Finding("namespace", f"{name}, Pod Security: {level}")
+
+    return judge
+
+
+def _account(found: Any) -> Finding:
+    return Finding("service account", str(found.metadata.name))
+
+
+def _source(need: Need, namespace: str, found: Any) -> Finding:
+    """Whether a secret or a config map is there, with its keys."""
+    if found is None:
+        keys = " ".join(f"--from-literal={key}=..." for key in need.keys)
+        make = _MAKE[need.kind].format(namespace=namespace, name=need.name, keys=keys).strip()
+        if need.optional:
+            return unknown(need.kind, f"{need.name} is not there, and steps start without it. To have it: {make}")
+        return missing(need.kind, f"{need.name} is not there: {make}")
+    values = found.data or {}
+    absent = [key for key in need.keys if key not in values]
+    empty = [key for key in need.keys if key in values and not _content(need, values[key])]
+    if (absent and not need.optional) or empty:
+        what = ", ".join([*(f"{key} is missing" for key in absent), *(f"{key} is empty" for key in empty)])
+        return missing(need.kind, f"{need.name}: {what}. kubectl -n {namespace} edit {_KINDS[need.kind]} {need.name}")
+    without = f", without {', '.join(absent)}, which is optional" if absent else ""
+    keys = f": {len(need.keys) - len(absent)} of {len(need.keys)} keys" if need.keys else ""
+    return Finding(need.kind, f"{need.name}{keys}{without}")
+
+
+def _content(need: Need, value: str) -> str:
+    """What a key holds; looked at only for whether there is any."""
+    return base64.b64decode(value).decode(errors="replace").strip() if need.kind == "secret" else value.strip()
+
+
+def _quota(kind: str, count: int) -> Callable[[Any], Finding]:
+    """What quotas leave of an accelerator."""
+    key = f"requests.{kind}"
+
+    def judge(found: Any) -> Finding:
+        left = [
+            int(quota.status.hard[key]) - int((quota.status.used or {}).get(key, 0))
+            for quota in found.items
+            if quota.status and key in (quota.status.hard or {})
+        ]
+        if not left:
+            return Finding("quota", f"none on {kind}")
+        if min(left) < 1:
+            return missing("quota", f"no {kind} is left: steps would wait for others to end. Ask for {key} of {count}.")
+        waiting = ": the others wait" if min(left) < count else ""
+        return Finding("quota", f"{min(left)} x {kind} left, {count} wanted at once{waiting}")
+
+    return judge
+
+
+def _nodes(kind: str) -> Callable[[Any], Finding]:
+    def judge(found: Any) -> Finding:
+        there = [int((node.status.allocatable or {}).get(kind, 0)) for node in found.items]
+        if not any(there):
+            return missing(
+                "nodes",
+                f"none of {len(there)} has {kind}: install its device plugin, or ask for none in `kubeflow.steps`.",
+            )
+        return Finding("nodes", f"{sum(there)} x {kind} on {sum(map(bool, there))} of {len(there)} nodes")
+
+    return judge

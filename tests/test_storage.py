@@ -1,5 +1,6 @@
 import hashlib
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -114,11 +115,8 @@ def test_three_spoiled_answers_in_ten_do_not_show(
 ) -> None:
     use_cores(1, monkeypatch)
     files = archive(images(train=14, valid=7))
-    here = write_zip(tmp_path / "MURA-v1.1", files)
-    if kind == "zip":
-        (bucket / "MURA-v1.1").write_bytes(here.read_bytes())
-    else:
-        write_directory(bucket / "MURA-v1.1", files)
+    here = (write_zip if kind == "zip" else write_directory)(tmp_path / "MURA-v1.1", files)
+    (shutil.copy if kind == "zip" else shutil.copytree)(here, bucket / "MURA-v1.1")
     with object_store.proxied(storage.endpoint(), share=0.3) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
         made = manifest("s3://bucket/MURA-v1.1", tmp_path / "s3-manifest")

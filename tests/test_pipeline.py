@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
@@ -63,6 +65,11 @@ class Workplace:
         done = self.run(*words)
         assert done.code == 0, done.told
         return done
+
+    def asks(self, query: str) -> list[tuple[Any, ...]]:
+        """What MLflow's database answers, past MLflow."""
+        with closing(sqlite3.connect(f"file:{self.path}/mlflow.db?mode=ro", uri=True)) as database:
+            return database.execute(query).fetchall()
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
@@ -163,15 +170,37 @@ def test_training_killed_half_way_goes_on_to_the_same_weights(place: Workplace) 
     assert not (place / ".resumed.partial").exists()
 
 
-@pytest.mark.parametrize("words", [INGEST, SHARDS, EVALUATE], ids=lambda words: words[0])
+@pytest.mark.parametrize("words", [INGEST, VALIDATE, SHARDS, EVALUATE], ids=lambda words: words[0])
 def test_a_step_killed_half_way_ends_in_the_same_artifact(place: Workplace, words: tuple[str, ...]) -> None:
     name = words[-1]
     partial = place / f".{name}2.partial"
     kill(place.start(*words[:-1], f"{name}2"), partial.is_dir)
     assert not (place / f"{name}2").exists()
     place.must(*words[:-1], f"{name}2")
-    kind = {"manifest": Manifest, "shards": Shards, "evaluation": Evaluation}[name]
+    kind = {"manifest": Manifest, "valid_manifest": ValidManifest, "shards": Shards, "evaluation": Evaluation}[name]
     assert kind.read(place / f"{name}2").digest == kind.read(place / name).digest
+
+
+def test_a_registration_killed_once_the_server_has_the_version_makes_no_second_one(place: Workplace) -> None:
+    words = (*REGISTER[:-1], "registered", "--params", json.dumps({"model": "killed"}))
+    versions = "select version from model_versions where name = 'killed'"
+    kill(place.start(*words), lambda: place.asks(versions) == [(1,)])
+    assert not (place / "registered").exists()
+    place.must(*words)
+    assert [version.version for version in Registration.read(place / "registered").facts.versions] == [1]
+    assert place.asks(versions) == [(1,)]
+
+
+def test_a_promotion_killed_once_the_alias_has_moved_remembers_who_was_champion(place: Workplace) -> None:
+    alias = {**DEMO["promote"], "min_auroc": 0.0, "alias": "killed"}
+    words = (*PROMOTE[:-1], "promoted", "--params", json.dumps(alias))
+    kill(place.start(*words), lambda: bool(place.asks("select * from registered_model_aliases where alias = 'killed'")))
+    assert not (place / "promoted").exists()
+    place.must(*words)
+    facts = Promotion.read(place / "promoted").facts
+    assert facts.decision.outcome == "promoted"
+    assert facts.previous is None
+    assert facts.current == Registration.read(place / "registration").facts.versions[0]
 
 
 def test_doing_it_again_registers_nothing_new_and_keeps_the_champion(place: Workplace) -> None:
@@ -288,7 +317,7 @@ def kill(process: "subprocess.Popen[str]", ready: Callable[[], bool]) -> None:
     while not ready():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
 

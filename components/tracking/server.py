@@ -21,6 +21,8 @@ URI = "MLFLOW_TRACKING_URI"
 LOCAL_DATABASE = "mlflow.db"
 LOCAL_ARTIFACTS = "mlruns"
 EXPERIMENT = "mura"
+# Without it MLflow's pages take the experiment for one about language models, and open on an empty list of traces.
+TRAINING_KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 # What MLflow is told unless its user has told it otherwise.
 _SETTINGS = {
@@ -224,7 +226,7 @@ def _create_experiment(client: "MlflowClient", name: str) -> "Experiment":
     database = _local_database()
     folder = database and (database.parent / LOCAL_ARTIFACTS / quote(name, safe="")).as_uri()
     try:
-        return client.get_experiment(client.create_experiment(name, artifact_location=folder))
+        return client.get_experiment(client.create_experiment(name, artifact_location=folder, tags=TRAINING_KIND))
     except MlflowException as error:
         # Another training was faster.
         found = client.get_experiment_by_name(name) if error.error_code == "RESOURCE_ALREADY_EXISTS" else None

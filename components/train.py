@@ -120,7 +120,7 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
         checkpoint.begin(state)
         # What the run of before was not told any more; twice does no harm.
         for row in state.curves:
-            run.log_metrics({name: row[name] for name in COLUMNS[2:]}, step=row["epoch"])
+            run.log_epoch(row["epoch"], {name: row[name] for name in COLUMNS[2:]})
         model = architectures.build(params, shards.facts.image_size, seed=seed, precision=precision)
         if architectures.is_pretrained(params) and not state.epochs:
             architectures.load_pretrained(model, params)
@@ -254,7 +254,7 @@ def _fit(
             if _best(state) == state.epochs - 1:
                 model.save_weights(checkpoint.best_weights(state.epochs))
             checkpoint.save(model, state, state.curves[_best(state)]["epoch"])
-            run.log_metrics({name: row[name] for name in COLUMNS[2:]}, step=state.epochs)
+            run.log_epoch(state.epochs, {name: row[name] for name in COLUMNS[2:]})
             logger.info(
                 "train: %s epoch %s of %s (%s): loss %.4f, tuning loss %.4f, tuning AUROC %.3f",
                 params.architecture,

@@ -46,7 +46,7 @@ def logged(run_id: str) -> Any:
 
 
 def curve(run_id: str, name: str) -> list[tuple[int, float]]:
-    points = tracking.connect().get_metric_history(run_id, name)
+    points = tracking.connect().get_metric_history(run_id, f"epoch/{name}")
     return sorted((point.step, point.value) for point in points)
 
 
@@ -71,7 +71,7 @@ def test_a_database_is_made_where_there_is_none_and_its_path_may_have_spaces(
     folder.mkdir()
     no_mlflow.chdir(folder)
     with training() as run:
-        run.log_metrics({"loss": 1.0}, step=1)
+        run.log_epoch(1, {"loss": 1.0})
     assert (folder / "mlflow.db").is_file()
     assert [path.name for path in folder.iterdir()] == ["mlflow.db"]
 
@@ -137,7 +137,10 @@ def test_the_experiment_is_the_one_named(mlflow_here: Path, monkeypatch: pytest.
     with training() as run:
         pass
     client = tracking.connect()
-    assert client.get_experiment(logged(run.run_id).info.experiment_id).name == "wrists/only"
+    experiment = client.get_experiment(logged(run.run_id).info.experiment_id)
+    assert experiment.name == "wrists/only"
+    # Else MLflow's pages open on traces of language models.
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
 def test_a_deleted_experiment_is_told_how_to_restore(mlflow_here: Path) -> None:
@@ -188,8 +191,8 @@ def test_a_run_names_its_data(mlflow_here: Path) -> None:
 
 def test_curves_are_drawn_over_epochs(mlflow_here: Path) -> None:
     with training() as run:
-        run.log_metrics({"loss": 0.7, "tuning_auroc": float("nan")}, step=1)
-        run.log_metrics({"loss": 0.5}, step=2)
+        run.log_epoch(1, {"loss": 0.7, "tuning_auroc": float("nan")})
+        run.log_epoch(2, {"loss": 0.5})
     assert curve(run.run_id, "loss") == [(1, 0.7), (2, 0.5)]
 
 
@@ -210,17 +213,17 @@ def test_a_training_that_is_interrupted_ends_killed(mlflow_here: Path) -> None:
 
 def test_a_resumed_run_goes_on(mlflow_here: Path) -> None:
     with contextlib.suppress(ZeroDivisionError), training() as first:
-        first.log_metrics({"loss": 0.7}, step=1)
-        first.log_metrics({"loss": 0.5}, step=2)
+        first.log_epoch(1, {"loss": 0.7})
+        first.log_epoch(2, {"loss": 0.5})
         raise ZeroDivisionError
     with training(run_id=first.run_id, environment={"keras": "4.0"}) as second:
         assert logged(first.run_id).info.status == "RUNNING"
-        second.log_metrics({"loss": 0.5}, step=2)
-        second.log_metrics({"loss": 0.3}, step=3)
+        second.log_epoch(2, {"loss": 0.5})
+        second.log_epoch(3, {"loss": 0.3})
     assert second.run_id == first.run_id
     assert sorted(set(curve(first.run_id, "loss"))) == [(1, 0.7), (2, 0.5), (3, 0.3)]
     done = logged(first.run_id)
-    assert (done.info.status, done.data.metrics["loss"]) == ("FINISHED", 0.3)
+    assert (done.info.status, done.data.metrics["epoch/loss"]) == ("FINISHED", 0.3)
     assert len(done.inputs.dataset_inputs) == 1
 
 
@@ -263,7 +266,7 @@ def task_run(mlflow_here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_run_that_was_begun_for_us_is_used_and_left_open(task_run: str) -> None:
     with training() as run:
-        run.log_metrics({"loss": 0.7}, step=1)
+        run.log_epoch(1, {"loss": 0.7})
     found = logged(task_run)
     assert run.run_id == task_run
     assert found.info.status == "RUNNING"
@@ -346,12 +349,12 @@ def gate(mlflow_server: str, no_mlflow: pytest.MonkeyPatch) -> Iterator[Gate]:
 def test_a_training_outlives_the_server(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "components")
     with training() as run:
-        run.log_metrics({"loss": 0.7}, step=1)
+        run.log_epoch(1, {"loss": 0.7})
         gate.close()
-        run.log_metrics({"loss": 0.6}, step=2)
-        run.log_metrics({"loss": 0.5}, step=3)
+        run.log_epoch(2, {"loss": 0.6})
+        run.log_epoch(3, {"loss": 0.5})
         gate.open()
-        run.log_metrics({"loss": 0.4}, step=4)
+        run.log_epoch(4, {"loss": 0.4})
     assert curve(run.run_id, "loss") == [(1, 0.7), (2, 0.6), (3, 0.5), (4, 0.4)]
     assert logged(run.run_id).info.status == "FINISHED"
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
@@ -360,7 +363,7 @@ def test_a_training_outlives_the_server(gate: Gate, caplog: pytest.LogCaptureFix
 def test_metrics_are_delivered_at_the_end_if_not_before(gate: Gate) -> None:
     with training(patience=30) as run:
         gate.close()
-        run.log_metrics({"loss": 0.6}, step=1)
+        run.log_epoch(1, {"loss": 0.6})
         threading.Timer(1, gate.open).start()
     assert curve(run.run_id, "loss") == [(1, 0.6)]
 
@@ -369,7 +372,7 @@ def test_a_server_that_stays_away_is_told_at_the_end(gate: Gate) -> None:
     opened = training()
     run = opened.__enter__()
     gate.close()
-    run.log_metrics({"loss": 0.6}, step=1)
+    run.log_epoch(1, {"loss": 0.6})
     with pytest.raises(ServiceUnreachable, match="to deliver"):
         opened.__exit__(None, None, None)
     gate.open()

@@ -86,7 +86,7 @@ def _log_curves(run: Run, model: TrainedModel) -> None:
     with model.curves.open(newline="") as file:
         for row in csv.DictReader(file):
             points = {name: _number(text) for name, text in row.items() if name not in ("epoch", "phase")}
-            run.log_metrics({n: value for n, value in points.items() if value is not None}, step=int(row["epoch"]))
+            run.log_epoch(int(row["epoch"]), {n: value for n, value in points.items() if value is not None})
     run.log_file(model.curves)
 
 

@@ -52,21 +52,23 @@ class Run:
         self._undelivered: list[Metric] = []
         self._lost = False
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Add a point to each curve; never fails.
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Add a point to each learning curve; never fails.
+
+        The curves are a group of their own, `epoch/`, which MLflow shows before the scores of `test/` and `tuning/`.
 
         A training that goes on after a crash may log an epoch again: MLflow keeps both points and shows the later
         one as the value, so the curves agree as far as the training is deterministic.
 
         Args:
+            epoch: counted from 1.
             metrics: by name.
-            step: the epoch, counted from 1.
         """
         from mlflow.entities import Metric
 
         now = time.time_ns() // 1_000_000
         # With their time, so that a point sent twice because the answer got lost is still one point.
-        self._undelivered += [Metric(name, float(value), now, step) for name, value in metrics.items()]
+        self._undelivered += [Metric(f"epoch/{name}", float(value), now, epoch) for name, value in metrics.items()]
         if not (self._lost and server.silence()):
             self._send()
 

@@ -75,9 +75,16 @@ def archive(flags: argparse.Namespace, *counts: int) -> Iterator[list[Path]]:
         counts: how many images.
     """
     counts = counts or (flags.images,)
-    with tempfile.TemporaryDirectory() as folder:
-        source = (flags.archive or draw(Path(folder) / "phantom.zip", max(counts))).absolute()
-        yield [part(source, count, Path(folder) / f"{count}.zip") for count in counts]
+    with folder() as here:
+        source = (flags.archive or draw(here / "phantom.zip", max(counts))).absolute()
+        yield [part(source, count, here / f"{count}.zip") for count in counts]
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A temporary folder."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
 
 
 def draw(path: Path, images: int, seed: int = 1) -> Path:

@@ -12,7 +12,6 @@ too. `--scaling` repeats it for a quarter and a fortieth of the images.
 import functools
 import importlib.util
 import os
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -120,8 +119,8 @@ def _sample(path: Path) -> list[bytes]:
 
 
 def _ingest(path: Path) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as folder:
-        words = ["--quiet", "ingest", "--archive", path.absolute(), "--seed", "1", "--out", f"{folder}/manifest"]
+    with harness.folder() as folder:
+        words = ["--quiet", "ingest", "--archive", path, "--seed", "1", "--out", folder / "manifest"]
         used = harness.run([*harness.mura(), *words])
     images = len(harness.images_in(path))
     return {

@@ -11,6 +11,7 @@ from components.errors import UsageError
 # By command: the module that has it as `command`. None of them imports kfp when it is imported.
 COMMANDS = {
     "compile": "pipelines.compiling",
+    "run-local": "pipelines.local",
     "submit": "pipelines.submit",
     "watch": "pipelines.watch",
     "schedule": "pipelines.schedule",

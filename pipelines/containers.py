@@ -1,0 +1,137 @@
+"""Containers of this machine, one after the other: how each ended is known, whatever kfp makes of it."""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from components.errors import DataRefused, GateRefused, MuraError, ServiceUnreachable, UsageError
+
+LAST_LINES = 20
+_PAUSE = 0.3  # seconds between two looks at a container
+# To try these again would end the same: usage, data, gate.
+_FINAL = (UsageError.exit_code, DataRefused.exit_code, GateRefused.exit_code)
+_SIGNALS = {137: ", killed (out of memory?)", 143: ", terminated"}
+
+
+class Attempt(NamedTuple):
+    """A container that has ended."""
+
+    task: str
+    """As the graph calls it, `train-vgg16`."""
+    code: int
+    last_lines: tuple[str, ...]
+
+
+class StepFailed(MuraError):
+    """A step ended badly; our exit code is its own, so that a script can tell refused data from a bug."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        """Say which, how, and what it said last."""
+        what = f"{attempt.task} ended with exit code {attempt.code}{_SIGNALS.get(attempt.code, '')}"
+        said = "".join(f"\n    {line}" for line in attempt.last_lines)
+        super().__init__(f"{what}; the last it said:{said}" if said else f"{what} and said nothing.")
+        self.exit_code = attempt.code if 1 < attempt.code <= ServiceUnreachable.exit_code else MuraError.exit_code
+
+
+class Containers:
+    """Runs what kfp asks for, in place of kfp's own way.
+
+    kfp 2.17 lets the engine remove a container when it ends and then asks how it ended; when it is gone by then, as
+    with Podman it always is, kfp takes a failure for success (kubeflow/pipelines#13332). Here a container is removed
+    when its logs and its exit code are known.
+    """
+
+    def __init__(self, mounts: Mapping[Path, str]) -> None:
+        """Name what the steps read beside their artifacts.
+
+        Args:
+            mounts: `ro` or `rw` by path, which is the same inside and outside.
+        """
+        self.attempts: list[Attempt] = []
+        self._mounts = {str(path): {"bind": str(path), "mode": mode} for path, mode in mounts.items()}
+
+    @contextmanager
+    def in_place_of_kfps(self) -> Iterator[None]:
+        """Let kfp.local run its containers here."""
+        from kfp.local import docker_task_handler
+
+        kfps = docker_task_handler.run_docker_container
+        docker_task_handler.run_docker_container = self._run
+        try:
+            yield
+        finally:
+            docker_task_handler.run_docker_container = kfps
+
+    def failure(self) -> Attempt | None:
+        """The first step whose last attempt failed; to tell of a failure is no step."""
+        last = {attempt.task: attempt for attempt in self.attempts if attempt.task != "notify"}
+        return next((attempt for attempt in last.values() if attempt.code), None)
+
+    def _run(self, client: Any, image: str, command: list[str], volumes: dict[str, Any], **options: Any) -> int:
+        """Run a container to its end.
+
+        Args:
+            client: docker's.
+            image: its reference.
+            command: all words; the image's entry point is not used, as on Kubernetes.
+            volumes: what kfp mounts.
+            options: of docker's `containers.create`.
+
+        Returns:
+            Its exit code.
+        """
+        task = _task(command)
+        before = [attempt for attempt in self.attempts if attempt.task == task]
+        if before and before[-1].code in _FINAL:
+            return before[-1].code
+        again = f", attempt {len(before) + 1}" if before else ""
+        click.secho(f"run-local: {task}{again}", err=True, bold=True)
+        started, lines = time.monotonic(), _Lines()
+        container = client.containers.create(
+            image, command[1:], entrypoint=command[:1], volumes=volumes | self._mounts, **options
+        )
+        try:
+            container.start()
+            # Asked again and again, and not followed: Podman now and then never says that a log has ended, and a
+            # training that is silent for a minute is taken for a broken connection.
+            while container.status not in ("exited", "dead", "stopped"):
+                time.sleep(_PAUSE)
+                lines.tell(container.logs())
+                container.reload()
+            lines.tell(container.logs(), end=True)
+            code = int(container.attrs["State"]["ExitCode"])
+        finally:
+            # Also when we are interrupted: nothing goes on behind our back.
+            container.remove(force=True)
+        self.attempts.append(Attempt(task, code, tuple(lines.last)))
+        end = "done" if code == 0 else f"failed, exit code {code}{_SIGNALS.get(code, '')}"
+        click.secho(f"run-local: {task} {end}, {time.monotonic() - started:.0f} s", err=True, bold=True)
+        return code
+
+
+def _task(command: list[str]) -> str:
+    """The task that a command belongs to: its result goes to <root>/<run>/<task>/<noun>."""
+    if "--out" in command[:-1]:
+        return Path(command[command.index("--out") + 1]).parent.name
+    return command[1]
+
+
+class _Lines:
+    """The lines of a log that grows."""
+
+    def __init__(self) -> None:
+        self.last = deque[str](maxlen=LAST_LINES)
+        self._told = 0
+
+    def tell(self, log: bytes, end: bool = False) -> None:
+        """Print the lines that are new, without the one that is still being written."""
+        new = log[self._told :] if end else log[self._told : log.rfind(b"\n") + 1]
+        self._told += len(new)
+        for line in new.decode(errors="replace").splitlines():
+            click.echo(f"    {line}", err=True)
+            self.last.append(line)

@@ -322,8 +322,8 @@ def _option(step: str, of: Input) -> click.Option:
     again = " Repeat the flag." if of.many else ""
     return click.Option(
         [of.flag, of.name],
-        # A path object would make s3:/bucket of s3://bucket.
-        type=str if of.kind is Archive else click.Path(path_type=Path),
+        # A path object would make s3:/bucket of s3://bucket, and the text of an overlay is no path.
+        type=str if of.kind in (Archive, Overlay) else click.Path(path_type=Path),
         required=not of.optional,
         multiple=of.many,
         metavar="PATH|s3://BUCKET/KEY" if of.kind is Archive else "PATH",

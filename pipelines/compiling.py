@@ -7,7 +7,12 @@ from typing import Any, NamedTuple
 
 import click
 
+from components.artifacts.overlay import Overlay
+from components.errors import UsageError
 from components.params.document import DEFAULT, Params, read_params
+
+# Linux passes 128 KiB in one word of a command, and the words come twice, once in the whole of the inputs as JSON.
+_LONGEST_ARGUMENT = 100_000
 
 
 class Compiled(NamedTuple):
@@ -33,7 +38,8 @@ def compile_pipeline(
         code: which code the steps run, for the cache; by default that of this checkout.
 
     Raises:
-        UsageError: kfp is not installed, or which image to use cannot be told.
+        UsageError: kfp is not installed, which image to use cannot be told, or the overlay does not fit.
+        DataRefused: the overlay of labels makes no sense.
     """
     from components import provenance
     from pipelines import images
@@ -51,6 +57,7 @@ def compile_pipeline(
         arguments = {
             "archive": archive or params.archive,
             "archive_digest": archive_digest,
+            "overlay": _overlay(Path(params.labels.overlay)),
             "code": code or provenance.code_digest(),
             **_choices(params),
         }
@@ -82,11 +89,24 @@ def command(params: Path, archive: str | None, archive_digest: str, out: Path | 
     click.echo(f"{out}: pipeline {compiled.name}, {len(compiled.text) / 1000:.0f} kB", err=True)
 
 
+def _overlay(path: Path) -> str:
+    """The text of the overlay of labels: a run takes it along, so that it can be seen, changed and cached by."""
+    Overlay.read(path)
+    text = path.read_text(encoding="utf-8-sig")
+    if len(text.encode()) > _LONGEST_ARGUMENT:
+        raise UsageError(
+            f"{path}: {len(text.encode()):,} bytes, more than the {_LONGEST_ARGUMENT:,} that a run can take along. "
+            "Shorten the reasons, or leave opinions out."
+        )
+    return text
+
+
 def _without_heading(text: str) -> str:
-    """The YAML without the comments on top, which list defaults in an order that changes from run to run."""
-    lines = text.splitlines(keepends=True)
-    first = next(number for number, line in enumerate(lines) if not line.startswith("#"))
-    return "".join(lines[first:])
+    """The YAML without the comments on top.
+
+    They list defaults in an order that changes from run to run, and one of several lines is none but its first.
+    """
+    return text[text.index("\ncomponents:\n") + 1 :]
 
 
 def _choices(params: Params) -> dict[str, Any]:

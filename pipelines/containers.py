@@ -31,10 +31,11 @@ class StepFailed(MuraError):
     """A step ended badly; our exit code is its own, so that a script can tell refused data from a bug."""
 
     def __init__(self, attempt: Attempt) -> None:
-        """Say which, how, and what it said last."""
-        what = f"{attempt.task} ended with exit code {attempt.code}{_SIGNALS.get(attempt.code, '')}"
-        said = "".join(f"\n    {line}" for line in attempt.last_lines)
-        super().__init__(f"{what}; the last it said:{said}" if said else f"{what} and said nothing.")
+        """Say which, and how."""
+        how = f"exit code {attempt.code}{_SIGNALS.get(attempt.code, '')}"
+        said = f": {attempt.last_lines[-1]}" if attempt.last_lines else " and said nothing."
+        super().__init__(f"{attempt.task} ended with {how}{said}")
+        self.attempt = attempt
         self.exit_code = attempt.code if 1 < attempt.code <= ServiceUnreachable.exit_code else MuraError.exit_code
 
 

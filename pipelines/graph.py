@@ -62,6 +62,7 @@ def pipeline(params: Params, image: Callable[[bool], str]) -> GraphComponent:
     def mura(
         archive: str,
         archive_digest: str,
+        overlay: str,
         code: str,
         seed: int,
         ingest: dict,  # type: ignore[type-arg]
@@ -82,8 +83,13 @@ def pipeline(params: Params, image: Callable[[bool], str]) -> GraphComponent:
             dsl.importer(
                 artifact_uri=archive, artifact_class=dsl.Dataset, reimport=False, metadata={"digest": archive_digest}
             ).set_display_name("Archive")
-            ingested = step("ingest")(
-                archive=archive, archive_digest=archive_digest, params=ingest, seed=seed, code=code
+            ingested = step("ingest", given=["overlay"])(
+                archive=archive,
+                archive_digest=archive_digest,
+                overlay=overlay,
+                params=ingest,
+                seed=seed,
+                code=code,
             )
             validated = step("validate")(
                 archive=archive,

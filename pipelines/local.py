@@ -16,6 +16,7 @@ import yaml
 from components.errors import MuraError, ServiceUnreachable, UsageError
 from components.params.document import DEFAULT, Params, parse, read_params
 from components.params.kubeflow import KubeflowParams
+from pipelines.containers import Containers, StepFailed
 
 # What the restricted Pod Security Standard and the image promise on a cluster is asked of them here.
 _CONFINED: dict[str, Any] = {
@@ -50,7 +51,6 @@ def run_local(
         UsageError: there is no such image or archive, or kfp is not installed.
     """
     from pipelines.compiling import compile_pipeline
-    from pipelines.containers import Containers, StepFailed
     from pipelines.door import needs_kfp
 
     root = root.absolute()
@@ -132,7 +132,14 @@ def command(params: Path, archive: str | None, image: str | None, root: Path, mo
     names = [key for source in choices.kubeflow.environment for key in source.keys]
     environment = {name: os.environ[name] for name in names if os.environ.get(name)}
     started = time.monotonic()
-    made = run_local(choices, archive or choices.archive, root, environment, mounts)
+    try:
+        made = run_local(choices, archive or choices.archive, root, environment, mounts)
+    except StepFailed as failed:
+        # Again, since other steps may have spoken since.
+        click.secho(f"run-local: the last lines of {failed.attempt.task}", err=True, bold=True)
+        for line in failed.attempt.last_lines:
+            click.echo(f"    {line}", err=True)
+        raise
     click.echo(f"run-local: all steps done, {time.monotonic() - started:.0f} s, artifacts in {made}", err=True)
 
 

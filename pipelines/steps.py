@@ -11,6 +11,7 @@ from components import cli
 from components.artifacts.archive import Archive
 from components.artifacts.artifact import Artifact
 from components.artifacts.manifest import Manifest, ValidManifest
+from components.artifacts.overlay import Overlay
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.reporter import CODE, DIGEST, VIEWS, noun
@@ -68,7 +69,7 @@ def component(
     for each in cli.inputs_of(function):
         if each.optional and each.name not in given:
             continue
-        if each.is_section or each.kind in (Archive, int):
+        if each.is_section or each.kind in (Archive, Overlay, int):
             hints[each.name] = dict if each.is_section else int if each.kind is int else str
             if each.kind is Archive:
                 hints[f"{each.name}_{DIGEST}"] = str

@@ -180,3 +180,11 @@ def test_an_overlay_of_another_archive_is_refused(tmp_path: Path, monkeypatch: p
     stranger = written(tmp_path, f"{HEADER}train/XR_HAND/patient99999/study1_negative,0,1,me,why\n")
     with pytest.raises(DataRefused, match="patient99999"):
         manifest(path, tmp_path / "out", overlay=stranger)
+
+
+def test_an_overlay_is_the_same_as_a_file_and_as_text(tmp_path: Path) -> None:
+    text = "study,old,new,source,reason\ntrain/XR_WRIST/patient00006/study1_negative/,0,1,a reader,plate\n"
+    (tmp_path / "overlay.csv").write_text(text)
+    assert Overlay.read(text).opinions == Overlay.read(tmp_path / "overlay.csv").opinions
+    with pytest.raises(DataRefused, match="the overlay: expected the header"):
+        Overlay.read("patient,label\n")

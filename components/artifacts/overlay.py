@@ -48,13 +48,19 @@ class Overlay:
         self.opinions = opinions
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, place: str | Path) -> Self:
         """Read an overlay and see that it makes sense by itself.
+
+        Args:
+            place: the file; or the text of one, of several lines, as Kubeflow hands it over.
 
         Raises:
             UsageError: there is no such file.
             DataRefused: it is no such CSV, or rows of it make no sense, contradict each other or repeat a study.
         """
+        if isinstance(place, str) and "\n" in place:
+            return cls._parse(Path("the overlay"), place.encode())
+        path = Path(place)
         try:
             with path.open("rb") as file:
                 content = file.read(MAX_BYTES + 1)
@@ -65,6 +71,10 @@ class Overlay:
             ) from error
         if len(content) > MAX_BYTES:
             raise DataRefused(f"{path}: more than {MAX_BYTES:,} bytes. Is this an overlay?")
+        return cls._parse(path, content)
+
+    @classmethod
+    def _parse(cls, path: Path, content: bytes) -> Self:
         try:
             lines = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
         except (UnicodeDecodeError, csv.Error) as error:

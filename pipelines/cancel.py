@@ -2,6 +2,7 @@
 
 import click
 
+from components.errors import UsageError
 from pipelines.access import Access
 from pipelines.options import INTERVAL, cluster
 
@@ -33,8 +34,8 @@ def command(access: Access, run: str, wait: bool, interval: float) -> None:
     if not (now := look()).ended:
         try:
             kubeflow.call(f"cancelling {found.display_name}", service.run_service_terminate_run, found.run_id)
-        except Unavailable:
-            # Kubeflow answers 500 when the run has just ended by itself.
+        except (Unavailable, UsageError):
+            # What Kubeflow answers when the run has just ended by itself differs from version to version.
             if not (now := look()).ended:
                 raise
         else:

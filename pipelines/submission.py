@@ -154,6 +154,11 @@ def gather(choices: Choices) -> Submission:
         if not equals:
             raise UsageError(f"--set {change}: expected NAME=VALUE.")
         arguments[name] = made.argument(name, text)
+    if choices.no_check and not choices.no_cache and arguments.get(_DIGEST) == "":
+        raise UsageError(
+            f"--no-check: what is in {located.uri} is not known, and Kubeflow's cache would take earlier results for "
+            f"those of today. Say what it is, --set {_DIGEST}=NAME, or use no cache, --no-cache."
+        )
     missing = [name for name, each in made.parameters.items() if each.required and name not in arguments]
     if missing:
         raise UsageError(f"{made.name} needs a value for {', '.join(missing)}: --set {missing[0]}=VALUE.")

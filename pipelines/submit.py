@@ -2,12 +2,17 @@
 
 import logging
 import time
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipelines.access import Access
 from pipelines.options import INTERVAL, cluster
-from pipelines.submission import Choices, chosen, gather
+from pipelines.submission import Choices, Submission, chosen, gather
+
+if TYPE_CHECKING:
+    from pipelines.cluster import Kubeflow
+    from pipelines.upload import Version
 
 logger = logging.getLogger(__name__)
 
@@ -16,9 +21,14 @@ logger = logging.getLogger(__name__)
 @cluster
 @chosen
 @click.option("--name", help="Of the run. [default: the pipeline's, and the time]")
+@click.option(
+    "--once",
+    is_flag=True,
+    help="Start nothing if such a run, of this pipeline with these arguments, is under way or done.",
+)
 @click.option("--wait", is_flag=True, help="Show the steps until the run ends, and end as it does.")
 @INTERVAL
-def command(access: Access, choices: Choices, name: str | None, wait: bool, interval: float) -> None:
+def command(access: Access, choices: Choices, name: str | None, once: bool, wait: bool, interval: float) -> None:
     """Compile the pipeline, upload it and run it on Kubeflow Pipelines.
 
     The archive is the object on DVC's S3 remote that holds the tracked content: nobody replaces it while the run reads
@@ -40,7 +50,6 @@ def command(access: Access, choices: Choices, name: str | None, wait: bool, inte
     from components import provenance
     from pipelines import upload
     from pipelines.cluster import Kubeflow
-    from pipelines.refusal import Unavailable
     from pipelines.watch import follow
 
     kubeflow = Kubeflow(access)
@@ -50,10 +59,44 @@ def command(access: Access, choices: Choices, name: str | None, wait: bool, inte
     logger.info(
         "pipeline: %s %s, %s", submission.package.name, submission.package.version, "new" if version.new else "known"
     )
+    experiment = upload.experiment(kubeflow, submission.experiment)
+    run = _known(kubeflow, experiment, version.version_id, submission.arguments) if once else None
+    if run is not None:
+        logger.info("such a run is there already, %s: nothing is started", str(run.state).lower())
+    else:
+        run = _start(kubeflow, run_name, experiment, version, submission)
+    click.echo(f"{run.display_name}  {kubeflow.run_link(run.run_id)}")
+    if wait:
+        follow(kubeflow, run.run_id, submission.package.steps, interval)
+    else:
+        logger.info("`mura pipeline watch %s` shows its steps", run.display_name)
+
+
+def _known(kubeflow: "Kubeflow", experiment: str, version_id: str, arguments: dict[str, Any]) -> Any:
+    """The newest run of a version with these arguments that is under way or succeeded; None if there is none."""
+    runs = kubeflow.pages(
+        "listing runs",
+        kubeflow.client.runs.run_service_list_runs,
+        "runs",
+        experiment_id=experiment,
+        sort_by="created_at desc",
+    )
+    for run in runs:
+        reference, config = run.pipeline_version_reference, run.runtime_config
+        same = reference is not None and reference.pipeline_version_id == version_id
+        given = (config.parameters or {}) if config is not None else {}
+        if same and given == arguments and run.state not in ("FAILED", "SKIPPED", "CANCELING", "CANCELED"):
+            return run
+    return None
+
+
+def _start(kubeflow: "Kubeflow", name: str, experiment: str, version: "Version", submission: Submission) -> Any:
+    from pipelines.refusal import Unavailable
+
     models = kubeflow.client.api_models
     body = models.V2beta1Run(
-        experiment_id=upload.experiment(kubeflow, submission.experiment),
-        display_name=run_name,
+        experiment_id=experiment,
+        display_name=name,
         pipeline_version_reference=models.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
         ),
@@ -63,13 +106,8 @@ def command(access: Access, choices: Choices, name: str | None, wait: bool, inte
         service_account=submission.service_account,
     )
     try:
-        run = kubeflow.call(f"starting {run_name}", kubeflow.client.runs.run_service_create_run, run=body)
+        return kubeflow.call(f"starting {name}", kubeflow.client.runs.run_service_create_run, run=body)
     except Unavailable as error:
         raise Unavailable(
-            f"{error} It may have been started all the same: `mura pipeline watch {run_name}` tells."
+            f"{error} It may have been started all the same: `mura pipeline watch {name}` tells."
         ) from error
-    click.echo(f"{run_name}  {kubeflow.run_link(run.run_id)}")
-    if wait:
-        follow(kubeflow, run.run_id, submission.package.steps, interval)
-    else:
-        logger.info("`mura pipeline watch %s` shows its steps", run_name)

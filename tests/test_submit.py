@@ -140,6 +140,24 @@ def test_two_who_submit_at_once_make_one(
     assert [len(each) for each in (api.pipelines, api.versions, api.experiments)] == [1, 1, 1]
 
 
+def test_once_is_enough(api: KubeflowApi, mura: Mura, here: Path) -> None:
+    words = ("submit", "--package", "p.yaml", "--no-check", "--once")
+    first = mura(*words, "--name", "first")[1]
+    assert mura(*words)[1] == first
+    run_of(api)["state"] = "SUCCEEDED"
+    assert mura(*words, "--wait")[:2] == (0, first + mura("watch", "first")[1].partition("\n")[2])
+    assert len(api.runs) == 1
+    # Other data, other choices, or a run that came to nothing: another run.
+    assert mura(*words, "--set", "seed=2")[0] == 0
+    pointer = here / "data/phantom.zip.dvc"
+    pointer.write_text(pointer.read_text().replace(MD5, "f" * 32))
+    assert mura(*words)[0] == 0
+    for run in api.runs.values():
+        run["state"] = "FAILED"
+    assert mura(*words)[0] == 0
+    assert len(api.runs) == 4
+
+
 def test_the_choices_are_compiled_with_the_data_as_defaults(api: KubeflowApi, mura: Mura, here: Path) -> None:
     code, _, err = mura("submit", "--no-check", "--set", 'train_vgg16={"epochs": 1}', "--set", "seed=7")
     assert code == 0, err
@@ -224,6 +242,7 @@ def test_a_dry_run_asks_nobody_and_shows_no_secret(
             "data/other.zip: DVC does not track it (no other.zip.dvc, no dvc.lock with it)",
         ),
         (("--archive", "gs://bucket/x.zip"), "gs://bucket/x.zip: expected s3://bucket/key"),
+        (("--archive", "s3://b/x.zip"), "--no-check: what is in s3://b/x.zip is not known, and Kubeflow's cache would"),
         (("--pipeline-root", "bucket/runs"), "--pipeline-root bucket/runs: expected s3://bucket/prefix."),
     ],
 )

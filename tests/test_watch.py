@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import threading
 from typing import Any
 
 import pytest
@@ -162,11 +163,21 @@ def test_on_a_terminal_the_table_is_redrawn(api: KubeflowApi, mura: Mura, monkey
     for name, value in {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}.items():
         monkeypatch.setenv(name, value)
     ours, theirs = pty.openpty()
+    pieces: list[bytes] = []
+
+    def read() -> None:
+        # Linux says with an error that nobody writes to the terminal any more.
+        with contextlib.suppress(OSError):
+            while piece := os.read(ours, 1 << 12):
+                pieces.append(piece)
+
+    reading = threading.Thread(target=read)
+    reading.start()
     with os.fdopen(theirs, "w") as terminal, contextlib.redirect_stdout(terminal):
         code, _, err = mura("watch", "mura-1", "--interval", "0")
-        terminal.flush()
-        seen = os.read(ours, 1 << 16).decode()
+    reading.join()
     os.close(ours)
+    seen = b"".join(pieces).decode()
     assert code == 0, err
     assert "Train (VGG-16)" in seen
     assert "\x1b[1A" in seen  # the cursor goes back up

@@ -1,18 +1,25 @@
 """The compiled pipeline: the same graph as dvc.yaml's, fit for a cluster."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pod_security import violations
 
+from components.cli import run
 from components.errors import UsageError
-from components.params.document import Params, read_params
+from components.params.document import Params, parse, read_params
+from components.params.kubeflow import KubeflowParams, StepProfile, Toleration
 from pipelines.compiling import Compiled, compile_pipeline
 
 ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).with_name("golden_pipeline.yaml")
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 DEMO = read_params(ROOT / "params.yaml")
 
@@ -30,6 +37,14 @@ def compiled() -> Compiled:
 def spec(compiled: Compiled) -> dict[str, Any]:
     found: dict[str, Any] = next(yaml.safe_load_all(compiled.text))
     return found
+
+
+def test_the_compiled_pipeline_is_the_golden_one(compiled: Compiled) -> None:
+    if os.environ.get("RENEW_GOLDEN"):
+        GOLDEN.write_text(compiled.text)
+    assert compiled.text == GOLDEN.read_text(), (
+        "the compiled pipeline is another: look at the difference after RENEW_GOLDEN=1 pytest tests/test_compiling.py"
+    )
 
 
 def test_compiling_twice_gives_the_same_text(compiled: Compiled) -> None:
@@ -139,3 +154,155 @@ def test_an_overlay_that_no_command_can_take_is_refused(tmp_path: Path) -> None:
     labels = DEMO.labels.model_copy(update={"overlay": str(tmp_path / "overlay.csv")})
     with pytest.raises(UsageError, match=r"overlay\.csv: 1\d\d,\d{3} bytes, more than"):
         compile_pipeline(DEMO.model_copy(update={"labels": labels}))
+
+
+def pods(text: str) -> dict[str, dict[str, Any]]:
+    """The pods that Kubeflow makes of a compiled pipeline, by executor.
+
+    After backend/src/v2/compiler/argocompiler/{container,security_context}.go of Kubeflow Pipelines 2.17: what the
+    pipeline says of its containers, between what is added to every one.
+    """
+    spec, platform = yaml.safe_load_all(text)
+    told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    confined = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    scratch = ["kfp-launcher", "gcs-scratch", "s3-scratch", "minio-scratch"]
+    made = {}
+    for name, executor in spec["deploymentSpec"]["executors"].items():
+        if "container" not in executor:
+            continue
+        own = told.get(name, {})
+        context = {
+            key: value if isinstance(value, bool) else int(value) for key, value in own["securityContext"].items()
+        }
+        volumes: list[dict[str, Any]] = [{"name": each, "emptyDir": {}} for each in scratch]
+        volumes += [{"name": each["volumeName"], "emptyDir": {}} for each in own.get("emptyDirMounts", [])]
+        volumes += [{"name": "pvc", "persistentVolumeClaim": {}} for _ in own.get("pvcMount", [])]
+        made[name] = {
+            "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+            "initContainers": [{"name": "kfp-launcher", "securityContext": confined | {"runAsNonRoot": True}}],
+            "containers": [{"name": "main", "securityContext": confined | context}],
+            "volumes": volumes,
+        }
+    return made
+
+
+REAL = read_params(ROOT / "params.mura.yaml")
+
+
+@pytest.mark.parametrize("params", [DEMO, with_profile(REAL, shards="workspace")], ids=["demo", "mura"])
+def test_every_pod_passes_the_restricted_standard(params: Params) -> None:
+    made = pods(compile_pipeline(with_profile(params, image="registry.example/mura:golden"), code="c0de").text)
+    assert len(made) == 14
+    assert {name: found for name, pod in made.items() if (found := violations(pod))} == {}
+
+
+def test_a_profile_of_root_is_refused() -> None:
+    with pytest.raises(UsageError, match="user: Input should be greater than 0"):
+        parse(KubeflowParams, DEMO.kubeflow.model_dump() | {"user": 0}, "params.yaml")
+
+
+def test_no_place_and_no_secret_is_compiled_in(compiled: Compiled) -> None:
+    assert not re.search(r"(https?|s3|sqlite|postgresql)://", compiled.text)
+    keys = {key for source in DEMO.kubeflow.environment for key in source.keys}
+    _, platform = yaml.safe_load_all(compiled.text)
+    for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+        names = [each for source in executor["secretAsEnv"] + executor["configMapAsEnv"] for each in source["keyToEnv"]]
+        assert {each["envVar"] for each in names} == keys
+    executors = next(yaml.safe_load_all(compiled.text))["deploymentSpec"]["executors"].values()
+    # Environment variables with a value would be one.
+    assert all("env" not in executor.get("container", {}) for executor in executors)
+
+
+def test_the_workflow_fits_into_kubernetes(compiled: Compiled) -> None:
+    """Argo's workflow has about three times the pipeline's size (kubeflow/pipelines#13738), an object 1.5 MiB."""
+    assert len(json.dumps(list(yaml.safe_load_all(compiled.text)))) * 3 < 1.5 * 2**20 / 4
+
+
+def test_clusters_differ_by_values_only(compiled: Compiled) -> None:
+    other = compile_pipeline(
+        with_profile(
+            DEMO,
+            image="registry.example/mura:golden",
+            pull_secrets=("registry",),
+            labels={"team": "radiology"},
+            steps={
+                "default": StepProfile(cpu="500m", memory="1Gi"),
+                "train": StepProfile(gpus=1, gpu_type="amd.com/gpu", shared_memory="1Gi", retries=2),
+                "train.vgg19": StepProfile(
+                    gpus=2, node_selector={"zone": "a"}, tolerations=(Toleration(key="gpu", effect="NoSchedule"),)
+                ),
+            },
+        ),
+        code="c0de",
+    )
+    spec, platform = yaml.safe_load_all(other.text)
+    assert spec["root"] == next(yaml.safe_load_all(compiled.text))["root"] | {"dag": spec["root"]["dag"]}
+    assert kubeflow_commands(spec) == dvc_commands()
+    executors = spec["deploymentSpec"]["executors"]
+    told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    resources = executors["exec-train-vgg19"]["container"]["resources"]
+    assert (resources["resourceCpuLimit"], resources["resourceMemoryLimit"]) == ("500m", "1Gi")
+    assert resources["accelerator"]["resourceType"] == "amd.com/gpu"
+    assert resources["accelerator"]["resourceCount"] == "2"
+    assert told["exec-train-vgg19"]["nodeSelector"] == {"labels": {"zone": "a"}}
+    assert told["exec-train-vgg19"]["tolerations"] == [{"effect": "NoSchedule", "key": "gpu", "operator": "Exists"}]
+    assert told["exec-train-vgg19"]["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
+    assert "accelerator" not in executors["exec-shard"]["container"]["resources"]
+    assert told["exec-shard"]["imagePullSecret"][0]["secretName"] == "registry"
+    assert told["exec-shard"]["podMetadata"]["labels"] == {"team": "radiology"}
+
+
+def test_gpu_steps_run_the_gpu_image() -> None:
+    spec = next(yaml.safe_load_all(compile_pipeline(REAL, code="c0de").text))
+    images = {
+        name: each["container"]["image"]
+        for name, each in spec["deploymentSpec"]["executors"].items()
+        if "container" in each
+    }
+    assert re.fullmatch(r"localhost/mura:gpu-[0-9a-f]{16}", images["exec-train-vgg16"])
+    assert re.fullmatch(r"localhost/mura:cpu-[0-9a-f]{16}", images["exec-ingest"])
+
+
+def test_shards_on_a_volume_are_no_artifact_and_still_known_by_their_digest() -> None:
+    changed = with_profile(DEMO, image="registry.example/mura:golden", shards="workspace", workspace_class="nfs")
+    spec, platform = yaml.safe_load_all(compile_pipeline(changed, code="c0de").text)
+    workspace = platform["platforms"]["kubernetes"]["pipelineConfig"]["workspace"]
+    assert workspace["size"] == "20Gi"
+    assert workspace["kubernetes"]["pvcSpecPatch"] == {"accessModes": ["ReadWriteMany"], "storageClassName": "nfs"}
+    (inner,) = (each["dag"] for name, each in spec["components"].items() if name.startswith("comp-exit-handler"))
+    shard, train = inner["tasks"]["shard"], inner["tasks"]["train-vgg16"]
+    # A volume is new in every run: what was written on the one before is gone.
+    assert not shard["cachingOptions"].get("enableCache")
+    assert shard["inputs"]["parameters"]["out"]["runtimeValue"]["constant"] == "{{$.workspace_path}}/shards"
+    assert train["inputs"]["parameters"]["shards"]["runtimeValue"]["constant"] == "{{$.workspace_path}}/shards"
+    assert train["inputs"]["parameters"]["shards_digest"]["taskOutputParameter"]["producerTask"] == "shard"
+    assert train["dependentTasks"] == ["shard"]
+
+
+def test_without_kfp_one_line_says_how_to_install_it() -> None:
+    script = (
+        "import sys; sys.modules['kfp'] = None; sys.modules['kfp.compiler'] = None; "
+        "from components.cli import run; sys.exit(run(['pipeline', 'compile']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "pip install 'mura-pipeline[pipelines]'" in line
+
+
+def test_the_command_writes_what_is_compiled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    words = ["pipeline", "compile", "--archive", "s3://bucket/phantom.zip", "--archive-digest", "md5:0"]
+    assert run([*words, "--out", str(tmp_path / "deep" / "mura.yaml")]) == 0
+    inputs = next(yaml.safe_load_all((tmp_path / "deep" / "mura.yaml").read_text()))["root"]["inputDefinitions"]
+    assert inputs["parameters"]["archive"]["defaultValue"] == "s3://bucket/phantom.zip"
+    assert inputs["parameters"]["archive_digest"]["defaultValue"] == "md5:0"
+    capsys.readouterr()
+    assert run(words) == 0
+    assert capsys.readouterr().out == (tmp_path / "deep" / "mura.yaml").read_text()

@@ -1,22 +1,31 @@
 """From shards to the batches that reach a network."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from components import memory
 from components.artifacts.shards import PartFacts, Shards
 from components.errors import DataRefused
+from components.pixels import OnDevice, OnDisk, Pixels
+
+if TYPE_CHECKING:
+    import keras
+
+Residence = Literal["auto", "memory", "disk", "device"]
 
 
 @dataclass(frozen=True)
 class Split:
-    """One split in memory, image by image, in the order of its records."""
+    """One split, image by image, in the order of its records."""
 
-    pixels: NDArray[np.uint8]
-    """uint8 [N, S, S, 1]"""
+    pixels: Pixels
+    """uint8 [N, S, S, 1], in memory or elsewhere"""
     abnormal: NDArray[np.int64]
     """int64 [N], 1 abnormal, 0 normal"""
     body_part: NDArray[np.str_]
@@ -31,45 +40,34 @@ class Split:
     def __len__(self) -> int:
         return len(self.abnormal)
 
+    @property
+    def residence(self) -> str:
+        """Where the pixels are, in words."""
+        return {OnDisk: "on disk", OnDevice: "on the device"}.get(type(self.pixels), "in memory")
 
-def read_split(shards: Shards, split: str) -> Split:
-    """Read a whole split into memory: MURA's training images at 320 pixels are 3.8 GB.
+
+def read_split(shards: Shards, split: str, residence: Residence = "auto") -> Split:
+    """Read a split. Its pixels may stay on disk: the order of an epoch does not depend on where they are.
 
     Args:
         shards: where from.
         split: train, tuning or test.
+        residence: where the pixels are held; auto is in memory if they fit (MURA's training images at 320 pixels are
+            3.8 GB), else on disk.
 
     Raises:
-        DataRefused: a record is damaged, or there are more or fewer than the index says.
+        DataRefused: the table of records is not of these shards, or a record is not the one in the table.
     """
-    facts, size = shards.facts.splits[split], shards.facts.image_size
-    pixels = np.empty((facts.images, size, size, 1), np.uint8)
-    words: dict[str, list[str]] = {name: [] for name in ("body_part", "study", "patient", "image")}
-    abnormal: list[int] = []
-    features = {name: tf.io.FixedLenFeature((), tf.string) for name in ("pixels", *words)}
-    features["abnormal"] = tf.io.FixedLenFeature((), tf.int64)
-    records = tf.data.TFRecordDataset([str(path) for path in shards.files(split)])
-    parsed = records.batch(256).map(lambda batch: tf.io.parse_example(batch, features)).prefetch(2)
-    try:
-        for batch in parsed.as_numpy_iterator():
-            for record, square in enumerate(batch["pixels"][: len(pixels) - len(abnormal)], len(abnormal)):
-                pixels[record] = np.frombuffer(square, np.uint8).reshape(size, size, 1)
-            abnormal.extend(batch["abnormal"].tolist())
-            for name, values in words.items():
-                values.extend(value.decode() for value in batch[name])
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.NotFoundError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataRefused(
-            f"{shards.path}: {split} cannot be read to its end ({reason}). Run `mura shard` again."
-        ) from error
-    if len(abnormal) != facts.images:
-        raise DataRefused(
-            f"{shards.path}: {split} holds {len(abnormal)} records, its index says {facts.images}. "
-            "Run `mura shard` again."
-        )
-    return Split(
-        pixels, np.array(abnormal, np.int64), **{name: np.array(values, np.str_) for name, values in words.items()}
-    )
+    table = shards.records()
+    rows = table[table["split"] == split]
+    pixels: Pixels = OnDisk.of(shards, rows)
+    if residence == "auto":
+        residence = "memory" if memory.fits(len(rows) * shards.facts.image_size**2) else "disk"
+    if residence != "disk":
+        held = pixels[np.arange(len(rows))]
+        pixels = OnDevice(held) if residence == "device" else held
+    words = {name: np.array(rows[name].tolist(), np.str_) for name in ("body_part", "study", "patient", "image")}
+    return Split(pixels, rows["abnormal"].to_numpy(np.int64), **words)
 
 
 def loss_weights(abnormal: NDArray[np.int64], body_part: NDArray[np.str_], parts: dict[str, PartFacts]) -> Any:
@@ -104,21 +102,60 @@ def training_batches(split: Split, weights: NDArray[np.float32], batch_size: int
     """One epoch of a split: every image once, in an order that (seed, epoch) alone decides.
 
     Returns:
-        tf.data.Dataset of (pixels uint8 [B, S, S, 1], abnormal float32 [B, 1], weight float32 [B]).
+        tf.data.Dataset of (pixels uint8 [B, S, S, 1], abnormal float32 [B, 1], weight float32 [B]). Of pixels on the
+        device, their places int64 [B] instead: `fed` makes a network that takes them.
     """
     order = np.random.default_rng((seed, epoch)).permutation(len(split))
-    labels = split.abnormal.astype(np.float32)[:, None]
-
-    def take(chosen: NDArray[np.int64]) -> tuple[Any, Any, Any]:
-        return split.pixels[chosen], labels[chosen], weights[chosen]
+    labels = tf.constant(split.abnormal.astype(np.float32)[:, None])
+    weight = tf.constant(weights)
 
     def batch(chosen: Any) -> Any:
-        pixels, label, weight = tf.numpy_function(take, [chosen], [tf.uint8, tf.float32, tf.float32])
-        return (
-            tf.ensure_shape(pixels, (None, *split.pixels.shape[1:])),
-            tf.ensure_shape(label, (None, 1)),
-            tf.ensure_shape(weight, (None,)),
-        )
+        return _squares(split, chosen), tf.gather(labels, chosen), tf.gather(weight, chosen)
 
     dataset = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
     return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+def in_order(split: Split, batch_size: int) -> Any:
+    """The pixels of a split, batch by batch, in the order of its records.
+
+    Returns:
+        tf.data.Dataset of uint8 [B, S, S, 1].
+    """
+    dataset = tf.data.Dataset.range(len(split)).batch(batch_size)
+    return dataset.map(lambda chosen: _squares(split, chosen), num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
+
+
+def fed(network: "keras.Model", split: Split) -> "keras.Model":
+    """A network as it is trained on the batches of a split: if the pixels are on the device, it looks them up there."""
+    import keras
+
+    pixels = split.pixels
+    if not isinstance(pixels, OnDevice):
+        return network
+    chosen = keras.Input((), dtype="int64")
+    look_up = keras.layers.Lambda(pixels.gather, output_shape=pixels.shape[1:], name="look_up")
+    return keras.Model(chosen, network(look_up(chosen)))
+
+
+@contextmanager
+def reading(split: Split) -> Iterator[None]:
+    """Tell what is wrong with a record in our words, when TensorFlow wraps it in many of its own.
+
+    Raises:
+        DataRefused: a record is not the one in the index.
+    """
+    try:
+        yield
+    except tf.errors.OpError:
+        if isinstance(split.pixels, OnDisk) and split.pixels.refused:
+            raise split.pixels.refused from None
+        raise
+
+
+def _squares(split: Split, chosen: Any) -> Any:
+    """The pixels at these places, as a step of a dataset."""
+    if isinstance(split.pixels, OnDevice):
+        return chosen
+    squares = tf.numpy_function(split.pixels.__getitem__, [chosen], tf.uint8)
+    return tf.ensure_shape(squares, (None, *split.pixels.shape[1:]))

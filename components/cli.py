@@ -31,7 +31,7 @@ from components.reporter import ExecutorInput
 logger = logging.getLogger(__name__)
 
 STEPS = ("ingest", "validate", "shard", "train", "evaluate", "register", "promote")
-TOOLS = ("phantom", "summary", "doctor", "pipeline", "notify")
+TOOLS = ("phantom", "shards", "summary", "doctor", "pipeline", "notify")
 # Libraries are told to be quiet before any is imported: TensorFlow of its instructions, the others of our users.
 QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -101,7 +101,8 @@ class Door(click.Group):
             # By name, since what is for Kubeflow stands on this module, and is not in every image.
             group: click.Command = importlib.import_module("pipelines.door").pipeline
             return group
-        return {"phantom": phantom, "summary": summary, "doctor": doctor, "notify": notify}.get(cmd_name)
+        own = {"phantom": phantom, "shards": shards, "summary": summary, "doctor": doctor, "notify": notify}
+        return own.get(cmd_name)
 
 
 @click.command(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -180,6 +181,54 @@ def phantom(out: Path, studies: int, seed: int, difficulty: float, workers: int 
 
         contact_sheet(out, sheet)
         logger.info("phantom: contact sheet -> %s", sheet)
+
+
+@click.group()
+def shards() -> None:
+    """Look into shards, and prove them."""
+
+
+@shards.command("show")
+@click.argument("path", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also draw a contact sheet, a PNG.")
+@click.option("--records", type=click.IntRange(min=1), default=40, show_default=True, help="Images on the sheet.")
+def show_shards(path: Path, sheet: Path | None, records: int) -> None:
+    """Print counts by split, body part and label, sizes and digests.
+
+    Only the index and the table of records are read. `mura shards verify` reads everything.
+    """
+    from components import contents
+    from components.artifacts.shards import Shards
+
+    found = Shards.peek(path)
+    contents.show(found)
+    if sheet is not None:
+        contents.sheet(found, records, sheet)
+        logger.info("shards: contact sheet -> %s", sheet)
+
+
+@shards.command("verify")
+@click.argument("path", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The ValidManifest they should be packed from.",
+)
+def verify_shards(path: Path, manifest: Path | None) -> None:
+    """Check every file and every record against the index, and name all that is wrong.
+
+    Exit code 3 if anything is.
+    """
+    from components import audit
+    from components.artifacts.manifest import ValidManifest
+
+    faults = audit.faults(path, ValidManifest.read(manifest) if manifest else None)
+    for fault in faults:
+        click.echo(fault)
+    if faults:
+        things = "1 thing is" if len(faults) == 1 else f"{len(faults)} things are"
+        raise DataRefused(f"{path}: {things} wrong. Run `mura shard` again.")
+    click.echo(f"{path}: every file and every record is as `mura shard` left it.")
 
 
 @click.command()

@@ -110,14 +110,15 @@ def _predictions(shards: Shards, model: TrainedModel, batch_size: int) -> "panda
     import numpy as np
     import pandas as pd
 
-    from components import architectures, metrics
-    from components.batches import read_split
+    from components import architectures, batches, metrics
 
     network = architectures.load(model)
     tables = []
     for split in (TUNING, TEST):
-        images = read_split(shards, split)
-        logit = np.asarray(network.predict(images.pixels, batch_size=batch_size, verbose=0), dtype=np.float32)[:, 0]
+        images = batches.read_split(shards, split)
+        with batches.reading(images):
+            answers = network.predict(batches.in_order(images, batch_size), verbose=0)
+        logit = np.asarray(answers, dtype=np.float32)[:, 0]
         strays = np.flatnonzero(~np.isfinite(logit))
         if strays.size:
             raise DataRefused(

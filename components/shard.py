@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import BaseModel, ValidationError
+
 from components import workers
 from components.artifacts.archive import Archive
-from components.artifacts.artifact import json_sha256
+from components.artifacts.artifact import CHECKPOINT, File, write_text
 from components.artifacts.manifest import SPLITS, TRAIN, ValidManifest
-from components.artifacts.shards import PartFacts, Shards, ShardsFacts, SplitFacts
+from components.artifacts.shards import RECORDS, PartFacts, Shards, ShardsFacts, SplitFacts, split_digest
 from components.errors import DataRefused
 from components.params.shard import ShardParams
-from components.progress import track
+from components.progress import Bar
 
 if TYPE_CHECKING:
     import pandas
@@ -35,31 +37,48 @@ class Row(NamedTuple):
 class Job(NamedTuple):
     """One file to write."""
 
+    split: str
     path: Path
     rows: list[Row]
     image_size: int
 
 
+class Packed(BaseModel):
+    """A file that was written: its entry on the card, and where its pixels lie."""
+
+    file: File
+    offsets: list[int]
+    crc32c: list[int]
+
+
 def shard(archive: Archive, manifest: ValidManifest, params: ShardParams, out: Path) -> Shards:
     """Decode every image, fit it to a square and pack the squares into TFRecord files.
 
-    The same archive and parameters give the same bytes, whatever the number of workers.
+    The same archive and parameters give the same bytes, whatever the number of workers. Files that are complete wait
+    in the checkpoint: killed and started again, the same command goes on with the next.
 
     Args:
         archive: the archive that the manifest describes.
         manifest: proven rows.
         params: image size and images per file.
-        out: where the shards are written.
+        out: where the shards are written; holds the checkpoint until then.
 
     Raises:
         DataRefused: an image is not the one that was validated.
     """
     table = manifest.table
-    jobs = {split: _jobs(table[table["split"] == split], split, params, out) for split in SPLITS}
+    jobs = {split: _jobs(table[table["split"] == split], split, params, out / CHECKPOINT) for split in SPLITS}
     every = [job for split in SPLITS for job in jobs[split]]
+    (out / CHECKPOINT).mkdir(exist_ok=True)
     written = workers.in_order(_write, every, initialise=_open, arguments=(archive,))
-    for _ in track(written, len(every), "shard: files"):
-        pass
+    packed = []
+    with Bar(len(table), "shard: images") as bar:
+        for job, done in zip(every, written, strict=True):
+            packed.append(done)
+            bar.advance(len(job.rows))
+    _index(every, packed).to_parquet(out / RECORDS, index=False)
+    for job in every:
+        job.path.rename(out / job.path.name)
     train = table[table["split"] == TRAIN]
     facts = ShardsFacts(
         image_size=params.image_size,
@@ -71,8 +90,9 @@ def shard(archive: Archive, manifest: ValidManifest, params: ShardParams, out: P
             for part, rows in train.groupby("body_part", sort=True)
         },
     )
-    shards = Shards.seal(out, facts)
-    size = sum(file.stat().st_size for file in out.glob("*.tfrecord"))
+    files = {job.path.name: done.file for job, done in zip(every, packed, strict=True)}
+    shards = Shards.seal(out, facts, written=files)
+    size = sum(file.bytes for file in files.values())
     side = params.image_size
     logger.info(
         "shard: %s images of %sx%s -> %s files, %s", f"{len(table):,}", side, side, len(every), f"{size / 1e9:.2f} GB"
@@ -80,7 +100,7 @@ def shard(archive: Archive, manifest: ValidManifest, params: ShardParams, out: P
     return shards
 
 
-def _jobs(rows: "pandas.DataFrame", split: str, params: ShardParams, out: Path) -> list[Job]:
+def _jobs(rows: "pandas.DataFrame", split: str, params: ShardParams, folder: Path) -> list[Job]:
     """The files of a split and the rows of each."""
     rows = rows.sort_values("image")
     if split == TRAIN:
@@ -94,7 +114,8 @@ def _jobs(rows: "pandas.DataFrame", split: str, params: ShardParams, out: Path) 
     starts = range(0, len(every), params.images_per_shard)
     return [
         Job(
-            out / f"{split}-{number:05d}-of-{len(starts):05d}.tfrecord",
+            split,
+            folder / f"{split}-{number:05d}-of-{len(starts):05d}.tfrecord",
             every[start : start + params.images_per_shard],
             params.image_size,
         )
@@ -103,7 +124,6 @@ def _jobs(rows: "pandas.DataFrame", split: str, params: ShardParams, out: Path) 
 
 
 def _split_facts(rows: "pandas.DataFrame", jobs: list[Job]) -> SplitFacts:
-    identity = rows.sort_values("image")[["image", "sha256", "abnormal"]].astype({"abnormal": int})
     return SplitFacts(
         images=len(rows),
         studies=rows["study"].nunique(),
@@ -111,8 +131,23 @@ def _split_facts(rows: "pandas.DataFrame", jobs: list[Job]) -> SplitFacts:
         abnormal=int(rows["abnormal"].sum()),
         files=tuple(job.path.name for job in jobs),
         records=tuple(len(job.rows) for job in jobs),
-        digest=json_sha256(identity.to_numpy().tolist()),
+        digest=split_digest(rows),
     )
+
+
+def _index(jobs: list[Job], packed: list[Packed]) -> "pandas.DataFrame":
+    """The table of records, as `Shards` describes it."""
+    import pandas
+
+    records = [
+        (job.split, job.path.name, offset, crc32c, *row)
+        for job, done in zip(jobs, packed, strict=True)
+        for row, offset, crc32c in zip(job.rows, done.offsets, done.crc32c, strict=True)
+    ]
+    integers = dict.fromkeys(("offset", "crc32c", "abnormal"), "int64")
+    words = dict.fromkeys(("split", "file", "image", "sha256", "study", "patient", "body_part"), "str")
+    table = pandas.DataFrame(records, columns=["split", "file", "offset", "crc32c", *Row._fields])
+    return table.astype(integers | words)
 
 
 _archive: Archive
@@ -124,13 +159,43 @@ def _open(archive: Archive) -> None:
     _archive = archive.__enter__()
 
 
-def _write(job: Job) -> None:
+def _write(job: Job) -> Packed:
+    """Write a file, unless an attempt before this one did."""
     from components import tfrecord
 
-    tfrecord.write(job.path, _records(job))
+    receipt = job.path.with_suffix(".json")
+    if (done := _written_before(job.path, receipt)) is not None:
+        return done
+    partial = job.path.with_suffix(".partial")
+    places: list[tuple[int, int]] = []
+    written = tfrecord.write(partial, _records(job, places))
+    partial.replace(job.path)
+    packed = Packed(
+        file=File(bytes=written.bytes, sha256=written.sha256),
+        offsets=[start + place for start, (place, _) in zip(written.starts, places, strict=True)],
+        crc32c=[crc32c for _, crc32c in places],
+    )
+    write_text(receipt, packed.model_dump_json())
+    return packed
 
 
-def _records(job: Job) -> Iterator[bytes]:
+def _written_before(path: Path, receipt: Path) -> Packed | None:
+    """What is known of a file of the checkpoint; nothing unless it is whole.
+
+    A process that is killed leaves what it wrote; a machine that loses power may leave a file of the right size
+    without its content.
+    """
+    try:
+        packed = Packed.model_validate_json(receipt.read_bytes())
+        return packed if File.of(path) == packed.file else None
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _records(job: Job, places: list[tuple[int, int]]) -> Iterator[bytes]:
+    """The records of a file; where each has its pixels, and their CRC-32C, are added to `places`."""
+    import google_crc32c
+
     from components import images, tfrecord
 
     _archive.expect(row.image for row in job.rows)
@@ -141,12 +206,15 @@ def _records(job: Job) -> Iterator[bytes]:
             raise DataRefused(f"{row.image}: in the manifest, but no longer in {_archive.place}.") from None
         if hashlib.sha256(png).hexdigest() != row.sha256:
             raise DataRefused(f"{row.image}: not the file that was validated. Run `mura ingest` on this archive again.")
+        pixels = images.fit(images.decode(png).grey, job.image_size).tobytes()
         features: dict[str, Any] = {
-            "pixels": images.fit(images.decode(png).grey, job.image_size).tobytes(),
+            "pixels": pixels,
             "image": row.image.encode(),
             "study": row.study.encode(),
             "patient": row.patient.encode(),
             "body_part": row.body_part.encode(),
             "abnormal": row.abnormal,
         }
-        yield tfrecord.example(features)
+        record = tfrecord.example(features)
+        places.append((tfrecord.place(record, "pixels"), google_crc32c.value(pixels)))
+        yield record

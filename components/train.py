@@ -78,14 +78,15 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
     from components import architectures, batches, provenance, tracking
 
     precision, device = backend.precision(params.precision), backend.device()
-    splits = {split: batches.read_split(shards, split) for split in (TRAIN, TUNING)}
+    splits = {TRAIN: batches.read_split(shards, TRAIN, params.residence), TUNING: batches.read_split(shards, TUNING)}
     if shared := set(splits[TRAIN].patient) & set(splits[TUNING].patient):
         raise DataRefused(f"{shards.path}: {len(shared)} patients are in train and in tuning, such as {min(shared)}.")
     logger.info(
-        "train: %s, %s images of %s px, tuning %s, %s on %s",
+        "train: %s, %s images of %s px %s, tuning %s, %s on %s",
         params.architecture,
         f"{len(splits[TRAIN]):,}",
         shards.facts.image_size,
+        splits[TRAIN].residence,
         f"{len(splits[TUNING]):,}",
         precision,
         device,
@@ -237,7 +238,7 @@ def _fit(
     run: Any,
 ) -> None:
     """Train from `state` to the end, epoch by epoch."""
-    from components import architectures
+    from components import architectures, batches
 
     weights = {name: _loss_weights(split, shards, params) for name, split in splits.items()}
     planned = sum(phase.epochs for phase in phases(params))
@@ -245,15 +246,16 @@ def _fit(
         phase = phases(params)[state.phase]
         if phase.name == "head" or architectures.is_pretrained(params):
             architectures.set_backbone_trainable(model, phase.name != "head")
-        _compile(model, phase, params, len(splits[TRAIN]))
+        trained = batches.fed(model, splits[TRAIN])
+        _compile(trained, phase, params, len(splits[TRAIN]))
         if state.epoch_in_phase:
-            checkpoint.restore(model, state)
+            checkpoint.restore(trained, state)
             logger.info("train: %s goes on after epoch %s", params.architecture, state.epochs)
         while state.epoch_in_phase < phase.epochs and not _exhausted(state, params):
-            row = _train_epoch(model, state, phase, splits, weights, params, seed)
+            row = _train_epoch(model, trained, state, phase, splits, weights, params, seed)
             if _best(state) == state.epochs - 1:
                 model.save_weights(checkpoint.best_weights(state.epochs))
-            checkpoint.save(model, state, state.curves[_best(state)]["epoch"])
+            checkpoint.save(trained, state, state.curves[_best(state)]["epoch"])
             run.log_epoch(state.epochs, {name: row[name] for name in COLUMNS[2:]})
             logger.info(
                 "train: %s epoch %s of %s (%s): loss %.4f, tuning loss %.4f, tuning AUROC %.3f",
@@ -271,6 +273,7 @@ def _fit(
 
 def _train_epoch(
     model: "keras.Model",
+    trained: "keras.Model",
     state: State,
     phase: Phase,
     splits: "dict[str, Split]",
@@ -291,8 +294,10 @@ def _train_epoch(
     order = batches.training_batches(splits[TRAIN], weights[TRAIN], params.batch_size, seed, number)
     with Bar(steps, f"train: {params.architecture} epoch {number}, step") as bar:
         counter = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _batch, **_: bar.advance())
-        loss = model.fit(order, epochs=1, shuffle=False, verbose=0, callbacks=[counter]).history["loss"][0]
-    logit = model.predict(splits[TUNING].pixels, batch_size=params.batch_size, verbose=0)[:, 0]
+        with batches.reading(splits[TRAIN]):
+            loss = trained.fit(order, epochs=1, shuffle=False, verbose=0, callbacks=[counter]).history["loss"][0]
+    with batches.reading(splits[TUNING]):
+        logit = model.predict(batches.in_order(splits[TUNING], params.batch_size), verbose=0)[:, 0]
     if not (math.isfinite(loss) and np.isfinite(logit).all()):
         raise UsageError(
             f"train: {params.architecture} diverged in epoch {number} (loss {loss:g}); "

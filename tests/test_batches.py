@@ -2,13 +2,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from miniature import archive, images, manifest, pack, prove, use_cores, write_zip
 
-from components import batches, tfrecord
+from components import batches, memory, tfrecord
 from components import images as pictures
-from components.artifacts.shards import PartFacts, Shards, ShardsFacts, SplitFacts
+from components import pixels as stores
+from components.artifacts.shards import RECORDS, PartFacts, Shards, ShardsFacts, SplitFacts, split_digest
 from components.batches import Split
 from components.errors import DataRefused
 
@@ -26,42 +31,68 @@ PAPER = {
 PARTS = {part: PartFacts(abnormal=abnormal, normal=normal) for part, (abnormal, normal, _, _) in PAPER.items()}
 
 
-def record(number: int, **changes: Any) -> bytes:
+def record(number: int, **changes: Any) -> dict[str, Any]:
     """An image whose every pixel says its number."""
-    features = {
+    return {
         "pixels": bytes([number] * SIZE * SIZE),
-        "image": f"übersicht/image{number}.png".encode(),
-        "study": f"study{number // 2}".encode(),
-        "patient": f"patient{number // 4:05d}".encode(),
-        "body_part": list(PAPER)[number % len(PAPER)].encode(),
+        "image": f"übersicht/image{number}.png",
+        "study": f"study{number // 2}",
+        "patient": f"patient{number // 4:05d}",
+        "body_part": list(PAPER)[number % len(PAPER)],
         "abnormal": number % 2,
-    }
-    return tfrecord.example({name: value for name, value in (features | changes).items() if value is not None})
+    } | changes
 
 
 @pytest.fixture
 def sealed(tmp_path: Path) -> Callable[..., Shards]:
     """Shards of one split, whose files hold these records."""
 
-    def seal(*files: list[bytes], images: int | None = None) -> Shards:
-        tmp_path.joinpath("shards").mkdir()
+    def seal(*files: list[dict[str, Any]], change: Callable[[pd.DataFrame], pd.DataFrame] | None = None) -> Shards:
+        folder = tmp_path / "shards"
+        folder.mkdir()
         names = tuple(f"train-{number:05d}-of-{len(files):05d}.tfrecord" for number in range(len(files)))
-        for name, records in zip(names, files, strict=True):
-            tfrecord.write(tmp_path / "shards" / name, records)
-        counts = tuple(map(len, files))
-        split = SplitFacts(
-            images=sum(counts) if images is None else images,
+        rows = [
+            row
+            for name, records in zip(names, files, strict=True)
+            for row in rows_of(records, tfrecord.write(folder / name, map(serialised, records)).starts, name)
+        ]
+        columns = ["split", "file", "offset", "crc32c", "image", "sha256", "study", "patient", "body_part", "abnormal"]
+        table = pd.DataFrame(rows, columns=columns)
+        facts = SplitFacts(
+            images=len(rows),
             studies=1,
             patients=1,
             abnormal=1,
             files=names,
-            records=counts,
-            digest="",
+            records=tuple(map(len, files)),
+            digest=split_digest(table),
         )
-        facts = ShardsFacts(image_size=SIZE, data_digest="", splits={"train": split}, train_images=PARTS)
-        return Shards.seal(tmp_path / "shards", facts)
+        (change(table) if change else table).to_parquet(folder / RECORDS, index=False)
+        return Shards.seal(
+            folder, ShardsFacts(image_size=SIZE, data_digest="", splits={"train": facts}, train_images=PARTS)
+        )
 
     return seal
+
+
+def serialised(record: dict[str, Any]) -> bytes:
+    return tfrecord.example(
+        {name: value.encode() if isinstance(value, str) else value for name, value in record.items()}
+    )
+
+
+def rows_of(records: list[dict[str, Any]], starts: tuple[int, ...], name: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "split": "train",
+            "file": name,
+            "offset": start + tfrecord.place(serialised(record), "pixels"),
+            "crc32c": google_crc32c.value(record["pixels"]),
+            "sha256": f"{record['image']:0>64}",
+            **record,
+        }
+        for record, start in zip(records, starts, strict=True)
+    ]
 
 
 def split_of(count: int) -> Split:
@@ -72,8 +103,10 @@ def split_of(count: int) -> Split:
     return Split(pixels, numbers % 2, names, names, names, names)
 
 
-def epoch_of(split: Split, batch_size: int = 5, seed: int = 1, epoch: int = 0) -> list[tuple[Any, Any, Any]]:
-    weights = np.arange(len(split), dtype=np.float32)
+def epoch_of(
+    split: Split, batch_size: int = 5, seed: int = 1, epoch: int = 0, weights: Any = None
+) -> list[tuple[Any, Any, Any]]:
+    weights = np.arange(len(split), dtype=np.float32) if weights is None else weights
     return list(batches.training_batches(split, weights, batch_size, seed, epoch).as_numpy_iterator())
 
 
@@ -94,14 +127,9 @@ def test_a_split_is_read_in_the_order_of_its_records(sealed: Callable[..., Shard
 
 
 def test_pixels_lie_row_by_row(sealed: Callable[..., Shards]) -> None:
-    pixels = np.arange(SIZE * SIZE, dtype=np.uint8)
-    split = batches.read_split(sealed([record(0, pixels=pixels.tobytes())]), "train")
-    assert (split.pixels[0, :, :, 0] == pixels.reshape(SIZE, SIZE)).all()
-
-
-def test_more_records_than_are_read_at_once_are_read(sealed: Callable[..., Shards]) -> None:
-    split = batches.read_split(sealed([record(n % 256) for n in range(600)]), "train")
-    assert (split.pixels[:, 0, 0, 0] == np.arange(600) % 256).all()
+    square = np.arange(SIZE * SIZE, dtype=np.uint8)
+    split = batches.read_split(sealed([record(0, pixels=square.tobytes())]), "train")
+    assert (split.pixels[0, :, :, 0] == square.reshape(SIZE, SIZE)).all()
 
 
 def test_an_empty_split_is_read(sealed: Callable[..., Shards]) -> None:
@@ -134,54 +162,135 @@ def test_what_is_packed_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert split.image.tolist() == sorted(split.image)
 
 
-def harm(path: Path, place: int) -> None:
-    whole = bytearray(path.read_bytes())
-    whole[place] ^= 1
-    path.write_bytes(whole)
+@pytest.mark.parametrize("residence", ["memory", "disk", "device"])
+def test_a_split_is_the_same_wherever_its_pixels_are(sealed: Callable[..., Shards], residence: Any) -> None:
+    shards = sealed(*([record(n) for n in range(first, first + 9)] for first in (0, 9, 18)))
+    split, held = batches.read_split(shards, "train", residence), batches.read_split(shards, "train", "memory")
+    some = np.random.default_rng(0).integers(0, 27, 50)
+    assert split.pixels.shape == held.pixels.shape
+    assert (split.pixels[some] == held.pixels[some]).all()
+    assert split.image.tolist() == held.image.tolist()
 
 
-@pytest.mark.parametrize("place", [0, 9, 40, -40, -1], ids=["length", "its checksum", "record", "end", "checksum"])
-def test_a_flipped_bit_is_refused_by_split(sealed: Callable[..., Shards], place: int) -> None:
-    shards = sealed([record(n) for n in range(3)])
-    harm(shards.files("train")[0], place)
-    with pytest.raises(
-        DataRefused, match=r"shards: train cannot be read to its end .*Run `mura shard` again"
-    ) as refusal:
-        batches.read_split(shards, "train")
+@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(seed=st.integers(0, 2**32), epoch=st.integers(0, 999), batch_size=st.integers(3, 40))
+def test_batches_are_the_same_byte_for_byte_in_memory_on_disk_and_on_the_device(
+    three: dict[str, Split], seed: int, epoch: int, batch_size: int
+) -> None:
+    weights = np.arange(len(three["disk"]), dtype=np.float32)
+    drawn = {
+        name: list(batches.training_batches(split, weights, batch_size, seed, epoch).as_numpy_iterator())
+        for name, split in three.items()
+    }
+    drawn["device"] = [(three["device"].pixels[places], *rest) for places, *rest in drawn["device"]]
+    raw = {name: [[array.tobytes() for array in batch] for batch in epoch] for name, epoch in drawn.items()}
+    assert raw["memory"] == raw["disk"] == raw["device"]
+    assert sorted(weight for _, _, drawn_weights in drawn["disk"] for weight in drawn_weights) == list(
+        range(len(weights))
+    )
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Split]:
+    """The same split, held in three ways."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_cores(1, patch)
+        folder = tmp_path_factory.mktemp("three")
+        path = write_zip(folder / "a.zip", archive(images(train=30, valid=4)))
+        valid = prove(manifest(path, folder / "manifest"), folder / "valid")
+        shards = pack(path, valid, folder / "shards", images_per_shard=4)
+    return {name: batches.read_split(shards, "train", name) for name in ("memory", "disk", "device")}
+
+
+def test_an_epoch_can_be_gone_on_with_at_any_step() -> None:
+    split, weights = split_of(23), np.arange(23, dtype=np.float32)
+    whole = order_of(epoch_of(split))
+    for step in range(5):
+        rest = batches.training_batches(split, weights, 5, 1, 0).skip(step).as_numpy_iterator()
+        assert order_of(list(rest)) == whole[5 * step :]
+
+
+def test_pixels_in_order_are_those_of_the_split() -> None:
+    split = split_of(23)
+    drawn = list(batches.in_order(split, 5).as_numpy_iterator())
+    assert [len(batch) for batch in drawn] == [5, 5, 5, 5, 3]
+    assert (np.concatenate(drawn) == split.pixels).all()
+
+
+def test_more_files_than_may_be_open_are_read(sealed: Callable[..., Shards], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "HANDLES", 2)
+    split = batches.read_split(sealed(*([record(n)] for n in range(5))), "train", "disk")
+    assert split.pixels[np.array([4, 0, 2, 4])][:, 0, 0, 0].tolist() == [4, 0, 2, 4]
+
+
+@pytest.mark.parametrize(("left", "where"), [(64 * 6, "in memory"), (64 * 6 - 1, "on disk")])
+def test_a_split_is_held_in_memory_if_half_of_what_is_free_suffices(
+    sealed: Callable[..., Shards], monkeypatch: pytest.MonkeyPatch, left: int, where: str
+) -> None:
+    monkeypatch.setattr(memory, "available", lambda: left)
+    assert batches.read_split(sealed([record(n) for n in range(3)]), "train").residence == where
+
+
+def test_a_network_that_looks_up_its_pixels_learns_the_same(three: dict[str, Split]) -> None:
+    import keras
+
+    learned = {}
+    for name, split in three.items():
+        keras.utils.set_random_seed(1)
+        network = keras.Sequential([keras.Input((32, 32, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
+        trained = batches.fed(network, split)
+        trained.compile(keras.optimizers.AdamW(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
+        order = batches.training_batches(split, np.ones(len(split), np.float32), 8, 1, 0)
+        trained.fit(order, shuffle=False, verbose=0)
+        learned[name] = b"".join(np.asarray(each).tobytes() for each in network.weights)
+    assert learned["memory"] == learned["disk"] == learned["device"]
+
+
+@pytest.mark.parametrize("residence", ["memory", "disk"])
+def test_a_pixel_that_changed_is_refused_with_its_file_and_image(sealed: Callable[..., Shards], residence: Any) -> None:
+    shards = sealed([record(n) for n in range(3)], [record(n) for n in range(3, 6)])
+    file = shards.files("train")[1]
+    whole = bytearray(file.read_bytes())
+    whole[int(shards.records()["offset"][4]) + 20] ^= 1
+    file.write_bytes(whole)
+    with pytest.raises(DataRefused, match=rf"{file.name}: übersicht/image4.png: its pixels changed") as refusal:
+        batches.read_split(shards, "train", residence).pixels[np.arange(6)]
     assert "\n" not in str(refusal.value)
 
 
-def test_a_file_that_is_cut_short_or_gone_is_refused(sealed: Callable[..., Shards]) -> None:
-    shards = sealed([record(n) for n in range(3)])
+def test_a_pixel_that_changes_while_batches_are_drawn_is_refused_in_our_words(sealed: Callable[..., Shards]) -> None:
+    shards = sealed([record(n) for n in range(8)])
+    split = batches.read_split(shards, "train", "disk")
     file = shards.files("train")[0]
-    file.write_bytes(file.read_bytes()[:-30])
-    with pytest.raises(DataRefused, match="train cannot be read to its end"):
-        batches.read_split(shards, "train")
-    file.unlink()
-    with pytest.raises(DataRefused, match="train cannot be read to its end"):
-        batches.read_split(shards, "train")
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(DataRefused, match=r"übersicht/image7\.png: its pixels changed"), batches.reading(split):
+        epoch_of(split, weights=np.ones(8, np.float32))
 
 
-@pytest.mark.parametrize("said", [0, 2, 4, 300])
-def test_more_or_fewer_records_than_the_index_says_are_refused(sealed: Callable[..., Shards], said: int) -> None:
-    shards = sealed([record(n) for n in range(3)], images=said)
-    with pytest.raises(DataRefused, match=f"train holds 3 records, its index says {said}"):
+def test_a_file_that_is_gone_is_refused(sealed: Callable[..., Shards]) -> None:
+    shards = sealed([record(n) for n in range(3)])
+    shards.files("train")[0].unlink()
+    with pytest.raises(DataRefused, match=r"train-00000-of-00001\.tfrecord: No such file"):
         batches.read_split(shards, "train")
 
 
-WRONG: dict[str, dict[str, Any]] = {
-    "too few pixels": {"pixels": bytes(SIZE)},
-    "pixels of two": {"pixels": bytes(2 * SIZE * SIZE)},
-    "no label": {"abnormal": None},
-    "a label that is a word": {"abnormal": b"1"},
-    "a name that is not UTF-8": {"study": b"\xff"},
+FOREIGN: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+    "a record more": lambda table: pd.concat([table, table.tail(1)]),
+    "a record less": lambda table: table.head(2),
+    "another label": lambda table: table.assign(abnormal=1 - table["abnormal"]),
+    "another image": lambda table: table.assign(sha256=table["sha256"].str.replace("0", "1")),
+    "another split": lambda table: table.assign(split="test"),
+    "another file": lambda table: table.assign(file="train-00001-of-00002.tfrecord"),
+    "a column less": lambda table: table.drop(columns="sha256"),
 }
 
 
-@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
-def test_a_record_of_another_kind_is_refused(sealed: Callable[..., Shards], change: dict[str, Any]) -> None:
-    shards = sealed([record(0), record(1, **change)])
-    with pytest.raises(DataRefused, match="train cannot be read to its end") as refusal:
+@pytest.mark.parametrize("change", FOREIGN.values(), ids=FOREIGN)
+def test_a_table_of_other_records_is_refused(
+    sealed: Callable[..., Shards], change: Callable[[pd.DataFrame], pd.DataFrame]
+) -> None:
+    shards = sealed([record(n) for n in range(3)], change=change)
+    with pytest.raises(DataRefused, match=r"records\.parquet: ") as refusal:
         batches.read_split(shards, "train")
     assert "\n" not in str(refusal.value)
 

@@ -1,15 +1,21 @@
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import pandas as pd
 import pytest
 from miniature import archive, images, manifest, pack, picture, png, prove, use_cores, write_zip
 
-from components.artifacts.manifest import SPLITS
+from components import images as pictures
+from components.artifacts.archive import Archive
+from components.artifacts.manifest import SPLITS, ValidManifest
 from components.artifacts.shards import Shards
 from components.errors import DataRefused
+from components.params.shard import ShardParams
+from components.shard import shard
 
 Files = dict[str, bytes]
 Change = Callable[[pd.DataFrame], pd.DataFrame]
@@ -104,6 +110,44 @@ def test_the_index_lists_exactly_the_files_and_their_records(
         assert sum(facts.records) == facts.images
         assert set(facts.records[:-1]) <= {images_per_shard}
         assert [path.name for path in shards.files(split)] == list(facts.files)
+
+
+def test_the_table_tells_where_the_pixels_of_every_record_are(packed: Callable[..., Shards], files: Files) -> None:
+    shards = packed(files)
+    table = shards.records()
+    assert list(dict.fromkeys(table["file"])) == [path.name for split in SPLITS for path in shards.files(split)]
+    for row in table.itertuples():
+        pixels = (shards.path / row.file).read_bytes()[row.offset : row.offset + 32 * 32]
+        assert pixels == pictures.fit(pictures.decode(files[row.image]).grey, 32).tobytes()
+        assert google_crc32c.value(pixels) == row.crc32c
+        assert row.sha256 == hashlib.sha256(files[row.image]).hexdigest()
+    assert shards.digest == Shards.seal(shards.path, shards.facts).digest
+
+
+def test_what_is_complete_is_not_written_again(tmp_path: Path, packed: Callable[..., Shards], files: Files) -> None:
+    """What an attempt that was killed leaves in its checkpoint: two files and a half, one of them harmed."""
+    whole = packed(files)
+    checkpoint = whole.path / "checkpoint"
+    names = list(whole.facts.splits["train"].files)
+    kept, harmed, half = names[:3]
+    for name in (kept, harmed):
+        (checkpoint / name).write_bytes((whole.path / name).read_bytes())
+    before = (checkpoint / kept).stat().st_ino
+    whole_bytes = bytearray((checkpoint / harmed).read_bytes())
+    whole_bytes[99] ^= 1
+    (checkpoint / harmed).write_bytes(whole_bytes)
+    (checkpoint / Path(half).with_suffix(".partial")).write_bytes(b"half")
+    path = whole.path.parent / "a.zip"
+    out = tmp_path / "again"
+    checkpoint.rename(tmp_path / "checkpoint")
+    out.mkdir()
+    (tmp_path / "checkpoint").rename(out / "checkpoint")
+    params = ShardParams(image_size=32, images_per_shard=10)
+    again = shard(Archive.read(path), ValidManifest.read(whole.path.parent / "valid"), params, out)
+    assert records(again) == records(whole)
+    assert again.facts == whole.facts
+    assert (out / kept).stat().st_ino == before
+    assert Shards.read(out).records().equals(whole.records())
 
 
 def test_sealed_shards_are_read_again(packed: Callable[..., Shards], files: Files) -> None:

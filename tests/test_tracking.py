@@ -470,6 +470,7 @@ def trained(make_model: Callable[..., TrainedModel], tmp_path: Path) -> TrainedM
         rotation=0,
         batch_norm_momentum=0.9,
         precision="float32",
+        residence="auto",
     )
     architectures.build(params, 32, seed=1).save_weights(tmp_path / "a.weights.h5")
     weights = (tmp_path / "a.weights.h5").read_bytes()

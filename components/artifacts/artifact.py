@@ -120,6 +120,17 @@ class Artifact(Generic[F]):
         return cls(path, cls._facts(path, card), card.digest)
 
     @classmethod
+    def peek(cls, path: Path) -> Self:
+        """Open a sealed directory as its card tells of it; its files are not looked at.
+
+        Raises:
+            UsageError: there is no such artifact at `path`.
+            DataRefused: the card itself cannot be believed.
+        """
+        card = cls._card(path)
+        return cls(path, cls._facts(path, card), card.digest)
+
+    @classmethod
     def faults(cls, path: Path) -> list[str]:
         """Everything that is wrong with the files of a sealed directory, each named; nothing if all is well.
 
@@ -245,8 +256,13 @@ def _sweep(work: Path, inputs: dict[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old text or the new, never a part."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content)
     partial.replace(path)
 
 

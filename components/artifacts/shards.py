@@ -1,8 +1,15 @@
 """Images packed for training."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from components.artifacts.artifact import Artifact, Facts
+from components.artifacts.artifact import Artifact, Facts, json_sha256
+from components.errors import DataRefused
+
+if TYPE_CHECKING:
+    import pandas
+
+RECORDS = "records.parquet"
 
 
 class SplitFacts(Facts):
@@ -44,17 +51,72 @@ class Shards(Artifact[ShardsFacts]):
 
     shards/
         index.json                          image size, counts, files, digests
-        train-00000-of-00064.tfrecord ...   tf.train.Example: `image` is S*S bytes, row by row
+        records.parquet                     one row per record: where its pixels lie, and their checksum
+        train-00000-of-00064.tfrecord ...   tf.train.Example: `pixels` is S*S bytes, row by row
         tuning-00000-of-00008.tfrecord ...
         test-00000-of-00008.tfrecord ...
 
     Every record holds `pixels` (bytes, S*S uint8), `image`, `study`, `patient`, `body_part` (bytes, UTF-8)
-    and `abnormal` (int64).
+    and `abnormal` (int64): whoever has only the TFRecord files has everything. Columns of `records.parquet`, one row
+    per record, in reading order:
+
+        split       str     train, tuning, test
+        file        str     the TFRecord file
+        offset      int64   where in the file the pixels begin; they are S*S bytes
+        crc32c      int64   CRC-32C of the pixels
+        image       str     member of the archive
+        sha256      str     of the PNG file the pixels were decoded from
+        study, patient, body_part   str
+        abnormal    int64   1 abnormal, 0 normal
     """
 
     FACTS = ShardsFacts
     CARD = "index.json"
+    # The table follows from the files. Its own bytes depend on the version of Parquet's writer.
+    CONTENT = ("*.tfrecord",)
 
     def files(self, split: str) -> list[Path]:
         """A split's TFRecord files in reading order."""
         return [self.path / name for name in self.facts.splits[split].files]
+
+    def records(self) -> "pandas.DataFrame":
+        """The table of records, read anew and compared with the index.
+
+        Raises:
+            DataRefused: the table is not of these shards.
+        """
+        import pandas
+
+        path = self.path / RECORDS
+        try:
+            table = pandas.read_parquet(path)
+            wrong = [name for name, facts in self.facts.splits.items() if not _agree(table, name, facts)]
+        # pyarrow has as many errors as a file has ways to be broken.
+        except Exception as error:
+            raise DataRefused(f"{path}: not a table of records ({error}). Run `mura shard` again.") from error
+        if wrong or len(table) != sum(facts.images for facts in self.facts.splits.values()):
+            raise DataRefused(
+                f"{path}: expected the records that {self.CARD} counts, found others "
+                f"({', '.join(wrong) or 'more splits'}). Is it of another data set? Run `mura shard` again."
+            )
+        return table
+
+
+def split_digest(rows: "pandas.DataFrame") -> str:
+    """A split's identity: which images, of which content, with which label.
+
+    Args:
+        rows: one per image, with `image`, `sha256` and `abnormal`, in any order.
+    """
+    identity = rows.sort_values("image")[["image", "sha256", "abnormal"]].astype({"abnormal": int})
+    return json_sha256(identity.to_numpy().tolist())
+
+
+def _agree(table: "pandas.DataFrame", split: str, facts: SplitFacts) -> bool:
+    rows = table[table["split"] == split]
+    in_files = rows.groupby("file", sort=False).size()
+    return (
+        tuple(in_files.index) == facts.files
+        and tuple(in_files.tolist()) == facts.records
+        and split_digest(rows) == facts.digest
+    )

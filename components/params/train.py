@@ -32,3 +32,7 @@ class TrainParams(Section):
     precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(
         description="Of the arithmetic; auto is bfloat16 where the hardware multiplies it, else float32"
     )
+    residence: Literal["auto", "memory", "disk", "device"] = Field(
+        description="Where the training images are held; auto is in memory if half of what is free suffices, else on "
+        "disk; device is the GPU's memory"
+    )

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -166,7 +167,8 @@ def _write(job: Job) -> Packed:
     receipt = job.path.with_suffix(".json")
     if (done := _written_before(job.path, receipt)) is not None:
         return done
-    partial = job.path.with_suffix(".partial")
+    # By process: a worker that outlives its killed parent for a moment must not write into the next one's file.
+    partial = job.path.with_suffix(f".{os.getpid()}.partial")
     places: list[tuple[int, int]] = []
     written = tfrecord.write(partial, _records(job, places))
     partial.replace(job.path)

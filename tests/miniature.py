@@ -73,10 +73,10 @@ def lists(members: Iterable[str]) -> dict[str, bytes]:
 
 
 def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
-    """A zip of these files."""
+    """A zip of these files, the same bytes whenever it is written."""
     with zipfile.ZipFile(path, "w") as made:
         for name, content in files.items():
-            made.writestr(name, content)
+            made.writestr(zipfile.ZipInfo(name), content)
     return path
 
 

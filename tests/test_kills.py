@@ -1,35 +1,41 @@
 from pathlib import Path
 
 import pytest
-from miniature import archive, manifest, use_cores, write_zip
+from miniature import archive, manifest, prove, use_cores, write_zip
 
 from benchmarks import harness
 from benchmarks.kills import kill
 from components.artifacts.manifest import TABLE, Manifest
+from components.artifacts.shards import Shards
 from components.errors import MuraError
 
 
 @pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
-    path = write_zip(tmp_path_factory.mktemp("archive") / "MURA-v1.1.zip", archive())
-    return [
-        *harness.mura(),
-        "--quiet",
-        "ingest",
-        "--archive",
-        path,
-        "--params",
-        '{"tuning_fraction": 0.25}',
-        "--seed",
-        "1",
-    ]
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with an archive and its proven manifest."""
+    place = tmp_path_factory.mktemp("archive")
+    with pytest.MonkeyPatch.context() as patch:
+        use_cores(1, patch)
+        path = write_zip(place / "MURA-v1.1.zip", archive())
+        prove(manifest(path, place / "manifest"), place / "valid")
+    return place
 
 
-def test_an_ingest_killed_at_random_moments_leaves_nothing_torn_and_ends_in_the_same_bytes(
-    command: list[object], tmp_path: Path
+STEPS = {
+    "ingest": (Manifest, ("--seed", "1", "--params", '{"tuning_fraction": 0.25}')),
+    "shard": (Shards, ("--manifest", "valid", "--params", '{"image_size": 256, "images_per_shard": 4}')),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_killed_at_random_moments_leaves_nothing_torn_and_ends_in_the_same_bytes(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """`python -m benchmarks.kills --kills 50` for more of them."""
-    result = kill(command, Manifest, tmp_path / "out" / "manifest", kills=2)
+    monkeypatch.chdir(place)
+    kind, words = STEPS[step]
+    command = [*harness.mura(), "--quiet", step, "--archive", place / "MURA-v1.1.zip", *words]
+    result = kill(command, kind, tmp_path / "out" / "artifact", kills=2)
     assert (result.kills, result.torn, result.same) == (2, (), True)
 
 

@@ -9,10 +9,11 @@ import urllib.request
 from typing import Any
 from urllib.parse import urlsplit
 
+from components import kubeflow
+
 logger = logging.getLogger(__name__)
 
 WEBHOOK = "MURA_WEBHOOK_URL"
-UI = "KF_PIPELINES_UI_ENDPOINT"
 _SECONDS = 15
 
 
@@ -31,7 +32,7 @@ def message(status: str, run: str) -> dict[str, Any]:
     state = str(found.get("state") or "UNKNOWN")
     error = found.get("error") or {}
     why = " ".join(str(error.get("message", "") if isinstance(error, dict) else error).split())
-    link = f"{os.environ[UI].rstrip('/')}/#/runs/details/{run}" if os.environ.get(UI) else ""
+    link = kubeflow.page(run) or ""
     job = str(found.get("pipelineJobResourceName") or run)
     text = f"mura {job}: {state.lower()}{f', {why}' if why else ''}{f' {link}' if link else ''}"
     return {"text": text, "state": state, "run_id": run, "job": job, "error": why, "url": link}

@@ -147,9 +147,10 @@ def _metadata(artifact: Artifact[Any]) -> dict[str, Any]:
 
 
 def _training(model: TrainedModel) -> Content:
+    # Not by the names of the curves: Kubeflow's MLflow integration logs these numbers to the run that has the curves.
     facts = model.facts
     counts = {"epochs": facts.epochs, "best_epoch": facts.best_epoch, "seconds": facts.seconds}
-    return Content({f"tuning_{name}": value for name, value in facts.tuning.items()} | counts)
+    return Content({f"best_tuning_{name}": value for name, value in facts.tuning.items()} | counts)
 
 
 def _scores(evaluation: Evaluation) -> Content:

@@ -14,6 +14,7 @@ import click
 import yaml
 
 from components.errors import MuraError, ServiceUnreachable, UsageError
+from components.kubeflow import RUN_ID
 from components.params.document import DEFAULT, Params, parse, read_params
 from components.params.kubeflow import KubeflowParams
 from pipelines.containers import Containers, StepFailed
@@ -178,7 +179,7 @@ def _owner(profile: KubeflowParams, root: Path) -> str:
 def _with_mlflow(environment: dict[str, str], root: Path) -> tuple[dict[str, str], Path | None]:
     """The environment with an MLflow, and the directory of its database if that must be mounted."""
     uri = environment.get("MLFLOW_TRACKING_URI")
-    run = {"KFP_RUN_ID": f"local-{uuid.uuid4().hex[:12]}"}
+    run = {RUN_ID: f"local-{uuid.uuid4().hex[:12]}"}
     if uri is None:
         return {"MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow.db'}", **environment, **run}, None
     if urlsplit(uri).scheme == "sqlite":

@@ -3,10 +3,9 @@
 from kfp import kubernetes
 from kfp.dsl.pipeline_task import PipelineTask
 
+from components.kubeflow import RUN_ID
 from components.params.kubeflow import KubeflowParams, StepProfile
 
-RUN_ID = "KFP_RUN_ID"
-"""The variable in which a step finds the run it belongs to."""
 _MAX_BACKOFF = "900s"
 
 

@@ -12,7 +12,7 @@ from conftest import free_port
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from components import notify, provenance
+from components import kubeflow, notify, provenance
 from components.artifacts.artifact import Artifact
 from components.artifacts.evaluation import SUMMARY, Evaluation
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
@@ -80,7 +80,7 @@ def test_a_model_links_to_its_run_without_the_password(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://anna:secret@mlflow.example:5000/")
     shown = told(tmp_path, model)
     assert shown["trained_model"]["metadata"]["mlflow_run"] == f"https://mlflow.example:5000/#/runs/{'0' * 32}"
-    assert shown["metrics"]["metadata"]["tuning_auroc"] == 0.7
+    assert shown["metrics"]["metadata"]["best_tuning_auroc"] == 0.7
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     assert "mlflow_run" not in told(tmp_path, model)["trained_model"]["metadata"]
 
@@ -193,7 +193,7 @@ FAILED = json.dumps(
 
 
 def test_the_webhook_hears_what_failed_and_where_to_look(hook: type[Hook], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(notify.UI, "https://kubeflow.example/pipeline/")
+    monkeypatch.setenv(kubeflow.UI, "https://kubeflow.example/pipeline/")
     assert run(["notify", "--status", FAILED, "--run", "r1"]) == 0
     (heard,) = hook.heard
     link = "https://kubeflow.example/pipeline/#/runs/details/r1"

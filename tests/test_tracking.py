@@ -512,3 +512,13 @@ def test_publishing_leaves_the_run_of_a_task_alone(task_run: str, trained: Train
     run = tracking.ensure_model(trained)
     assert run.run_id != task_run
     assert "custom_cnn.seed" not in logged(task_run).data.params
+
+
+def test_a_run_on_kubeflow_links_to_kubeflow_s(mlflow_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KFP_RUN_ID", "0b-1")
+    monkeypatch.setenv("KF_PIPELINES_UI_ENDPOINT", "https://kubeflow.example/pipeline/")
+    with training() as run:
+        pass
+    tags = logged(run.run_id).data.tags
+    assert tags["kfp.pipeline_run_id"] == "0b-1"
+    assert tags["kfp.pipeline_run_url"] == "https://kubeflow.example/pipeline/#/runs/details/0b-1"

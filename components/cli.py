@@ -31,7 +31,7 @@ from components.reporter import ExecutorInput
 logger = logging.getLogger(__name__)
 
 STEPS = ("ingest", "validate", "shard", "train", "evaluate", "register", "promote")
-TOOLS = ("phantom", "shards", "summary", "doctor", "pipeline", "notify")
+TOOLS = ("phantom", "import", "remote", "shards", "summary", "doctor", "pipeline", "notify")
 # Libraries are told to be quiet before any is imported: TensorFlow of its instructions, the others of our users.
 QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -101,7 +101,15 @@ class Door(click.Group):
             # By name, since what is for Kubeflow stands on this module, and is not in every image.
             group: click.Command = importlib.import_module("pipelines.door").pipeline
             return group
-        own = {"phantom": phantom, "shards": shards, "summary": summary, "doctor": doctor, "notify": notify}
+        own = {
+            "phantom": phantom,
+            "import": import_,
+            "remote": remote,
+            "shards": shards,
+            "summary": summary,
+            "doctor": doctor,
+            "notify": notify,
+        }
         return own.get(cmd_name)
 
 
@@ -181,6 +189,53 @@ def phantom(out: Path, studies: int, seed: int, difficulty: float, workers: int 
 
         contact_sheet(out, sheet)
         logger.info("phantom: contact sheet -> %s", sheet)
+
+
+@click.command("import")
+@click.argument("place", metavar="PATH|s3://BUCKET/KEY")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where it is to lie. [default: data/NAME]")
+@click.option(
+    "--params",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=DEFAULT,
+    show_default=True,
+    help="The choices whose `archive` becomes this one.",
+)
+def import_(place: str, out: Path | None, params: Path) -> None:
+    """Bring an archive under DVC as one file, and let params.yaml name it.
+
+    PATH is MURA-v1.1.zip, another zip of its layout, or a directory of which a zip is made; a zip inside the
+    repository stays where it is. What is on S3 is fetched; to read it there instead, set `archive: s3://...` in
+    params.yaml.
+    """
+    from components import importing
+
+    made = importing.import_archive(place, out, params)
+    where = os.path.relpath(made.path)
+    click.echo(f"{where}: {made.what}")
+    click.echo(f"{made.bytes:,} bytes, md5 {made.md5}; `archive` of {params} names it")
+    click.echo(f"next: git add {where}.dvc {params} && dvc repro")
+
+
+@click.command()
+@click.argument("url", metavar="s3://BUCKET/PREFIX")
+@click.option("--endpoint", envvar="AWS_ENDPOINT_URL", help="A server other than Amazon's. [default: AWS_ENDPOINT_URL]")
+@click.option("--name", default="storage", show_default=True, help="What DVC calls it.")
+@click.option("--shared", is_flag=True, help="Write it into .dvc/config, for git, and not into .dvc/config.local.")
+def remote(url: str, endpoint: str | None, name: str, shared: bool) -> None:
+    """Let `dvc push` and `dvc pull` go to S3, or to a server like it.
+
+    It is asked before anything is written. Credentials are those of the environment, here and when DVC runs; none is
+    written down.
+    """
+    from components import dvc
+
+    if endpoint:
+        os.environ["AWS_ENDPOINT_URL"] = endpoint
+    written = dvc.set_remote(name, url, endpoint, shared=shared)
+    click.echo(f"{os.path.relpath(written)}: {name} is {url}, and the default. next: dvc push")
+    if endpoint:
+        click.echo("If the server refuses uploads: AWS_REQUEST_CHECKSUM_CALCULATION=when_required dvc push")
 
 
 @click.group()

@@ -403,7 +403,7 @@ def _persistently(at: Place, ask: Callable[[], T]) -> T:
                 raise verdict from error
             if attempt >= _attempts() or time.monotonic() - began > PATIENCE:
                 raise ServiceUnreachable(
-                    f"{at}: S3 at {endpoint()} did not answer as it should, {attempt} times in "
+                    f"{at}: S3 at {endpoint()} did not answer as it should, asked {attempt} times in "
                     f"{time.monotonic() - began:.0f} s ({why}). Is AWS_ENDPOINT_URL right? Run the same command again."
                 ) from error
             logger.debug("%s: %s, attempt %s", at, why, attempt)

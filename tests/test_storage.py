@@ -155,7 +155,7 @@ def test_a_server_that_goes_away_ends_a_step_with_5_and_nothing_torn(
         assert cli.run(words) == ServiceUnreachable.exit_code
     told = capsys.readouterr().err.splitlines()[-1]
     assert told.startswith("error: s3://bucket/")
-    assert "2 times" in told
+    assert "asked 2 times" in told
     assert not (tmp_path / "manifest").exists()
 
 

@@ -153,16 +153,28 @@ class Archive:
         if self.version is None:
             return None
         digest = hashlib.md5(usedforsecurity=False)
+        for piece in self.pieces():
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes of the file as it lies there, in order; of a directory, none.
+
+        Raises:
+            DataChanged: the archive was replaced since it was read for the first time.
+            ServiceUnreachable: S3 does not answer.
+        """
+        if self.version is None:
+            return
         if is_remote(self.place):
             with storage.Object(storage.place(self.place), *self.version) as content:
-                for piece in content.pieces():
-                    digest.update(piece)
-        else:
-            with Path(self.place).open("rb") as file:
-                hashlib.file_digest(file, lambda: digest)
-                if _stamp(os.fstat(file.fileno())) != self.version:
-                    raise DataChanged(f"{self.place}: replaced while it was read. Run the step again.")
-        return digest.hexdigest()
+                yield from content.pieces()
+            return
+        with Path(self.place).open("rb") as file:
+            while piece := file.read(storage.MOST):
+                yield piece
+            if _stamp(os.fstat(file.fileno())) != self.version:
+                raise DataChanged(f"{self.place}: replaced while it was read. Run the step again.")
 
     def bytes_of(self, member: str) -> bytes:
         """The content of one member.

@@ -112,7 +112,7 @@ def _csv_rows(
     try:
         # Lines may end as on Unix, Windows or the Macs of old.
         for number, fields in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
-            if not fields or (number == 1 and "/" not in fields[0] and fields[-1].strip() not in ("0", "1")):
+            if not fields or (number == 1 and _is_header(fields)):
                 continue
             path = folder + fields[0].strip().partition("/")[2].rstrip("/")
             row = _CsvRow(name, number, fields, path)
@@ -120,6 +120,11 @@ def _csv_rows(
             yield row
     except csv.Error as error:
         raise DataRefused(f"{found[0]}, row {number + 1}: not a CSV ({error}).") from error
+
+
+def _is_header(fields: list[str]) -> bool:
+    words = "".join(fields)
+    return words.isprintable() and "/" not in words and fields[-1].strip() not in ("0", "1")
 
 
 def _check_path(row: _CsvRow, below: str) -> None:

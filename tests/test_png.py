@@ -11,26 +11,14 @@ from random import Random
 import cv2
 import numpy as np
 import pytest
+from hostile import BAD_PNGS, GREY, as_png
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from miniature import picture, png
+from miniature import png
 from PIL import Image
-from png_suite import assemble, chunks, encode, header, made, with_chunk
+from png_suite import assemble, chunks, encode, made, with_chunk
 
-from components.png import CHANNELS, DEPTHS, MAX_CHUNKS, SIGNATURE, BadImage, decode
-
-GREY = picture(1)
-COLOUR = np.dstack([picture(seed) for seed in (2, 3, 4)])
-
-
-def as_png(mode: str, **options: object) -> bytes:
-    """The grey or the coloured picture, stored in one of Pillow's modes."""
-    if mode == "I;16":
-        return png(GREY.astype(np.uint16) * 256 + 7)
-    source = COLOUR if mode.startswith(("RGB", "P")) else GREY
-    file = io.BytesIO()
-    Image.fromarray(source).convert(mode).save(file, "PNG", **options)
-    return file.getvalue()
+from components.png import CHANNELS, DEPTHS, SIGNATURE, BadImage, decode
 
 
 def by_pillow(file: bytes) -> np.ndarray:
@@ -198,69 +186,7 @@ def test_no_mutation_gives_anything_but_a_picture_or_a_bad_image(name: str, capf
     assert capfd.readouterr() == ("", "")
 
 
-def first_bytes(name: str) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(GREY).save(file, name)
-    return file.getvalue()
-
-
-ROWS = b"".join(b"\0" + row.tobytes() for row in GREY)
-HEADER, PIXELS, END = chunks(as_png("L"))
-PALETTED = list(chunks(as_png("P")))
-HALVES = [(b"IDAT", PIXELS[1][:900]), (b"IDAT", PIXELS[1][900:])]
-TEXT = (b"tEXt", b"Comment\0wrist")
-REFUSED = {
-    "nothing": ("not a PNG, but empty", b""),
-    "a JPEG": ("not a PNG, but a JPEG", first_bytes("JPEG")),
-    "a GIF": ("not a PNG, but a GIF", first_bytes("GIF")),
-    "a TIFF": ("not a PNG, but a TIFF", first_bytes("TIFF")),
-    "a BMP": ("not a PNG, but a BMP", first_bytes("BMP")),
-    "DICOM": ("not a PNG, but DICOM", bytes(128) + b"DICM\2\0\0\0"),
-    "a web page": ("not a PNG, but a web page", b"<html>404</html>"),
-    "a text": ("not a PNG", b"image1.png"),
-    "only the signature": ("not a PNG", SIGNATURE),
-    "half a header": ("truncated", as_png("L")[:25]),
-    "a header of another length": ("not a PNG", assemble((b"IHDR", HEADER[1] + b"\0"), PIXELS, END)),
-    "no header": ("not a PNG", assemble(PIXELS, END)),
-    "two headers": ("more than one", assemble(HEADER, HEADER, PIXELS, END)),
-    "no end": ("truncated", assemble(HEADER, PIXELS)),
-    "no pixels": ("no pixels", assemble(HEADER, END)),
-    "no compressed bytes": ("cannot be decoded", assemble(HEADER, (b"IDAT", b""), END)),
-    "too few compressed bytes": ("cannot be 5000 x 5000", assemble(header(5000, 5000), PIXELS, END)),
-    "too many compressed bytes": ("cannot be 64 x 48", made(64, 48, bytes(20_000_000))),
-    "pixels that end too early": ("cannot be decoded", made(64, 48, ROWS[:-1])),
-    "pixels cut with right checksums": ("cannot be decoded", assemble(HEADER, (b"IDAT", PIXELS[1][:-900]), END)),
-    "pixels that are no zlib": ("cannot be decoded", assemble(HEADER, (b"IDAT", b"pixels" * 99), END)),
-    "a filter there is not": ("cannot be decoded", made(64, 48, b"\7" + ROWS[1:])),
-    "no width": ("a header that no PNG has: 0 x 48", made(0, 48, ROWS)),
-    "a width beyond 31 bits": (r"4294967295 x 48 pixels, more", made(0xFFFFFFFF, 48, ROWS)),
-    "wider than a decoder counts": ("40000 x 1 pixels, more", made(40_000, 1, bytes(40_001))),
-    "a depth there is not": ("a header that no PNG has", made(64, 48, ROWS, depth=7)),
-    "a colour type there is not": ("a header that no PNG has", made(64, 48, ROWS, colour=5)),
-    "4 bits of colour": ("a header that no PNG has", made(64, 48, ROWS, depth=4, colour=2)),
-    "a compression there is not": ("compression 1", assemble(header(64, 48, 8, 0, 1), PIXELS, END)),
-    "filters there are not": ("filters 1", assemble(header(64, 48, 8, 0, 0, 1), PIXELS, END)),
-    "an interlacing there is not": ("interlacing 2", assemble(header(64, 48, 8, 0, 0, 0, 2), PIXELS, END)),
-    "an animation": ("more than one", with_chunk(as_png("L"), (b"acTL", struct.pack(">II", 2, 0)))),
-    "no palette": ("no palette", assemble(*(part for part in PALETTED if part[0] != b"PLTE"))),
-    "two palettes": ("a damaged palette", with_chunk(as_png("P"), (b"PLTE", b"rgb"))),
-    "half a colour": ("a damaged palette", assemble(PALETTED[0], (b"PLTE", b"rg"), *PALETTED[2:])),
-    "the palette behind the pixels": (
-        "the palette behind",
-        assemble(PALETTED[0], *PALETTED[2:-1], PALETTED[1], PALETTED[-1]),
-    ),
-    "a text between the pixels": ("between those of the pixels", assemble(HEADER, HALVES[0], TEXT, HALVES[1], END)),
-    "an unknown chunk that must be known": ("unknown chunk b'BONE'", with_chunk(as_png("L"), (b"BONE", b""))),
-    "a chunk without a name": ("unknown chunk", with_chunk(as_png("L"), (b"\0\n\x1b[", b""))),
-    "a long text": (
-        "1,500,008 bytes that are no pixels",
-        with_chunk(as_png("L"), (b"tEXt", b"Comment\0" + bytes(1_500_000))),
-    ),
-    "many chunks": ("more than 50,000 chunks", with_chunk(as_png("L"), *[(b"tIME", b"")] * MAX_CHUNKS)),
-}
-
-
-@pytest.mark.parametrize(("reason", "file"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("reason", "file"), BAD_PNGS.values(), ids=BAD_PNGS)
 def test_what_is_no_image_is_refused_with_the_reason_in_one_line(reason: str, file: bytes) -> None:
     with pytest.raises(BadImage, match=reason) as refusal:
         decode(file)

@@ -51,6 +51,18 @@ lock: $(VENV)/bin/python ## Compile the lock files anew from pyproject.toml
 	$(COMPILE) -c requirements/dev.txt --extra dvc --extra pipelines -o requirements/pipelines.txt
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --group build -o requirements/build.txt
 
+.PHONY: image
+image: $(VENV)/.dev ## The steps in a container image, with its bill of materials: HARDWARE=cpu or gpu
+	@infra/image.sh $(HARDWARE)
+
+.PHONY: base-image
+base-image: ## A base for it of Debian's packages, where no registry is reached: BASE_IMAGE=localhost/mura-base:bookworm
+	@infra/base.sh
+
+.PHONY: test-image
+test-image: $(VENV)/.dev ## Tests of the image, and that it makes what this machine makes; needs podman or docker
+	@$(RUN) pytest tests/container
+
 .PHONY: clean
 clean: ## Remove the artifacts; archives, MLflow's records and DVC's cache stay
 	rm -rf artifacts/*/ artifacts/.*.partial artifacts/*/.*.partial dvc_plots

@@ -4,7 +4,7 @@ The flags of a step are read from its signature: an artifact is a directory to r
 repeat, one that may be None a flag that may be left out, a section is `--params`, `out` is where the result goes.
 """
 
-import importlib
+import importlib.util
 import inspect
 import json
 import logging
@@ -91,13 +91,15 @@ class Door(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Steps in the order of the graph, then the tools."""
-        return [*STEPS, *TOOLS]
+        # An image has the steps, and not what sends them to a cluster.
+        absent = () if importlib.util.find_spec("pipelines") else ("pipeline",)
+        return [name for name in (*STEPS, *TOOLS) if name not in absent]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name."""
         if cmd_name in STEPS:
             return _step_command(cmd_name)
-        if cmd_name == "pipeline":
+        if cmd_name == "pipeline" and cmd_name in self.list_commands(ctx):
             # By name, since what is for Kubeflow stands on this module, and is not in every image.
             group: click.Command = importlib.import_module("pipelines.door").pipeline
             return group

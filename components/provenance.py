@@ -21,10 +21,10 @@ def code_revision() -> str:
         return revision
     if not (ROOT / ".git").exists():
         return f"sources-{code_digest()[:12]}"
-    commit = _git("rev-parse", "HEAD")
+    commit = git("rev-parse", "HEAD")
     if commit is None:
         return f"sources-{code_digest()[:12]}"
-    changed = _git("status", "--porcelain", "--", "components", "requirements", "pyproject.toml")
+    changed = git("status", "--porcelain", "--", "components", "requirements", "pyproject.toml")
     return commit if changed == "" else commit + "+dirty"
 
 
@@ -95,7 +95,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git(*words: str) -> str | None:
+def git(*words: str) -> str | None:
+    """What git says in this repository; None if it says no, or is not there."""
     try:
         done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):

@@ -1,7 +1,10 @@
 """Which image runs the steps: named by what is in it."""
 
 import hashlib
+import json
 import re
+import sys
+import tomllib
 from pathlib import Path
 
 from components import provenance
@@ -9,6 +12,8 @@ from components.errors import UsageError
 from components.params.kubeflow import KubeflowParams
 
 _DIGITS = 16
+# What makes an image besides the code and the lock of its packages.
+_RECIPE = ("infra/Containerfile", "infra/install.sh", "requirements/build.txt", "pyproject.toml")
 
 
 def tag(hardware: str) -> str:
@@ -25,8 +30,23 @@ def tag(hardware: str) -> str:
     """
     digest = hashlib.sha256()
     for path in _contents(hardware):
-        digest.update(path.relative_to(provenance.ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+        digest.update(path.relative_to(provenance.ROOT).as_posix().encode() + b"\0" + _read(path) + b"\0")
     return f"{hardware}-{digest.hexdigest()[:_DIGITS]}"
+
+
+def revision(hardware: str) -> str:
+    """The commit that last changed what is in the image, which its numbers carry; `+dirty` when files differ from it.
+
+    Not the latest commit, which may have changed a document: the image would be another for it.
+
+    Args:
+        hardware: cpu or gpu.
+    """
+    paths = [str(path) for path in _contents(hardware)]
+    commit = provenance.git("log", "-1", "--format=%H", "--", *paths)
+    if not commit:
+        return provenance.code_revision()
+    return commit if provenance.git("status", "--porcelain", "--", *paths) == "" else commit + "+dirty"
 
 
 def reference(profile: KubeflowParams, hardware: str) -> str:
@@ -41,5 +61,18 @@ def _contents(hardware: str) -> list[Path]:
     if not lock.is_file():
         raise UsageError(f"{lock}: no such file. Run in a checkout, or give `kubeflow.image` a tag.")
     sources = (path for path in (provenance.ROOT / "components").rglob("*") if "__pycache__" not in path.parts)
-    recipe = provenance.ROOT / "infra" / "Containerfile"
-    return sorted([*(path for path in sources if path.is_file()), lock, *([recipe] if recipe.is_file() else [])])
+    recipe = [provenance.ROOT / name for name in _RECIPE]
+    return sorted([*(path for path in sources if path.is_file()), lock, *recipe])
+
+
+def _read(path: Path) -> bytes:
+    """A file; of pyproject.toml only what an image has of it, and not how the project is linted and tested."""
+    if path.name != "pyproject.toml":
+        return path.read_bytes()
+    document = tomllib.loads(path.read_text(encoding="utf-8"))
+    return json.dumps([document["build-system"], document["project"]]).encode()
+
+
+if __name__ == "__main__":
+    # For infra/image.sh.
+    print(tag(sys.argv[1]), revision(sys.argv[1]))

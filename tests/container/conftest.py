@@ -1,0 +1,23 @@
+"""The image that `make image` made of this checkout."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+from containers import ROOT, Image
+
+from components.params.document import read_params
+from pipelines import images
+
+
+@pytest.fixture(scope="session")
+def image() -> Image:
+    """The CPU image of this very code."""
+    engine = os.environ.get("ENGINE") or shutil.which("podman") or shutil.which("docker")
+    assert engine, "neither podman nor docker is here: apt-get install podman"
+    profile = read_params(ROOT / "params.yaml").kubeflow
+    found = Image(engine, images.reference(profile, "cpu"))
+    there = subprocess.run([engine, "image", "inspect", found.reference], capture_output=True)
+    assert there.returncode == 0, f"{found.reference} is not here: make image"
+    return found

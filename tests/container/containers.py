@@ -1,0 +1,30 @@
+"""Images, and how their containers are started."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parent.parent.parent
+# As a cluster of the restricted Pod Security Standard would, and stricter: nothing may be written, nobody called.
+STRICT = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--network=none")
+
+
+class Image(NamedTuple):
+    """An image that is here."""
+
+    engine: str
+    reference: str
+
+    def about(self) -> dict[str, Any]:
+        """Its configuration."""
+        told = subprocess.run([self.engine, "image", "inspect", self.reference], check=True, capture_output=True)
+        found: dict[str, Any] = json.loads(told.stdout)[0]
+        return found
+
+    def run(
+        self, *words: str, options: tuple[str, ...] = STRICT, program: str = "mura"
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a command in a container of its own."""
+        command = [self.engine, "run", "--rm", *options, f"--entrypoint={program}", self.reference, *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=240)

@@ -68,6 +68,11 @@ class Kubeflow:
             # kfp's model of the answer knows neither the version nor what the user interface adds.
             said = json.loads(_api(function).last_response.data)
             said = said if isinstance(said, dict) else {}
+            if said.get("apiServerReady") is False:
+                raise Unavailable(
+                    f"{self.access.host} is Kubeflow's user interface, and the API behind it does not answer it. "
+                    "Try again in a while, or look at it: kubectl -n kubeflow get pods -l app=ml-pipeline."
+                )
             multi_user = said.get("multi_user", said.get("apiServerMultiUser"))
             if not isinstance(multi_user, bool):
                 raise ServiceUnreachable(

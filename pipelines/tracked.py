@@ -102,9 +102,9 @@ def _entry(path: Path, root: Path) -> tuple[dict[str, Any], Path]:
             return out, pointer
     for folder in (path.parent, *path.parent.parents):
         lock = folder / "dvc.lock"
-        for stage in (_yaml(lock).get("stages", {}) if lock.is_file() else {}).values():
+        for name, stage in (_yaml(lock).get("stages", {}) if lock.is_file() else {}).items():
             for out in stage.get("outs", ()):
-                if folder / out["path"] == path:
+                if _working(folder, name) / out["path"] == path:
                     return out, lock
         if folder == root:
             break
@@ -112,6 +112,14 @@ def _entry(path: Path, root: Path) -> tuple[dict[str, Any], Path]:
         f"{os.path.relpath(path)}: DVC does not track it (no {pointer.name}, no dvc.lock with it). Run `dvc add`, or "
         "for a drawn archive `dvc repro`; or name it as s3://bucket/key."
     )
+
+
+def _working(folder: Path, stage: str) -> Path:
+    """The directory that a stage's paths start from, which its dvc.yaml says and its lock does not."""
+    file = folder / "dvc.yaml"
+    stages = _yaml(file).get("stages", {}) if file.is_file() else {}
+    declared = stages.get(stage.partition("@")[0]) or {}
+    return Path(os.path.normpath(folder / (declared.get("do", declared).get("wdir") or ".")))
 
 
 def _remote(root: Path, name: str | None) -> str:

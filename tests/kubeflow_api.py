@@ -194,7 +194,9 @@ class KubeflowApi:
         return keep(self.runs, "run_id", made, "V2beta1Run")
 
     def list_runs(self, query: dict[str, str], **_: Any) -> Any:
-        self.allowed(query.get("namespace", ""))
+        # An experiment says which namespace is meant.
+        experiment = self.experiments.get(query.get("experiment_id", ""), {})
+        self.allowed(experiment.get("namespace") or query.get("namespace", ""))
         return self.page(self.runs, "runs", query, "V2beta1ListRunsResponse")
 
     def get_run(self, run_id: str, **_: Any) -> Any:

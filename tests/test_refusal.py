@@ -44,6 +44,7 @@ def json_error(message: str) -> bytes:
         (Fault("healthz", 302, b"", headers={"location": "/dex/auth"}), 5, "(404). Is this the address of the API?"),
         (Fault("healthz", 200, b"ok", "text/plain"), 5, "content of type text/plain instead of JSON"),
         (Fault("healthz", 200, b'{"status": "ok"}'), 5, "not as Kubeflow Pipelines' API does: expected `multi_user`"),
+        (Fault("healthz", 200, b'{"apiServerReady": false}'), 5, "the API behind it does not answer"),
         (Fault("healthz", 200, b'["x"]'), 5, "not as Kubeflow Pipelines' API does"),
         (Fault("healthz", 400, b"Client sent an HTTP request to an HTTPS server.", "text/plain"), 5, "write https://"),
         (Fault("healthz", 500, b"\xff\xfe", "text/plain"), 5, "what kfp's client does not understand"),
@@ -77,6 +78,12 @@ def test_every_refusal_has_one_line_and_its_exit_code(
     assert err.startswith("error: ")
     assert len(err.splitlines()) == 1
     assert api.url in err
+
+
+def test_the_user_interface_passes_questions_on(api: KubeflowApi, mura: Mura) -> None:
+    said = b'{"apiServerMultiUser": false, "apiServerTagName": "2.17.0", "apiServerReady": true, "multi_user": false}'
+    api.faults.append(Fault("healthz", 200, said))
+    assert "No run whose name or id begins with anything" in mura("watch", "anything")[2]
 
 
 def test_a_server_that_is_slow(api: KubeflowApi, mura: Mura) -> None:

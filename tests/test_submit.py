@@ -75,6 +75,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "data").mkdir()
     pointer = {"outs": [{"md5": MD5, "size": len(CONTENT), "hash": "md5", "path": "phantom.zip"}]}
     (tmp_path / "data/phantom.zip.dvc").write_text(yaml.safe_dump(pointer))
+    (tmp_path / "data/overlay.csv").write_text((ROOT / "data/overlay.csv").read_text())
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     (tmp_path / "p.yaml").write_text(yaml.safe_dump_all([package(), PLATFORM]))
     monkeypatch.chdir(tmp_path)
@@ -145,7 +146,8 @@ def test_once_is_enough(api: KubeflowApi, mura: Mura, here: Path) -> None:
     first = mura(*words, "--name", "first")[1]
     assert mura(*words)[1] == first
     run_of(api)["state"] = "SUCCEEDED"
-    assert mura(*words, "--wait")[:2] == (0, first + mura("watch", "first")[1].partition("\n")[2])
+    code, out, _ = mura(*words, "--wait")
+    assert (code, out.startswith(first), out.endswith("first succeeded in 10 min 00 s.\n")) == (0, True, True)
     assert len(api.runs) == 1
     # Other data, other choices, or a run that came to nothing: another run.
     assert mura(*words, "--set", "seed=2")[0] == 0
@@ -178,6 +180,13 @@ def test_flags_choose_where_and_as_whom(api: KubeflowApi, mura: Mura, here: Path
     assert run["runtime_config"]["pipeline_root"] == "s3://b/runs"
     for made in (api.pipelines, api.experiments):
         assert next(iter(made.values()))["namespace"] == "radiology"
+
+
+def test_a_run_is_looked_for_in_the_namespace_of_its_experiment(api: KubeflowApi, mura: Mura, here: Path) -> None:
+    api.multi_user = True
+    for _ in range(2):
+        assert mura("submit", "--package", "p.yaml", "--no-check", "--namespace", "radiology", "--once")[0] == 0
+    assert len(api.runs) == 1
 
 
 def test_without_the_cache_every_step_runs(api: KubeflowApi, mura: Mura, here: Path) -> None:
@@ -305,8 +314,10 @@ def test_what_dvc_cannot_tell_is_said(
 
 def test_a_drawn_archive_is_found_in_the_lock_of_its_stage(api: KubeflowApi, mura: Mura, here: Path) -> None:
     (here / "data/phantom.zip.dvc").unlink()
-    out = {"path": "phantom.zip", "md5": MD5, "hash": "md5", "size": 500}
-    (here / "data/dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"draw": {"outs": [out]}}}))
+    stage = {"cmd": "mura phantom", "wdir": "..", "outs": ["data/phantom.zip"]}
+    (here / "data/dvc.yaml").write_text(yaml.safe_dump({"stages": {"phantom": stage}}))
+    out = {"path": "data/phantom.zip", "md5": MD5, "hash": "md5", "size": 500}
+    (here / "data/dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": {"phantom": {"outs": [out]}}}))
     assert mura("submit", "--package", "p.yaml", "--no-check")[0] == 0
     assert run_of(api)["runtime_config"]["parameters"]["archive"] == OBJECT
 

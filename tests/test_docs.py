@@ -1,0 +1,68 @@
+"""What the documents say can be typed, and what they say is printed, exists."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from components import cli
+from components.params.document import read_params
+
+ROOT = Path(__file__).parent.parent
+KUBEFLOW = (ROOT / "docs/kubeflow.md").read_text()
+OURS = [*ROOT.glob("components/**/*.py"), *ROOT.glob("pipelines/*.py")]
+
+
+def commands() -> list[str]:
+    """Commands of ours in code blocks and in the text."""
+    typed = re.findall(r"^ {4,}(?:.* && )?(mura .*)$", KUBEFLOW, re.M) + re.findall(r"`(mura [a-z][^`]*)`", KUBEFLOW)
+    return sorted({line for line in typed if "STEP" not in line})
+
+
+def test_there_are_commands() -> None:
+    assert len(commands()) > 10
+
+
+@pytest.mark.parametrize("line", commands())
+def test_a_command_takes_what_the_document_gives_it(line: str) -> None:
+    command: click.Command | None = cli.mura
+    context = click.Context(cli.mura)
+    words = shlex.split(line)[1:]
+    while isinstance(command, click.Group) and words:
+        command = command.get_command(context, words.pop(0))
+    assert command is not None, line
+    if words or not any(each.required for each in command.params):
+        command.make_context(line, words)
+
+
+def printed() -> list[str]:
+    """What the table says is printed: beginnings of cells, in their code marks."""
+    rows = KUBEFLOW.partition("| what is printed |")[2].splitlines()[2:]
+    return [each for row in rows for each in re.findall(r"`([^`]+)`", row.split("|")[1]) if each != "waiting"]
+
+
+@pytest.mark.parametrize("words", printed())
+def test_what_the_table_explains_is_what_we_print(words: str) -> None:
+    # Numbers and names are put in when it is printed, and long lines are broken.
+    source = re.sub(r'"\s*\n\s*f?"', "", "".join(path.read_text() for path in OURS))
+    for part in re.split(r" ?\.\.\. ?|\d+ s", words):
+        assert part.strip() in source, words
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"\bKF_PIPELINES_[A-Z_]+", KUBEFLOW))))
+def test_variables_that_are_to_be_set_are_read(name: str) -> None:
+    assert any(f'"{name}"' in path.read_text() for path in OURS)
+
+
+def test_the_secrets_are_those_of_the_choices() -> None:
+    for source in read_params(ROOT / "params.yaml").kubeflow.environment:
+        made = re.search(rf"create (?:configmap|secret generic) {source.config_map or source.secret} (.*)", KUBEFLOW)
+        for key in re.findall(r"--from-literal=(\w+)=", made[1]) if made else ():
+            assert key in source.keys
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(((?!http)[^)]+)\)", KUBEFLOW):
+        assert (ROOT / "docs" / target).exists(), target

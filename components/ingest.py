@@ -10,7 +10,7 @@ from components import workers
 from components.artifacts.archive import Archive
 from components.artifacts.manifest import TABLE, TRAIN, TUNING, Manifest, ManifestFacts
 from components.artifacts.overlay import Opinion, Overlay
-from components.errors import DataRefused
+from components.errors import DataRefused, printable
 from components.listing import SOURCE_SPLITS, Listing, folder_of, is_sidecar, read_listing
 from components.params.ingest import IngestParams
 from components.progress import track
@@ -22,8 +22,9 @@ logger = logging.getLogger(__name__)
 
 LABELS = {"positive": 1, "negative": 0}
 MEMBER = re.compile(
-    r"(?P<source_split>[^/]+)/XR_(?P<body_part>[^/]+)/(?P<patient>patient\d+)"
-    r"/study\d+_(?P<label>[a-z]+)/image(?P<view>\d+)\.png$"
+    # Not \d, which is every script's digits; and no more of them than a number of 64 bits has.
+    r"(?P<source_split>[^/]+)/XR_(?P<body_part>[^/]+)/(?P<patient>patient[0-9]+)"
+    r"/study[0-9]+_(?P<label>[a-z]+)/image(?P<view>[0-9]{1,18})\.png$"
 )
 # Images a worker takes at once: enough to make handing them over cheap.
 CHUNK = 64
@@ -58,6 +59,10 @@ def ingest(archive: Archive, overlay: Overlay | None, params: IngestParams, seed
     known = pictures | sidecars | listing.files
     others = tuple(member for member in members if member not in known)
 
+    if others:
+        logger.warning(
+            "ingest: %s files are neither images nor lists, such as %s", f"{len(others):,}", printable(others[0])
+        )
     images = sorted(pictures | set(listing.images))
     if empty := set(listing.labels) - {folder_of(image) for image in images}:
         logger.warning("ingest: %s labelled studies have no image, such as %s", f"{len(empty):,}", min(empty))

@@ -23,7 +23,8 @@ MAX_PIXELS = 25_000_000
 MAX_SIDE = 32_767
 # An encoder writes 8 kB or more into one; a file of empty ones would keep us busy for seconds.
 MAX_CHUNKS = 50_000
-# Text, profiles, thumbnails: what is not pixels. Colour profiles have some kB, MURA has nothing of the kind.
+# Text, profiles, thumbnails, what follows the end: all that is not pixels. Colour profiles have some kB, MURA's
+# images nothing of the kind.
 MAX_OTHER_BYTES = 1_000_000
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -81,7 +82,7 @@ def decode(png: bytes) -> Decoded:
     an error, never a partly grey picture. Transparency, gamma and profiles are ignored; of 16 bits the upper 8 count.
 
     Args:
-        png: the whole file. What follows the picture's end is not looked at.
+        png: the whole file. What follows the picture's end does no harm unless it is much.
 
     Raises:
         BadImage: not a PNG, too large, truncated, damaged, or more than one picture.
@@ -89,7 +90,7 @@ def decode(png: bytes) -> Decoded:
     header = _header(png)
     chunks = list(_chunks(png))
     _check_order(chunks, header)
-    _check_sizes(chunks, header)
+    _check_sizes(chunks, header, behind=len(png) - chunks[-1].end)
     bare = _bare(png, chunks, header)
     if mode := PLAIN.get((header.depth, header.colour)):
         return _decode_plain(bare, header, mode)
@@ -167,9 +168,9 @@ def _check_order(chunks: list[_Chunk], header: _Header) -> None:
         raise BadImage("the palette behind the pixels")
 
 
-def _check_sizes(chunks: list[_Chunk], header: _Header) -> None:
+def _check_sizes(chunks: list[_Chunk], header: _Header, behind: int) -> None:
     """See that the compressed bytes can be these pixels, and that the file is about pixels."""
-    other = sum(chunk.length for chunk in chunks if chunk.kind not in (b"IHDR", b"PLTE", b"IDAT"))
+    other = behind + sum(chunk.length for chunk in chunks if chunk.kind not in (b"IHDR", b"PLTE", b"IDAT"))
     if other > MAX_OTHER_BYTES:
         raise BadImage(f"{other:,} bytes that are no pixels, more than {MAX_OTHER_BYTES:,} are not accepted")
     compressed = sum(chunk.length for chunk in chunks if chunk.kind == b"IDAT")

@@ -21,7 +21,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from miniature import ROOT, archive, images, lists, picture, png, write_directory, write_zip
@@ -115,6 +115,7 @@ BAD_PNGS: dict[str, tuple[str, bytes]] = {
     "cut at the end": ("truncated", as_png("L")[:-1]),
     "a flipped bit in the pixels": ("wrong checksum", _flipped(as_png("L"), 500)),
     "a flipped bit in the header": ("wrong checksum", _flipped(as_png("L"), 19)),
+    "another file behind its end": ("1,500,000 bytes that are no pixels", as_png("L") + bytes(1_500_000)),
     "many chunks": ("more than 50,000 chunks", with_chunk(as_png("L"), *[(b"tIME", b"")] * MAX_CHUNKS)),
 }
 
@@ -395,6 +396,21 @@ BAD_ENTRIES: dict[str, tuple[str, dict[str, object]]] = {
     "a size that is too small": ("CRC", {"file_size": 100}),
     "a packed size that is too small": ("cannot be read|declares", {"compress_size": 100}),
 }
+# Where an image may lie that is as it should be, and the expectations that do not hold then.
+BAD_PLACES = {
+    "an unknown body part": ("body_part", f"{ROOT}/train/XR_SKULL/patient90000/study1_positive/image1.png"),
+    "a view of 30 digits": ("recorded", f"{ROOT}/train/XR_WRIST/patient90001/study1_positive/image{'9' * 30}.png"),
+    "digits of another script": (
+        "recorded|path",
+        f"{ROOT}/train/XR_WRIST/patient\u0661\u0662/study1_positive/image1.png",
+    ),
+    "a name in capitals": ("path", f"{ROOT}/train/XR_WRIST/patient90002/study1_positive/IMAGE1.PNG"),
+    "a directory more": ("path", f"{ROOT}/train/XR_WRIST/patient90003/study1_positive/more/image1.png"),
+    "a label there is not": ("path|recorded", f"{ROOT}/train/XR_WRIST/patient90004/study1_perhaps/image1.png"),
+}
+MISSING = f"{ROOT}/train/XR_WRIST/patient90005/study1_positive/image1.png"
+UNLISTED = f"{ROOT}/train/XR_WRIST/patient90006/study1_positive/image1.png"
+BAD_PLACES |= {"listed and not there": ("found", MISSING), "there and not listed": ("listed", UNLISTED)}
 # The one that is accepted.
 SOUND_KIND = "sound"
 LARGE, LARGE_SAID = "a file of 65 MB", ("more than 64,000,000 bytes", as_png("L"))
@@ -438,6 +454,7 @@ def drive(folder: Path) -> Iterator[Came]:
         some = {name: members[name] for name in names[start : start + NAMED]}
         yield from _together(folder, some, f"members{start}")
     yield from _together(folder, {LARGE: (*LARGE_SAID, {})}, "large", 65_000_000)
+    yield from _misplaced(folder)
 
 
 def _together(folder: Path, members: dict[str, Member], name: str, size: int = 0) -> Iterator[Came]:
@@ -463,15 +480,39 @@ def _together(folder: Path, members: dict[str, Member], name: str, size: int = 0
     else:
         changed = [(place, *item) for place, (_, _, changes) in places.items() for item in changes.items()]
         path = _zip(lambda made: [setattr(made.getinfo(at), key, value) for at, key, value in changed], files)(here)
+    came, expectations = _validated(folder, name, path)
+    offenders = [offender for expectation in expectations for offender in expectation["members"]]
+    problems = {offender["member"]: offender["problem"] for offender in offenders if offender.get("problem")}
+    for place, kind in zip(places, members, strict=True):
+        yield came._replace(kind=kind, told=problems.get(place, f"not named: {came.told}"))
+
+
+def _misplaced(folder: Path) -> Iterator[Came]:
+    """Ingest and validate an archive with an image at every bad place, and find it among the offenders."""
+    here = folder / "made" / "places"
+    here.mkdir()
+    places = [place for _, place in BAD_PLACES.values()]
+    files = SOUND | {place: png(picture(1000 + number)) for number, place in enumerate(places) if place != MISSING}
+    path = write_zip(here / "a.zip", files | lists([*images(), *(place for place in places if place != UNLISTED)]))
+    came, expectations = _validated(folder, "places", path)
+    for kind, (_, place) in BAD_PLACES.items():
+        failed = [
+            each["name"]
+            for each in expectations
+            if not each["success"] and place in json.dumps(each["members"], ensure_ascii=False)
+        ]
+        yield came._replace(kind=f"place: {kind}", told=" ".join(failed) or f"not named: {came.told}")
+
+
+def _validated(folder: Path, name: str, path: Path) -> tuple[Came, list[dict[str, Any]]]:
+    """What came of an archive, and the expectations of the report of its refusal."""
     manifest, valid = folder / "out" / name, folder / "out" / f"{name}.valid"
     read = _run(name, "ingest", "--archive", path, "--seed", "1", "--out", manifest)
     judged = _run(name, "validate", "--archive", path, "--manifest", manifest, "--out", valid)
-    report = json.loads((folder / "out" / f"{name}.valid.refused" / "validation.json").read_text())
-    offenders = [offender for expectation in report["expectations"] for offender in expectation["members"]]
-    problems = {offender["member"]: offender["problem"] for offender in offenders if offender.get("problem")}
-    for place, kind in zip(places, members, strict=True):
-        told = problems.get(place, f"not named: {read.told} {judged.told}")
-        yield Came(kind, judged.code, told, max(read.seconds, judged.seconds), judged.peak)
+    report = folder / "out" / f"{name}.valid.refused" / "validation.json"
+    expectations = json.loads(report.read_text())["expectations"] if report.is_file() else []
+    seconds = max(read.seconds, judged.seconds)
+    return judged._replace(told=f"{read.told} {judged.told}", seconds=seconds), expectations
 
 
 def _run(kind: str, *words: object) -> Came:

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from hostile import ARCHIVES, BAD_ENTRIES, BAD_PNGS, ESCAPE, LARGE, LARGE_SAID, SOUND_KIND, Came
+from hostile import ARCHIVES, BAD_ENTRIES, BAD_PLACES, BAD_PNGS, ESCAPE, LARGE, LARGE_SAID, SOUND_KIND, Came
 
 ROOT = Path(__file__).parent.parent
 MEMBERS = {f"image: {name}": said for name, (said, _) in BAD_PNGS.items()}
 MEMBERS |= {f"entry: {name}": said for name, (said, _) in BAD_ENTRIES.items()} | {LARGE: LARGE_SAID[0]}
+MEMBERS |= {f"place: {name}": expectation for name, (expectation, _) in BAD_PLACES.items()}
 
 
 @pytest.fixture(scope="module")

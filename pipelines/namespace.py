@@ -80,6 +80,23 @@ class Namespace:
             return {}
         return dict(found.data or {}) if found else {}
 
+    def last_words(self, run_id: str, lines: int) -> Iterator[tuple[str, str]]:
+        """The ends of the logs of a run's steps that failed, with their pods; nothing where we may not look."""
+        core = self._core
+        label = f"pipeline/runid={run_id}"
+        try:
+            pods = _asked(lambda: core.list_namespaced_pod(self.name, label_selector=label, _request_timeout=_SECONDS))
+            for pod in pods.items if pods else ():
+                if pod.status.phase != "Failed":
+                    continue
+                name = pod.metadata.name
+                end = {"container": "main", "tail_lines": lines, "_request_timeout": _SECONDS}
+                said = _asked(partial(core.read_namespaced_pod_log, name, self.name, **end))
+                if said:
+                    yield name, str(said)
+        except (_Silent, _NotAllowed):
+            return
+
     def _look(
         self,
         subject: str,

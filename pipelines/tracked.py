@@ -1,5 +1,6 @@
 """Where an archive that DVC tracks lies on S3: an object named by its content, which nobody replaces."""
 
+import importlib.util
 import os
 import re
 from pathlib import Path
@@ -124,6 +125,8 @@ def _working(folder: Path, stage: str) -> Path:
 
 def _remote(root: Path, name: str | None) -> str:
     """The address of a remote; where it is served, and by whose leave, goes to where AWS' tools look."""
+    if importlib.util.find_spec("dvc") is None:
+        raise UsageError("DVC is not installed here, and knows where the archive was pushed. `make setup` installs it.")
     from dvc.config import Config
     from dvc.exceptions import DvcException
 

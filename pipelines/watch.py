@@ -15,6 +15,10 @@ from pipelines.runs import Progress, Row, RunFailed, duration
 
 # A server that restarts, a laptop that sleeps: the run goes on meanwhile.
 _PATIENCE = 600.0
+# Of a failed step's log.
+_LINES = 20
+# Where the pods are when there is one namespace for all.
+_NAMESPACE = "kubeflow"
 _STYLES = {"running": "bold", "done": "green", "reused": "green", "failed": "bold red", "cancelled": "yellow"}
 
 
@@ -26,7 +30,8 @@ def command(access: Access, run: str, interval: float) -> None:
     """Show the steps of RUN with their durations until it ends.
 
     RUN is the id or the name of a run, or the beginning of one. On a terminal the table is redrawn; elsewhere every
-    change is a line. Ctrl-C ends the watching, not the run.
+    change is a line. Ctrl-C ends the watching, not the run. Of steps that failed the last lines of the log are shown,
+    if there is a kubeconfig for the cluster.
 
     \b
     Exit codes: 0 the run succeeded; 1 it failed, was cancelled or skipped;
@@ -154,11 +159,13 @@ def _conclude(run: Progress, kubeflow: Any) -> None:
     if run.state == "SUCCEEDED":
         click.echo(f"{run.name} succeeded in {duration(run.seconds)}{cached}.")
         return
+    if run.state == "FAILED":
+        _show_logs(run, kubeflow.access.namespace or _NAMESPACE)
     failed = [row.name for row in run.rows if row.state == "failed"]
     which = f" in {', '.join(failed)}" if failed else ""
     why = f": {run.error.rstrip('.')}" if run.error else ""
     ended = {"FAILED": "failed", "CANCELED": "was cancelled", "SKIPPED": "was skipped"}[run.state]
-    namespace = kubeflow.access.namespace or "kubeflow"
+    namespace = kubeflow.access.namespace or _NAMESPACE
     logs = (
         f" Its logs: kubectl -n {namespace} logs -l pipeline/runid={run.run_id} -c main --tail=20 --prefix, or "
         f"{kubeflow.run_link(run.run_id)}"
@@ -166,6 +173,19 @@ def _conclude(run: Progress, kubeflow: Any) -> None:
     raise RunFailed(
         f"{run.name} {ended}{which} after {duration(run.seconds)}{why}.{logs if run.state == 'FAILED' else ''}"
     )
+
+
+def _show_logs(run: Progress, namespace: str) -> None:
+    """What the pods that failed said last, where there is a kubeconfig and the logs are still there."""
+    from pipelines.namespace import Namespace
+
+    try:
+        cluster_namespace = Namespace(namespace, None)
+    except ValueError:
+        return
+    for pod, said in cluster_namespace.last_words(run.run_id, _LINES):
+        click.echo(f"\nThe last lines of {pod}:")
+        click.echo("\n".join(f"  {line}" for line in said.splitlines()))
 
 
 def _table(run: Progress) -> Any:

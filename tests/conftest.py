@@ -140,6 +140,9 @@ def mura(
     for name in [name for name in os.environ if name.startswith("KF_PIPELINES_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", api.url)
+    # Whatever cluster there may be for others is not asked.
+    monkeypatch.setenv("KUBECONFIG", os.devnull)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
 
     def run(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()

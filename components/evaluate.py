@@ -1,5 +1,6 @@
 """Measure a model: the threshold from the tuning split, the numbers from the test split."""
 
+import dataclasses
 import json
 import logging
 import time
@@ -15,9 +16,10 @@ from components.artifacts.evaluation import (
     Evaluation,
     EvaluationFacts,
     Scores,
+    SecondOpinion,
     SplitScores,
 )
-from components.artifacts.manifest import BODY_PARTS, TEST, TUNING
+from components.artifacts.manifest import BODY_PARTS, TEST, TUNING, ValidManifest
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.errors import DataRefused
@@ -27,14 +29,21 @@ if TYPE_CHECKING:
     import pandas
 
     from components.metrics import Studies
+    from components.pages import Relabelled
 
 log = logging.getLogger(__name__)
 
 
-def evaluate(shards: Shards, model: TrainedModel, params: EvaluateParams, seed: int, out: Path) -> Evaluation:
+def evaluate(
+    manifest: ValidManifest, shards: Shards, model: TrainedModel, params: EvaluateParams, seed: int, out: Path
+) -> Evaluation:
     """Predict the tuning and test studies, choose the operating point on the first, measure on the second.
 
+    By the official labels. Where the manifest has second opinions on labels, the test studies are measured once more by
+    those, beside the official result.
+
     Args:
+        manifest: the table that the shards were packed from.
         shards: the images; their data set must be the one the model was trained on.
         model: what to measure.
         params: how to measure.
@@ -42,16 +51,18 @@ def evaluate(shards: Shards, model: TrainedModel, params: EvaluateParams, seed: 
         out: an empty directory to fill.
 
     Raises:
-        DataRefused: model and shards do not belong together, a patient is in both splits, the model's answers are not
-            numbers, or a split has one class only.
+        DataRefused: manifest, model and shards do not belong together, a patient is in both splits, the model's
+            answers are not numbers, or a split has one class only.
     """
     from components import backend, metrics, provenance
 
     backend.prepare()
     started = time.monotonic()
     log.info("evaluate: %s on %s", model.facts.architecture, shards.path)
-    _check_pair(shards, model)
+    _check_pair(manifest, shards, model)
+    opinions = _opinions(manifest)
     predictions = _predictions(shards, model, params.batch_size)
+    predictions.insert(6, "overlay", predictions["study"].map(opinions["overlay"]).astype("Int64"))
     shared = set(predictions.patient[predictions.split == TUNING]) & set(predictions.patient[predictions.split == TEST])
     if shared:
         raise DataRefused(
@@ -78,11 +89,12 @@ def evaluate(shards: Shards, model: TrainedModel, params: EvaluateParams, seed: 
         shards_digest=shards.digest,
         code_revision=provenance.code_revision(),
         scores=scores,
+        second_opinion=_second_opinion(manifest, test, opinions, threshold, params, seed),
     )
     predictions.to_parquet(out / PREDICTIONS, index=False)
     _write_json(out / METRICS, _metrics(facts, body_parts, params))
-    _write_json(out / SUMMARY, _summary(scores))
-    _write_pictures(out, facts, model, body_parts, test, params, seed)
+    _write_json(out / SUMMARY, _summary(facts))
+    _write_pictures(out, facts, model, body_parts, test, opinions, params, seed)
     log.info(
         "evaluate: %s studies, test AUROC %s, kappa %s, %.0f s",
         f"{scores.test.n_studies:,}",
@@ -90,10 +102,22 @@ def evaluate(shards: Shards, model: TrainedModel, params: EvaluateParams, seed: 
         scores.test.cohen_kappa,
         time.monotonic() - started,
     )
+    if facts.second_opinion is not None:
+        log.info(
+            "evaluate: with the overlay, which gives %s test studies another label: AUROC %s, kappa %s",
+            f"{facts.second_opinion.studies:,}",
+            facts.second_opinion.test.auroc,
+            facts.second_opinion.test.cohen_kappa,
+        )
     return Evaluation.seal(out, facts)
 
 
-def _check_pair(shards: Shards, model: TrainedModel) -> None:
+def _check_pair(manifest: ValidManifest, shards: Shards, model: TrainedModel) -> None:
+    if manifest.facts.data_digest != shards.facts.data_digest:
+        raise DataRefused(
+            f"{shards.path}: expected shards of data set {_short(manifest.facts.data_digest)} of {manifest.path}, got "
+            f"those of {_short(shards.facts.data_digest)}. Shard it again, or give the manifest they were packed from."
+        )
     for what, expected, got in (
         ("data set", shards.facts.data_digest, model.facts.data_digest),
         ("image size", shards.facts.image_size, model.facts.image_size),
@@ -141,6 +165,38 @@ def _predictions(shards: Shards, model: TrainedModel, batch_size: int) -> "panda
     return pd.concat(tables, ignore_index=True)
 
 
+def _opinions(manifest: ValidManifest) -> "pandas.DataFrame":
+    """Second opinions by study: `overlay`, `overlay_source`, `overlay_reason`."""
+    table = manifest.table
+    return table[table["overlay"].notna()].drop_duplicates("study").set_index("study")
+
+
+def _second_opinion(
+    manifest: ValidManifest,
+    test: "Studies",
+    opinions: "pandas.DataFrame",
+    threshold: float,
+    params: EvaluateParams,
+    seed: int,
+) -> SecondOpinion | None:
+    import numpy as np
+
+    from components import metrics
+
+    if manifest.facts.overlay_digest is None:
+        return None
+    labels = np.array(
+        [opinions["overlay"].get(study, label) for study, label in zip(test.study, test.abnormal, strict=True)],
+        np.int64,
+    )
+    return SecondOpinion(
+        overlay_digest=manifest.facts.overlay_digest,
+        studies=int(np.sum(labels != test.abnormal)),
+        # The same patients and the same seed: the same draws, so that the two can be compared.
+        test=metrics.score(dataclasses.replace(test, abnormal=labels), threshold, params.bootstrap_draws, seed),
+    )
+
+
 def _studies(predictions: "pandas.DataFrame", split: str, shards: Shards) -> "Studies":
     from components.metrics import Studies
 
@@ -163,7 +219,7 @@ def _parts(found: set[str]) -> list[str]:
 
 
 def _metrics(facts: EvaluationFacts, body_parts: dict[str, SplitScores], params: EvaluateParams) -> dict[str, Any]:
-    scores = facts.scores
+    scores, opinion = facts.scores, facts.second_opinion
     return {
         "test": scores.test.model_dump(),
         "tuning": scores.tuning.model_dump(),
@@ -178,10 +234,11 @@ def _metrics(facts: EvaluationFacts, body_parts: dict[str, SplitScores], params:
             "tuning": scores.tuning_digest,
             "test": scores.test_digest,
         },
-    }
+    } | ({} if opinion is None else {"second_opinion": opinion.model_dump()})
 
 
-def _summary(scores: Scores) -> dict[str, float | None]:
+def _summary(facts: EvaluationFacts) -> dict[str, float | None]:
+    scores, opinion = facts.scores, facts.second_opinion
     values = {
         "test_auroc": scores.test.auroc.value,
         "test_cohen_kappa": scores.test.cohen_kappa.value,
@@ -190,6 +247,11 @@ def _summary(scores: Scores) -> dict[str, float | None]:
         "tuning_auroc": scores.tuning.auroc.value,
         "threshold": scores.threshold,
     }
+    if opinion is not None:
+        values |= {
+            "overlay_test_auroc": opinion.test.auroc.value,
+            "overlay_test_cohen_kappa": opinion.test.cohen_kappa.value,
+        }
     return {name: None if value is None else round(value, 4) for name, value in values.items()}
 
 
@@ -199,6 +261,7 @@ def _write_pictures(
     model: TrainedModel,
     body_parts: dict[str, SplitScores],
     test: "Studies",
+    opinions: "pandas.DataFrame",
     params: EvaluateParams,
     seed: int,
 ) -> None:
@@ -220,7 +283,9 @@ def _write_pictures(
         body_parts=charts.body_parts(scores, body_parts),
         learning_curves=charts.learning_curves(pd.read_csv(model.curves), model.facts.best_epoch),
     )
-    write_text(out / REPORT, evaluation_page(facts, model.facts, body_parts, test, figures, params, seed))
+    relabelled = _relabelled(test, opinions)
+    page = evaluation_page(facts, model.facts, body_parts, test, figures, params, seed, relabelled)
+    write_text(out / REPORT, page)
 
     plots = out / "plots"
     plots.mkdir()
@@ -233,6 +298,18 @@ def _write_pictures(
     }
     for name, columns in (("roc", vars(roc)), ("calibration", vars(calibration)), ("confusion", confusion)):
         pd.DataFrame(columns).to_csv(plots / f"{name}.csv", index=False, lineterminator="\n")
+
+
+def _relabelled(test: "Studies", opinions: "pandas.DataFrame") -> "list[Relabelled]":
+    """Test studies with a second opinion, the surest predictions first: they move the metrics most."""
+    from components.pages import Relabelled
+
+    found = []
+    for study, probability in zip(test.study.tolist(), test.probability.tolist(), strict=True):
+        if study in opinions.index:
+            label, source, reason = opinions.loc[study, ["overlay", "overlay_source", "overlay_reason"]]
+            found.append(Relabelled(study, int(label), probability, source, reason))
+    return sorted(found, key=lambda each: (-abs(each.probability - 0.5), each.study))
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

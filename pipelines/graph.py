@@ -118,6 +118,8 @@ def pipeline(params: Params, image: Callable[[bool], str]) -> GraphComponent:
                     code=code,
                 )
                 evaluated = step("evaluate", architecture)(
+                    manifest=validated.outputs["valid_manifest"],
+                    manifest_digest=validated.outputs["digest"],
                     shards=shards_of(sharded),
                     shards_digest=sharded.outputs["digest"],
                     model=trained.outputs["trained_model"],

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from components import metrics
-from components.artifacts.evaluation import EvaluationFacts, Interval, Scores
+from components.artifacts.evaluation import EvaluationFacts, Interval, Scores, SecondOpinion
 from components.artifacts.promotion import Decision, PromotionFacts
 from components.artifacts.registration import RegisteredModel
 from components.artifacts.trained_model import TrackedRun, TrainedModelFacts
@@ -256,6 +256,16 @@ def test_what_is_not_defined_is_written_as_such(evaluation, facts):
     assert "None" not in Page(html).words.replace("None.", "")
     undefined = facts.model_copy(update={"scores": facts.scores.model_copy(update={"test": lone})})
     assert "only one class" in Page(evaluation(facts=undefined)).words
+
+
+def test_an_overlay_that_touches_no_test_study_is_said_to_change_nothing(evaluation, facts, scores):
+    def opinion(studies):
+        second = SecondOpinion(overlay_digest="0e" * 32, studies=studies, test=scores.test)
+        return Page(evaluation(facts=facts.model_copy(update={"second_opinion": second}))).words
+
+    assert "the result stands as it is" in opinion(0)
+    assert "gives 2 of the" in opinion(2)
+    assert "second opinion" not in Page(evaluation()).words
 
 
 def test_names_from_outside_are_escaped(evaluation, scores):

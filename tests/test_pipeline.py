@@ -79,7 +79,8 @@ INGEST = ("ingest", "--archive", "phantom.zip", "--seed", "1", "--out", "manifes
 VALIDATE = ("validate", "--archive", "phantom.zip", "--manifest", "manifest", "--out", "valid_manifest")
 SHARDS = ("shard", "--archive", "phantom.zip", "--manifest", "valid_manifest", "--params", SHARD, "--out", "shards")
 TRAINING = ("train", "--shards", "shards", "--params", TRAIN, "--seed", "1", "--out", "model")
-EVALUATE = ("evaluate", "--shards", "shards", "--model", "model", "--seed", "1", "--out", "evaluation")
+EVALUATE = ("evaluate", "--manifest", "valid_manifest", "--shards", "shards", "--model", "model")
+EVALUATE += ("--seed", "1", "--out", "evaluation")
 REGISTER = ("register", "--model", "model", "--evaluation", "evaluation", "--out", "registration")
 PROMOTE = ("promote", "--registration", "registration", "--out", "promotion")
 # Three epochs teach little: any model may be promoted here.
@@ -120,6 +121,53 @@ def test_one_identity_goes_from_the_data_to_the_champion(place: Workplace) -> No
     assert run.data.tags["data_digest"] == registered.data_digest
     assert registered.model_digest == model.digest
     assert registered.evaluation_digest == evaluation.digest
+
+
+def test_second_opinions_are_reported_beside_the_official_result_and_change_nothing_else(place: Workplace) -> None:
+    official = Evaluation.read(place / "evaluation")
+    predictions = pd.read_parquet(place / "evaluation" / "predictions.parquet")
+    test = predictions[predictions["split"] == "test"].drop_duplicates("study")
+    rows = [f"{row.study}/,{row.abnormal},{1 - row.abnormal},reader,<b>plate</b>" for row in test.head(3).itertuples()]
+    trained = ValidManifest.read(place / "valid_manifest").table.query("split == 'train' and abnormal == 0")["study"]
+    rows.append(f"{trained.iloc[0]},normal,abnormal,reader,screw")
+    (place / "opinions.csv").write_text("\n".join(["study,old,new,source,reason", *rows]))
+    place.must(*INGEST[:-1], "second_manifest", "--overlay", "opinions.csv")
+    place.must(*VALIDATE[:4], "second_manifest", "--out", "second_valid_manifest")
+    # With the shards and the model that are there: no image is packed again, no network trained.
+    place.must("evaluate", "--manifest", "second_valid_manifest", *EVALUATE[3:-1], "second_evaluation")
+
+    second = Evaluation.read(place / "second_evaluation")
+    opinion = second.facts.second_opinion
+    assert second.facts.scores == official.facts.scores
+    assert official.facts.second_opinion is None
+    assert opinion is not None
+    assert opinion.studies == 3
+    assert opinion.test.auroc != official.facts.scores.test.auroc
+    assert opinion.test.n_studies == official.facts.scores.test.n_studies
+    assert opinion.overlay_digest == Manifest.read(place / "second_manifest").facts.overlay_digest
+    told = json.loads((second.path / "metrics.json").read_text())
+    assert told["second_opinion"]["test"] == opinion.test.model_dump()
+    assert {key: value for key, value in told.items() if key != "second_opinion"} == json.loads(
+        (official.path / "metrics.json").read_text()
+    )
+    assert json.loads((second.path / "summary.json").read_text())["overlay_test_auroc"] == round(
+        opinion.test.auroc.value or 0, 4
+    )
+    page = second.report.read_text()
+    assert "If the second opinions on labels are right" in page
+    assert page.count("&lt;b&gt;plate&lt;/b&gt;") == 3
+    assert "If the second opinions" not in official.report.read_text()
+    again = pd.read_parquet(second.path / "predictions.parquet")
+    pd.testing.assert_frame_equal(again.drop(columns="overlay"), predictions.drop(columns="overlay"))
+    assert again.groupby("study")["overlay"].first().notna().sum() == 3
+
+
+def test_shards_of_another_manifest_are_not_evaluated(place: Workplace) -> None:
+    place.must(*INGEST[:-3], "2", "--out", "other_manifest")
+    place.must(*VALIDATE[:4], "other_manifest", "--out", "other_valid_manifest")
+    done = place.run("evaluate", "--manifest", "other_valid_manifest", *EVALUATE[3:-1], "other_evaluation")
+    assert done.code == 3
+    assert "expected shards of data set" in done.told
 
 
 def test_no_patient_is_in_two_splits_from_the_archive_to_the_predictions(place: Workplace) -> None:

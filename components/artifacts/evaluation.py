@@ -64,6 +64,18 @@ class Scores(Facts):
     """Which test studies, with which labels and pixels: results compare only if this is equal."""
 
 
+class SecondOpinion(Facts):
+    """The test split again, with the labels of the overlay: a sensitivity analysis that decides nothing.
+
+    Model, threshold, patients and draws are those of the official scores.
+    """
+
+    overlay_digest: str
+    studies: int
+    """Test studies whose label is another."""
+    test: SplitScores
+
+
 class EvaluationFacts(Facts):
     """Which model, on which data, with which scores."""
 
@@ -73,6 +85,9 @@ class EvaluationFacts(Facts):
     shards_digest: str
     code_revision: str
     scores: Scores
+    """By the official labels."""
+    second_opinion: SecondOpinion | None = None
+    """None if there is no overlay."""
 
 
 class Evaluation(Artifact[EvaluationFacts]):
@@ -80,10 +95,11 @@ class Evaluation(Artifact[EvaluationFacts]):
 
     evaluation/<architecture>/
         card.json
-        metrics.json            test, tuning, body_part: {metric: {value, low, high}}; threshold; digests
+        metrics.json            test, tuning, body_part: {metric: {value, low, high}}; threshold; digests; with an
+                                overlay `second_opinion`, the test split by its labels
         summary.json            the headline as flat numbers, for `dvc metrics show`
-        predictions.parquet     one row per image: image, study, patient, body_part, split, abnormal, logit,
-                                probability
+        predictions.parquet     one row per image: image, study, patient, body_part, split, abnormal, overlay
+                                (second opinion on the label, missing where there is none), logit, probability
         report.html             the same for people, in one file
         plots/                  roc.csv, calibration.csv, confusion.csv, for `dvc plots`; roc.png, calibration.png
     """

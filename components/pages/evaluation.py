@@ -1,7 +1,8 @@
 """The page of an evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from components import metrics
 from components.artifacts.evaluation import EvaluationFacts, SplitScores
@@ -12,12 +13,24 @@ from components.params.evaluate import EvaluateParams
 
 PREVALENCES = (0.05, 0.10, 0.25, 0.45)
 MOST_ERRORS = 10
+MOST_RELABELLED = 40
 RULES = {
     "kappa": "highest Cohen's kappa",
     "youden": "highest sum of sensitivity and specificity",
     "sensitivity": "highest threshold with a sensitivity of at least {target:g}",
     "fixed": "set in advance to {target:g}",
 }
+
+
+class Relabelled(NamedTuple):
+    """A test study that the overlay gives another label."""
+
+    study: str
+    abnormal: int
+    """The other label."""
+    probability: float
+    source: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,7 @@ def evaluation_page(
     figures: EvaluationFigures,
     params: EvaluateParams,
     seed: int,
+    relabelled: Sequence[Relabelled] = (),
 ) -> str:
     """How good a model is, for a radiologist and for a reviewer: the verdict first, then what it rests on.
 
@@ -50,6 +64,7 @@ def evaluation_page(
         figures: the charts.
         params: how it was measured.
         seed: of the bootstrap.
+        relabelled: test studies that the overlay gives another label.
 
     Returns:
         HTML that needs no other file.
@@ -65,6 +80,8 @@ def evaluation_page(
         tuning=facts.scores.tuning,
         accuracy=metrics.rate("accuracy", test.confusion),
         body_parts=body_parts,
+        opinion=facts.second_opinion,
+        relabelled=relabelled[:MOST_RELABELLED],
         missed=missed,
         alarms=alarms,
         predictive=[

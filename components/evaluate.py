@@ -54,12 +54,12 @@ def evaluate(
         DataRefused: manifest, model and shards do not belong together, a patient is in both splits, the model's
             answers are not numbers, or a split has one class only.
     """
+    _check_pair(manifest, shards, model)
     from components import backend, metrics, provenance
 
     backend.prepare()
     started = time.monotonic()
     log.info("evaluate: %s on %s", model.facts.architecture, shards.path)
-    _check_pair(manifest, shards, model)
     opinions = _opinions(manifest)
     predictions = _predictions(shards, model, params.batch_size)
     predictions.insert(6, "overlay", predictions["study"].map(opinions["overlay"]).astype("Int64"))

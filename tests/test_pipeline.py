@@ -162,14 +162,6 @@ def test_second_opinions_are_reported_beside_the_official_result_and_change_noth
     assert again.groupby("study")["overlay"].first().notna().sum() == 3
 
 
-def test_shards_of_another_manifest_are_not_evaluated(place: Workplace) -> None:
-    place.must(*INGEST[:-3], "2", "--out", "other_manifest")
-    place.must(*VALIDATE[:4], "other_manifest", "--out", "other_valid_manifest")
-    done = place.run("evaluate", "--manifest", "other_valid_manifest", *EVALUATE[3:-1], "other_evaluation")
-    assert done.code == 3
-    assert "expected shards of data set" in done.told
-
-
 def test_no_patient_is_in_two_splits_from_the_archive_to_the_predictions(place: Workplace) -> None:
     table = Manifest.read(place / "manifest").table
     assert (table.groupby("patient")["split"].nunique() == 1).all()

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from urllib.parse import quote
 
 from components.errors import MuraError, ServiceUnreachable, UsageError
 from pipelines.access import NAMESPACE, UI, Access
@@ -163,6 +164,15 @@ class Kubeflow:
                 f"{self.access.host} answered what kfp's client does not understand while {doing} "
                 f"({clean(str(error), self.access)}). {WRONG_PLACE}"
             ) from error
+
+
+def whose_name(operation: str, name: str) -> str:
+    """A filter for lists: things whose name EQUALS another, or contains it, IS_SUBSTRING.
+
+    The server decodes it once more after HTTP has: a plus sign or a percent sign in a name would not survive bare.
+    """
+    predicate = {"operation": operation, "key": "display_name", "string_value": name}
+    return quote(json.dumps({"predicates": [predicate]}))
 
 
 def _api(function: Callable[..., Any]) -> Any:

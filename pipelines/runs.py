@@ -1,6 +1,5 @@
 """Runs: which one is meant, how far its steps are, how it ended."""
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from components.errors import MuraError, UsageError
-from pipelines.cluster import Kubeflow
+from pipelines.cluster import Kubeflow, whose_name
 from pipelines.package import Package, Step
 from pipelines.refusal import Missing
 
@@ -79,7 +78,7 @@ def find(kubeflow: Kubeflow, wanted: str) -> Any:
     runs = kubeflow.client.runs
     if re.fullmatch(_UUID, wanted):
         return kubeflow.call(f"looking for the run {wanted}", runs.run_service_get_run, wanted)
-    by_name = {"filter": _name_contains(wanted)}
+    by_name = {"filter": whose_name("IS_SUBSTRING", wanted)}
     # The server can look into names, not into ids: of those only the newest are looked at.
     found = [each for each in _runs(kubeflow, **by_name) if each.display_name.startswith(wanted)]
     if not found and re.fullmatch(_BEGINNING_OF_ID, wanted):
@@ -158,11 +157,6 @@ def _runs(kubeflow: Kubeflow, **more: Any) -> Iterator[Any]:
         sort_by="created_at desc",
         **more,
     )
-
-
-def _name_contains(text: str) -> str:
-    predicate = {"operation": "IS_SUBSTRING", "key": "display_name", "string_value": text}
-    return json.dumps({"predicates": [predicate]})
 
 
 def _row(step: Step, task: Any, cached: bool, run_state: str, now: datetime) -> Row:

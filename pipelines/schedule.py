@@ -103,13 +103,21 @@ def _put(kubeflow: Any, name: str, expression: str, submission: Submission) -> N
 def _show(kubeflow: Any) -> None:
     found = list(_all(kubeflow))
     for each in found:
-        schedule = each.trigger.cron_schedule if each.trigger else None
-        when = schedule.cron if schedule else f"every {each.trigger.periodic_schedule.interval_second} s"
         digest = (each.runtime_config.parameters or {}).get("archive_digest", "") if each.runtime_config else ""
         data = f"  data {digest[:12]}" if digest else ""
-        click.echo(f"{each.display_name:24}  {when:20}  {str(each.status).lower()}{data}")
+        click.echo(f"{each.display_name:24}  {_when(each):20}  {str(each.status).lower()}{data}")
     if not found:
         click.echo("No schedules.")
+
+
+def _when(recurring: Any) -> str:
+    """Its schedule, which the user interface can also make of a period."""
+    trigger = recurring.trigger
+    if trigger and trigger.cron_schedule and trigger.cron_schedule.cron:
+        return str(trigger.cron_schedule.cron)
+    if trigger and trigger.periodic_schedule and trigger.periodic_schedule.interval_second:
+        return f"every {trigger.periodic_schedule.interval_second} s"
+    return "by hand"
 
 
 def _remove(kubeflow: Any, name: str) -> None:
@@ -133,10 +141,10 @@ def _delete(kubeflow: Any, recurring: Any) -> None:
 
 
 def _named(kubeflow: Any, name: str) -> list[Any]:
-    from pipelines.upload import named
+    from pipelines.cluster import whose_name
 
     # The server's filter does not tell upper from lower case.
-    return [each for each in _all(kubeflow, filter=named(name)) if each.display_name == name]
+    return [each for each in _all(kubeflow, filter=whose_name("EQUALS", name)) if each.display_name == name]
 
 
 def _all(kubeflow: Any, **more: str) -> Any:
@@ -151,17 +159,16 @@ def _all(kubeflow: Any, **more: str) -> Any:
 
 def _same(there: Any, wanted: Any) -> bool:
     """Whether a schedule runs what is wanted, when it is wanted. What is not asked for, the server chooses."""
-    reference, config, schedule = there.pipeline_version_reference, there.runtime_config, there.trigger.cron_schedule
+    reference, config = there.pipeline_version_reference, there.runtime_config
     return bool(
         reference
         and config
-        and schedule
         and there.experiment_id == wanted.experiment_id
         and reference.pipeline_version_id == wanted.pipeline_version_reference.pipeline_version_id
         and (config.parameters or {}) == wanted.runtime_config.parameters
         and wanted.runtime_config.pipeline_root in (None, config.pipeline_root)
         and wanted.service_account in (None, there.service_account)
-        and schedule.cron == wanted.trigger.cron_schedule.cron
+        and _when(there) == wanted.trigger.cron_schedule.cron
         and there.max_concurrency == wanted.max_concurrency
         and bool(there.no_catchup) == wanted.no_catchup
         # One that somebody has paused is another one.

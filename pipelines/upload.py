@@ -1,11 +1,10 @@
 """Pipelines and their versions on the server, named by content: what is there already is not uploaded again."""
 
-import json
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines.cluster import Kubeflow
+from pipelines.cluster import Kubeflow, whose_name
 from pipelines.package import Package
 from pipelines.refusal import Exists, Missing
 
@@ -71,11 +70,6 @@ def experiment(kubeflow: Kubeflow, name: str) -> str:
     return str(made.experiment_id)
 
 
-def named(name: str) -> str:
-    """A filter for things of exactly that name."""
-    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]})
-
-
 def _pipeline(kubeflow: Kubeflow, name: str) -> str:
     """Id of the pipeline of that name. Made empty: the version that comes with an upload has the pipeline's name."""
     service = kubeflow.client.pipelines
@@ -105,7 +99,7 @@ def _version(kubeflow: Kubeflow, pipeline_id: str, name: str) -> str | None:
         kubeflow.client.pipelines.pipeline_service_list_pipeline_versions,
         "pipeline_versions",
         pipeline_id=pipeline_id,
-        filter=named(name),
+        filter=whose_name("EQUALS", name),
     )
     return next((str(each.pipeline_version_id) for each in found), None)
 
@@ -116,6 +110,6 @@ def _experiment(kubeflow: Kubeflow, name: str) -> str | None:
         kubeflow.client.experiments.experiment_service_list_experiments,
         "experiments",
         namespace=kubeflow.namespace,
-        filter=named(name),
+        filter=whose_name("EQUALS", name),
     )
     return next((str(each.experiment_id) for each in found), None)

@@ -19,7 +19,7 @@ from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import kfp_server_api
 import yaml
@@ -352,7 +352,8 @@ def keep(things: dict[str, dict[str, Any]], key: str, made: dict[str, Any], mode
 
 def matches(thing: dict[str, Any], filter_: str) -> bool:
     """Whether it passes a filter, the predicates of which are JSON of the filter's message."""
-    for each in json.loads(filter_)["predicates"] if filter_ else ():
+    # The API server decodes it, though HTTP has done so already.
+    for each in json.loads(unquote_plus(filter_))["predicates"] if filter_ else ():
         assert set(each) == {"operation", "key", "string_value"}, each
         check("V2beta1PredicateOperation", each["operation"])
         # Fields that the API server can filter by; it refuses others.

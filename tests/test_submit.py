@@ -438,6 +438,20 @@ def test_schedules_are_listed_and_removed(api: KubeflowApi, mura: Mura, here: Pa
     )
 
 
+def test_schedules_that_others_made_in_the_user_interface(api: KubeflowApi, mura: Mura, here: Path) -> None:
+    trigger = {"periodic_schedule": {"interval_second": "3600"}}
+    api.recurring = {
+        "a": {"recurring_run_id": "a", "display_name": "hourly", "trigger": trigger, "status": "ENABLED"},
+        "b": {"recurring_run_id": "b", "display_name": "mura", "status": "DISABLED"},
+    }
+    out = mura("schedule", "--list")[1]
+    assert "hourly                    every 3600 s          enabled\n" in out
+    assert "mura                      by hand               disabled\n" in out
+    words = ("schedule", "--package", "p.yaml", "--no-check", "--cron", "0 0 3 * * *")
+    assert mura(*words)[1].startswith("mura: replaced;")
+    assert sorted(each["display_name"] for each in api.recurring.values()) == ["hourly", "mura"]
+
+
 def test_a_failed_replacement_leaves_the_schedule_that_was_there(api: KubeflowApi, mura: Mura, here: Path) -> None:
     words = ("schedule", "--package", "p.yaml", "--no-check", "--cron")
     assert mura(*words, "0 0 3 * * *")[0] == 0

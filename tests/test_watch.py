@@ -96,6 +96,13 @@ def test_the_beginning_of_a_name_or_an_id_is_enough(api: KubeflowApi, mura: Mura
         assert out.startswith(f"mura-20261102-090000  {api.url}/#/runs/details/{run}")
 
 
+@pytest.mark.parametrize("name", ["100 % + more", "a%20b", 'q"uote', "Größe"])
+def test_a_name_may_hold_any_character(api: KubeflowApi, mura: Mura, name: str) -> None:
+    api.run(name)
+    api.run(name + " 2")
+    assert mura("watch", name)[1].startswith(f"{name}  ")
+
+
 def test_a_run_is_found_on_any_page(api: KubeflowApi, mura: Mura) -> None:
     api.page_size = 2
     names = [api.run(f"mura-{number}") for number in range(7)]

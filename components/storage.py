@@ -123,7 +123,7 @@ class Object(io.RawIOBase):
     """
 
     def __init__(self, at: Place, version: str, size: int) -> None:
-        """Name an object by its version (ETag) and size, as `find` found them."""
+        """Name an object by its version and size, as `find` found them."""
         super().__init__()
         self.place = at
         self.version = version
@@ -148,7 +148,7 @@ class Object(io.RawIOBase):
             with closing(answer["Body"]) as body:
                 size = _range_of(answer)[2]
                 body.read()
-            return cls(at, answer.get("ETag", ""), size)
+            return cls(at, _version_of(answer), size)
 
         try:
             return _persistently(at, ask)
@@ -167,10 +167,10 @@ class Object(io.RawIOBase):
 
         def ask() -> bytes:
             # Not every server heeds IfMatch, so the answer's version is looked at as well.
-            span = {"Range": f"bytes={start}-{stop - 1}", "IfMatch": self.version}
+            span = {"Range": f"bytes={start}-{stop - 1}"} | ({"IfMatch": self.version} if '"' in self.version else {})
             answer = _client().get_object(Bucket=self.place.bucket, Key=self.place.key, **span)
             with closing(answer["Body"]) as body:
-                if answer.get("ETag", "") != self.version:
+                if _version_of(answer) != self.version:
                     raise _Changed
                 if _range_of(answer) != (start, stop, self.size):
                     raise _Torn(f"asked for {span['Range']}, got {answer['ContentRange']}")
@@ -366,6 +366,12 @@ def _range_of(answer: dict[str, Any]) -> tuple[int, int, int]:
     if found is None:
         raise _Torn("the server ignores ranges")
     return int(found[1]), int(found[2]) + 1, int(found[3])
+
+
+def _version_of(answer: dict[str, Any]) -> str:
+    """What tells the object from another of its key: the ETag, in its quotes; the time where a server has none."""
+    etag: str = answer.get("ETag", "")
+    return etag if etag.strip('"') else str(answer.get("LastModified", ""))
 
 
 def _joined(spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -58,6 +58,8 @@ class Proxy(ThreadingHTTPServer):
         self.upstream = server.removeprefix("http://")
         self.share = share
         self.spared = spared
+        self.dropped: tuple[str, ...] = ()
+        """Headers, in lower case, that no answer has."""
         self.random = random.Random(seed)
         self.ranges: list[tuple[int, int]] = []
         """First byte and the one after the last of every range that was asked for."""
@@ -127,7 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
             connection.close()
 
     def _spoil(self, fault: str, status: int, headers: dict[str, str], body: bytes) -> None:
-        headers = {name: value for name, value in headers.items() if name.lower() not in SET_BY_PROXY}
+        headers = {
+            name: value for name, value in headers.items() if name.lower() not in (*SET_BY_PROXY, *self.server.dropped)
+        }
         half = body[: len(body) // 2]
         if fault == "lie":  # less than was asked for, and called whole
             self._answer(status, headers, half)

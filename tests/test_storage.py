@@ -1,4 +1,5 @@
 import hashlib
+import os
 import pickle
 import shutil
 import zipfile
@@ -214,6 +215,22 @@ def test_an_object_that_is_replaced_while_it_is_read_is_noticed(bucket: Path, to
             opened.expect(FILES)
         with pytest.raises(DataChanged, match="replaced or removed while it was read"):
             opened.bytes_of("MURA-v1.1/train/050.png")
+
+
+def test_an_object_that_is_replaced_is_noticed_where_a_server_has_no_etags(
+    bucket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_zip(bucket / "MURA-v1.1.zip", FILES)
+    whole = path.read_bytes()
+    with object_store.proxied(storage.endpoint()) as proxy:
+        proxy.dropped = ("etag",)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
+        assert content(ZIP) == FILES
+        with Archive.read(ZIP) as opened:
+            path.write_bytes(whole)
+            os.utime(path, (1, 1))
+            with pytest.raises(DataChanged, match="replaced or removed while it was read"):
+                opened.bytes_of("MURA-v1.1/train/050.png")
 
 
 def test_an_object_that_is_replaced_before_a_worker_opens_it_is_noticed(bucket: Path, tmp_path: Path) -> None:

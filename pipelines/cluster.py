@@ -4,11 +4,12 @@ import json
 import logging
 import os
 import re
+import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from components.errors import MuraError, ServiceUnreachable, UsageError
 from pipelines.access import NAMESPACE, UI, Access
@@ -197,6 +198,7 @@ def _client(access: Access) -> "kfp.Client":
             credentials=ServiceAccountTokenVolumeCredentials(str(access.token_path)) if by_file else None,
             ssl_ca_cert=str(access.ca) if access.ca else None,
             verify_ssl=access.verify,
+            proxy=_proxy(access.host),
         )
     if not access.verify:
         # Who says --insecure has been told.
@@ -204,3 +206,12 @@ def _client(access: Access) -> "kfp.Client":
 
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return client
+
+
+def _proxy(host: str) -> str | None:
+    """The proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY say, which kfp does not look at; none for a port-forward."""
+    url = urlsplit(host)
+    name = url.hostname or ""
+    if name in ("localhost", "127.0.0.1", "::1") or urllib.request.proxy_bypass(name):
+        return None
+    return urllib.request.getproxies().get(url.scheme)

@@ -25,6 +25,7 @@ _WORDS = {
     "CANCELED": "cancelled",
     "PAUSED": "paused",
 }
+_NOT_BEGUN = ("RUNTIME_STATE_UNSPECIFIED", "PENDING")
 # Argo's zero time has the year 1, Unix' 1970: it has not been yet.
 _NEVER = 1970
 _UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -127,6 +128,9 @@ def progress(run: Any, steps: Sequence[Step] | None, now: datetime | None = None
     # step was taken from the cache, and that one took no time.
     cached = any(each.display_name == "executor" and each.state == "SKIPPED" for each in tasks)
     latest = {each.display_name: each for each in sorted(tasks, key=lambda each: _moment(each.start_time) or _EPOCH)}
+    if not tasks and state not in _NOT_BEGUN:
+        # Newer servers tell of tasks elsewhere: better none than all of them "not started".
+        steps = []
     known = steps if steps is not None else [Step(name, name) for name in latest if not _is_machinery(name)]
     rows = tuple(_row(step, latest.get(step.key), cached, state, now) for step in known)
     ended = _moment(run.finished_at) or now

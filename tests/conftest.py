@@ -137,7 +137,7 @@ def mura(
     """Runs `mura pipeline ...` at that server: exit code, what it printed, what it complained."""
     from components import cli
 
-    for name in [name for name in os.environ if name.startswith("KF_PIPELINES_")]:
+    for name in [name for name in os.environ if name.startswith("KF_PIPELINES_") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", api.url)
     # Whatever cluster there may be for others is not asked.

@@ -86,6 +86,19 @@ def test_the_user_interface_passes_questions_on(api: KubeflowApi, mura: Mura) ->
     assert "No run whose name or id begins with anything" in mura("watch", "anything")[2]
 
 
+def test_a_proxy_is_used_where_one_is_set(api: KubeflowApi, mura: Mura, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The server of these tests does what a proxy would: it answers requests for another host.
+    monkeypatch.setenv("http_proxy", api.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    words = ("watch", "anything", "--host", "http://kubeflow.invalid")
+    assert "No run whose name or id begins with anything" in mura(*words)[2]
+    assert api.requests[0] == ("GET", "http://kubeflow.invalid/apis/v2beta1/healthz")
+    monkeypatch.setenv("no_proxy", "kubeflow.invalid")
+    assert "is not known" in mura(*words)[2]
+    assert "No run whose name" in mura("watch", "anything")[2]
+
+
 def test_a_server_that_is_slow(api: KubeflowApi, mura: Mura) -> None:
     api.faults.append(Fault("healthz", 0, seconds=0.4))
     code, _, err = mura("watch", "anything", "--timeout", "0.05")

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from kubeflow_api import Fault, KubeflowApi, Mura
+from kubeflow_api import PIPELINE, Fault, KubeflowApi, Mura
 
 
 def test_a_run_is_followed_to_its_good_end(api: KubeflowApi, mura: Mura) -> None:
@@ -139,6 +139,16 @@ def test_the_pipeline_is_looked_up_where_the_run_only_refers_to_it(api: Kubeflow
 def _spec(api: KubeflowApi) -> Any:
     run = api.runs[api.run("another")]
     return json.loads(json.dumps(run["pipeline_spec"]))
+
+
+def test_a_server_that_does_not_tell_of_tasks(api: KubeflowApi, mura: Mura) -> None:
+    run = api.run("mura-1", ("RUNNING", {}), ("SUCCEEDED", {}))
+    silent = {"run_id": run, "display_name": "mura-1", "state": "SUCCEEDED", "pipeline_spec": PIPELINE}
+    api.faults.append(Fault(f"/runs/{run}", 200, json.dumps(silent).encode()))
+    code, out, err = mura("watch", run, "--interval", "0")
+    assert code == 0, err
+    assert "Ingest" not in out
+    assert "run: done" in out
 
 
 def test_a_run_is_cancelled_once(api: KubeflowApi, mura: Mura) -> None:

@@ -37,7 +37,7 @@ def main() -> None:
     flags = parser.parse_args()
     counts = [flags.images, *([flags.images // 4, flags.images // 40] if flags.scaling else []), FEW]
     with harness.archive(flags, *counts) as archives:
-        pngs = _sample(archives[0])
+        pngs = sample(archives[0])
         before = rates(pngs)
         runs = [_ingest(path) for path in archives]
         after = rates(pngs)
@@ -53,7 +53,7 @@ def main() -> None:
         "fastest": fastest,
         "ceiling": round(ceiling, 1),
         "ratio": round(runs[0]["images_per_second"] / ceiling, 3),
-        "steady_ratio": round(_steady(runs[0], runs[-1]) / ceiling, 3),
+        "steady_ratio": round(steady(runs[0], runs[-1]) / ceiling, 3),
         "runs": runs,
     }
     head = ("ingest", "images", "seconds", "images/s", "of the ceiling", "peak memory")
@@ -68,7 +68,7 @@ def main() -> None:
         )
         for each in runs
     ]
-    rows.append(("without start-up", "", "", f"{_steady(runs[0], runs[-1]):.0f}", f"{result['steady_ratio']:.2f}", ""))
+    rows.append(("without start-up", "", "", f"{steady(runs[0], runs[-1]):.0f}", f"{result['steady_ratio']:.2f}", ""))
     rows += [(f"{name}, one core", "", "", f"{rate:.0f}", "", "") for name, rate in [*best.items(), ("ours", ours)]]
     harness.tell(
         result, f"on {workers.cores()} cores; ceiling: {fastest}, {ceiling:.0f} images/s", [head, *rows], flags.json
@@ -112,10 +112,17 @@ def decoders() -> dict[str, Decoder]:
     return found
 
 
-def _sample(path: Path) -> list[bytes]:
+def sample(path: Path) -> list[bytes]:
+    """Some images of a zip, from all over it."""
     names = harness.images_in(path)
     with zipfile.ZipFile(path) as whole:
         return [whole.read(name) for name in names[:: max(1, len(names) // SAMPLE)]]
+
+
+def steady(large: dict[str, Any], small: dict[str, Any]) -> float:
+    """Images per second of a run without the time that both runs needed to start."""
+    rate: float = (large["images"] - small["images"]) / max(large["seconds"] - small["seconds"], 1e-3)
+    return rate
 
 
 def _ingest(path: Path) -> dict[str, Any]:
@@ -129,12 +136,6 @@ def _ingest(path: Path) -> dict[str, Any]:
         "images_per_second": round(images / used.seconds, 1),
         "peak_bytes": used.peak_bytes,
     }
-
-
-def _steady(large: dict[str, Any], small: dict[str, Any]) -> float:
-    """Images per second of a run without the time that both runs needed to start."""
-    rate: float = (large["images"] - small["images"]) / max(large["seconds"] - small["seconds"], 1e-3)
-    return rate
 
 
 if __name__ == "__main__":

@@ -100,7 +100,8 @@ def main() -> None:
         if "shard" in flags.step:
             (folder / "b").mkdir()
             harness.run([*ingest, "--out", folder / "manifest"])
-            harness.run([*mura, "validate", "--manifest", folder / "manifest", "--out", folder / "valid"])
+            prove = ["validate", "--archive", archive, "--manifest", folder / "manifest", "--out", folder / "valid"]
+            harness.run([*mura, *prove])
             shard = [*mura, "shard", "--archive", archive, "--manifest", folder / "valid", "--params", SHARD_PARAMS]
             results["shard"] = kill(shard, Shards, folder / "b" / "shards", flags.kills)
     kills, torn = (sum(each) for each in zip(*((r.kills, len(r.torn)) for r in results.values()), strict=True))

@@ -1,6 +1,6 @@
 """From shards to the batches that reach a network."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from components import memory
 from components.artifacts.shards import PartFacts, Shards
 from components.errors import DataRefused
-from components.pixels import OnDevice, OnDisk, Pixels
+from components.pixels import ALIGNMENT, OnDevice, OnDisk, Pixels
 
 if TYPE_CHECKING:
     import keras
@@ -109,8 +109,10 @@ def training_batches(split: Split, weights: NDArray[np.float32], batch_size: int
     labels = tf.constant(split.abnormal.astype(np.float32)[:, None])
     weight = tf.constant(weights)
 
+    squares = _squares(split)
+
     def batch(chosen: Any) -> Any:
-        return _squares(split, chosen), tf.gather(labels, chosen), tf.gather(weight, chosen)
+        return squares(chosen), tf.gather(labels, chosen), tf.gather(weight, chosen)
 
     dataset = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
     return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(tf.data.AUTOTUNE)
@@ -123,7 +125,7 @@ def in_order(split: Split, batch_size: int) -> Any:
         tf.data.Dataset of uint8 [B, S, S, 1].
     """
     dataset = tf.data.Dataset.range(len(split)).batch(batch_size)
-    return dataset.map(lambda chosen: _squares(split, chosen), num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
+    return dataset.map(_squares(split), num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
 
 
 def fed(network: "keras.Model", split: Split) -> "keras.Model":
@@ -153,9 +155,24 @@ def reading(split: Split) -> Iterator[None]:
         raise
 
 
-def _squares(split: Split, chosen: Any) -> Any:
-    """The pixels at these places, as a step of a dataset."""
-    if isinstance(split.pixels, OnDevice):
-        return chosen
-    squares = tf.numpy_function(split.pixels.__getitem__, [chosen], tf.uint8)
-    return tf.ensure_shape(squares, (None, *split.pixels.shape[1:]))
+def _squares(split: Split) -> Callable[[Any], Any]:
+    """From the places of some images to their pixels, as a step of a dataset."""
+    pixels = split.pixels
+    if isinstance(pixels, OnDevice):
+        return lambda chosen: chosen
+    if isinstance(pixels, OnDisk):
+
+        def read(chosen: Any) -> Any:
+            squares = tf.numpy_function(pixels.__getitem__, [chosen], tf.uint8)
+            return tf.ensure_shape(squares, (None, *pixels.shape[1:]))
+
+        return read
+    held = _shared(np.asarray(pixels))
+    return lambda chosen: tf.gather(held, chosen)
+
+
+def _shared(pixels: NDArray[np.uint8]) -> Any:
+    """A tensor of the same memory, so that what fills half of it need not be held twice."""
+    if pixels.ctypes.data % ALIGNMENT:
+        return tf.constant(pixels)
+    return tf.experimental.dlpack.from_dlpack(pixels.__dlpack__())

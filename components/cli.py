@@ -31,7 +31,7 @@ from components.reporter import ExecutorInput
 logger = logging.getLogger(__name__)
 
 STEPS = ("ingest", "validate", "shard", "train", "evaluate", "register", "promote")
-TOOLS = ("phantom", "import", "remote", "shards", "summary", "doctor", "pipeline", "notify")
+TOOLS = ("phantom", "import", "remote", "shards", "bench", "summary", "doctor", "pipeline", "notify")
 # Libraries are told to be quiet before any is imported: TensorFlow of its instructions, the others of our users.
 QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -108,6 +108,7 @@ class Door(click.Group):
             "import": import_,
             "remote": remote,
             "shards": shards,
+            "bench": bench,
             "summary": summary,
             "doctor": doctor,
             "notify": notify,
@@ -286,6 +287,38 @@ def verify_shards(path: Path, manifest: Path | None) -> None:
         things = "1 thing is" if len(faults) == 1 else f"{len(faults)} things are"
         raise DataRefused(f"{path}: {things} wrong. Run `mura shard` again.")
     click.echo(f"{path}: every file and every record is as `mura shard` left it.")
+
+
+@click.group()
+def bench() -> None:
+    """Find out what bounds the speed of this machine."""
+
+
+@bench.command("input")
+@click.option(
+    "--shards",
+    "path",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("artifacts/shards"),
+    show_default=True,
+    help="Whose training images are read.",
+)
+@click.option("--architecture", default="custom_cnn", show_default=True, help="Which entry of `train` is tried.")
+@click.option("--params", "file", type=click.Path(path_type=Path), default=DEFAULT, show_default=True)
+@click.option("--steps", type=click.IntRange(min=2), default=20, show_default=True, help="Of training, twice.")
+def bench_input(path: Path, architecture: str, file: Path, steps: int) -> None:
+    """Say what bounds the input of a training: reading, shuffling, the way to the device, or the network itself.
+
+    Each stage is measured alone, then all together; the slowest is the ceiling.
+    """
+    from components import diagnosis
+    from components.artifacts.shards import Shards
+    from components.params.train import TrainParams
+
+    params = read_params(file)
+    chosen = section(params, f"train.{architecture}", file)
+    assert isinstance(chosen, TrainParams), "entries of `train` are"
+    diagnosis.show(diagnosis.diagnose(Shards.read(path), chosen, params.seed, steps))
 
 
 @click.command()

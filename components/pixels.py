@@ -3,6 +3,7 @@
 All three are indexed with the places of some images, `pixels[chosen]`, and give the same bytes.
 """
 
+import math
 import os
 import weakref
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,8 @@ Squares = NDArray[np.uint8]
 
 # Files that are kept open; a process may have 1,024 on most machines. The others are opened for each record.
 HANDLES = 256
+# What TensorFlow computes on begins at a multiple of so many bytes.
+ALIGNMENT = 64
 
 
 class Pixels(Protocol):
@@ -104,7 +107,7 @@ class OnDisk:
         Raises:
             DataRefused: a record is not the one in the index.
         """
-        squares = np.empty((len(chosen), *self.shape[1:]), np.uint8)
+        squares = _aligned((len(chosen), *self.shape[1:]))
         for square, place in zip(squares, chosen.tolist(), strict=True):
             record = self._records[place]
             if self._read(record, square) != square.nbytes or google_crc32c.value(square) != record.crc32c:
@@ -154,6 +157,14 @@ class OnDevice:
         import tensorflow as tf
 
         return tf.gather(self.tensor, chosen)
+
+
+def _aligned(shape: tuple[int, ...]) -> Squares:
+    """An array whose memory TensorFlow can take as it is."""
+    size = math.prod(shape)
+    memory = np.empty(size + ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start : start + size].reshape(shape)
 
 
 def _close(handles: Iterable[int]) -> None:

@@ -1,0 +1,127 @@
+"""How fast `mura shard` is beside the bare decoding and fitting of the same images.
+
+    python -m benchmarks.shard [--images 1000] [--image-size 320] [--archive phantom.zip] [--scaling] [--json]
+
+The ceiling is cores times what one core does of the bare work, file to square, with the fastest of OpenCV, Pillow,
+imagecodecs (where it is installed) and TensorFlow, measured in the same run, before and after. `ratio` is images per
+second of the whole command, start-up included, over that ceiling; `steady_ratio` is without start-up, which a run over
+few images tells. What decoding and fitting cost with the project's own decoder is listed too: the rest of the command
+(zip, sha256, protocol buffers, CRC-32C, writing) is `overhead`, the share of the cores' time that goes there.
+`--scaling` repeats it for a quarter and a fortieth of the images. Ingest and validation come first, and do not count.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import harness, ingest
+from components import workers
+from components.artifacts.manifest import TABLE, ValidManifest
+
+OURS = "components.png"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = harness.parser(__doc__ or "", images=1000)
+    parser.add_argument("--image-size", type=int, default=320, help="[default: %(default)s]")
+    parser.add_argument("--images-per-shard", type=int, default=512, help="[default: %(default)s]")
+    parser.add_argument("--scaling", action="store_true", help="also a quarter and a fortieth of the images")
+    flags = parser.parse_args()
+    counts = [flags.images, *([flags.images // 4, flags.images // 40] if flags.scaling else []), ingest.FEW]
+    params = f'{{"image_size": {flags.image_size}, "images_per_shard": {flags.images_per_shard}}}'
+    with harness.archive(flags) as (archive,), harness.folder() as folder:
+        pngs = ingest.sample(archive)
+        valid = prove(archive, folder)
+        before = rates(pngs, flags.image_size)
+        runs = [_shard(archive, part(valid, count, folder / str(count)), params) for count in counts]
+        after = rates(pngs, flags.image_size)
+    best = {name: max(before[name], after[name]) for name in before}
+    ours = best.pop(OURS)
+    fastest = max(best, key=lambda name: best[name])
+    cores = workers.cores()
+    ceiling, steady = cores * best[fastest], ingest.steady(runs[0], runs[-1])
+    result: dict[str, Any] = {
+        **runs[0],
+        "image_size": flags.image_size,
+        "cores": cores,
+        "decode_and_fit": {name: round(rate, 1) for name, rate in best.items()},
+        "own_decode_and_fit": round(ours, 1),
+        "fastest": fastest,
+        "ceiling": round(ceiling, 1),
+        "ratio": round(runs[0]["images_per_second"] / ceiling, 3),
+        "steady_ratio": round(steady / ceiling, 3),
+        "overhead": round(1 - steady / (cores * ours), 3),
+        "runs": runs,
+    }
+    head = ("shard", "images", "seconds", "images/s", "of the ceiling", "peak memory")
+    rows = [
+        (
+            "mura shard",
+            each["images"],
+            f"{each['seconds']:.1f}",
+            f"{each['images_per_second']:.0f}",
+            f"{each['images_per_second'] / ceiling:.2f}",
+            f"{each['peak_bytes'] / 1e6:.0f} MB",
+        )
+        for each in runs
+    ]
+    rows.append(("without start-up", "", "", f"{steady:.0f}", f"{result['steady_ratio']:.2f}", ""))
+    rows += [(f"{name}, one core", "", "", f"{rate:.0f}", "", "") for name, rate in [*best.items(), ("ours", ours)]]
+    title = f"{flags.image_size} px on {cores} cores; ceiling: {fastest}, {ceiling:.0f} images/s"
+    harness.tell(result, title, [head, *rows], flags.json)
+
+
+def prove(archive: Path, folder: Path) -> ValidManifest:
+    """The proven manifest of an archive, in a folder of its own."""
+    mura = [*harness.mura(), "--quiet"]
+    manifest, valid = folder / "manifest", folder / "valid"
+    harness.run([*mura, "ingest", "--archive", archive, "--seed", "1", "--out", manifest])
+    harness.run([*mura, "validate", "--archive", archive, "--manifest", manifest, "--out", valid])
+    return ValidManifest.read(valid)
+
+
+def part(valid: ValidManifest, images: int, folder: Path) -> ValidManifest:
+    """So many rows of a proven manifest, from all over it."""
+    table = valid.table
+    folder.mkdir()
+    table.iloc[:: max(1, len(table) // images)].head(images).to_parquet(folder / TABLE, index=False)
+    return ValidManifest.seal(folder, valid.facts)
+
+
+def rates(pngs: list[bytes], image_size: int, rounds: int = 3) -> dict[str, float]:
+    """Images per second of one core, file to square, by decoder; the best of some rounds, in turn."""
+    import numpy as np
+
+    from components import images
+
+    def fit(decoded: Any) -> None:
+        pixels = decoded.grey if hasattr(decoded, "grey") else np.asarray(decoded)
+        # Of colours one channel: nothing is cheaper, and in MURA they are equal.
+        grey = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., 0])
+        images.fit(grey, image_size)
+
+    seconds: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, decode in ingest.decoders().items():
+            started = time.perf_counter()
+            for png in pngs:
+                fit(decode(png))
+            seconds.setdefault(name, []).append(time.perf_counter() - started)
+    return {name: len(pngs) / min(times) for name, times in seconds.items()}
+
+
+def _shard(archive: Path, valid: ValidManifest, params: str) -> dict[str, Any]:
+    words = ["--archive", archive, "--manifest", valid.path, "--params", params, "--out", f"{valid.path}-shards"]
+    used = harness.run([*harness.mura(), "--quiet", "shard", *words])
+    images = len(valid.table)
+    return {
+        "images": images,
+        "seconds": round(used.seconds, 2),
+        "images_per_second": round(images / used.seconds, 1),
+        "peak_bytes": used.peak_bytes,
+    }
+
+
+if __name__ == "__main__":
+    main()

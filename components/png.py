@@ -8,13 +8,12 @@ second. A decoder stops when the picture is full, however much more its compress
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from io import BytesIO
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 # MURA's images have at most 512 x 512 pixels, the largest detectors of radiography about 4,300 x 4,300.
@@ -26,6 +25,9 @@ MAX_CHUNKS = 50_000
 # Text, profiles, thumbnails, what follows the end: all that is not pixels. Colour profiles have some kB, MURA's
 # images nothing of the kind.
 MAX_OTHER_BYTES = 1_000_000
+
+# Pixels whose channels are compared at once.
+STRIPE = 65_536
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Bit depths by colour type: grey, RGB, palette, grey and alpha, RGB and alpha (PNG, third edition, table 12).
@@ -212,7 +214,7 @@ def _decode_plain(png: bytes, header: _Header, mode: str) -> Decoded:
         raise BadImage(
             f"{header.width} x {header.height} pixels that cannot be decoded ({_first_line(error)})"
         ) from error
-    return Decoded(pixels.reshape(shape), mode, 0) if mode == "L" else _reduced(cv2.split(pixels), mode)
+    return Decoded(pixels.reshape(shape), mode, 0) if mode == "L" else _reduced(pixels, mode)
 
 
 def _decode_any(png: bytes, header: _Header) -> Decoded:
@@ -228,8 +230,9 @@ def _decode_any(png: bytes, header: _Header) -> Decoded:
                 mode += ";16"
             if mode.startswith(("RGB", "P")):
                 coloured = image.convert("RGB") if mode == "P" else image
-                # Channel by channel: the array of a whole picture would be made of two more copies.
-                return _reduced([np.asarray(coloured.getchannel(i)) for i in range(3)], mode)
+                # Channel by channel: an array of the whole would be made of two more copies.
+                channels = [np.asarray(coloured.getchannel(i)) for i in range(3)]
+                return _reduced(np.asarray(cv2.merge(channels), np.uint8), mode)
             return Decoded(np.asarray(image.convert("L")), mode, 0)
     except (OSError, SyntaxError, ValueError, IndexError, zlib.error, struct.error) as error:
         raise BadImage(
@@ -237,12 +240,16 @@ def _decode_any(png: bytes, header: _Header) -> Decoded:
         ) from error
 
 
-def _reduced(channels: Sequence[MatLike], mode: str) -> Decoded:
-    """One channel of red, green and blue, each uint8 [height, width]."""
-    apart = max(cv2.norm(channels[i], channels[i - 1], cv2.NORM_INF) for i in range(3))
-    # Three equal channels give that one exactly, and sooner than a weighted sum.
-    grey = cv2.cvtColor(cv2.merge(channels), cv2.COLOR_RGB2GRAY) if apart else channels[0]
-    return Decoded(np.asarray(grey, np.uint8), mode, int(apart))
+def _reduced(pixels: NDArray[np.uint8], mode: str) -> Decoded:
+    """One channel of red, green and blue, uint8 [height, width, 3]."""
+    apart, rows = 0, max(1, STRIPE // pixels.shape[1])
+    # Some rows at a time: the allocator gives channels of a whole picture back to the system, and getting them anew
+    # for the next one costs half as much as decoding.
+    for top in range(0, len(pixels), rows):
+        channels = cv2.split(pixels[top : top + rows])
+        apart = max(apart, *(int(cv2.norm(channels[i], channels[i - 1], cv2.NORM_INF)) for i in range(3)))
+    # Three equal channels give that one exactly: the weights are fractions whose sum is 1.
+    return Decoded(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8), mode, apart)
 
 
 def _first_line(error: Exception) -> str:

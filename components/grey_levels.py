@@ -14,12 +14,15 @@ Grey = NDArray[np.uint8]
 BLACK, WHITE = 5, 250
 # Levels within a row or column of a frame: no bone, no soft tissue, at most noise.
 FRAME_RANGE = 16
-
-_LEVELS = np.arange(256, dtype=np.float64)
+# Levels are counted in so many rows, up to twice as many, or all of fewer.
+ROWS = 128
 
 
 class GreyLevels(NamedTuple):
-    """Statistics of one picture; grey levels go from 0, black, to 255, white."""
+    """Statistics of one picture; grey levels go from 0, black, to 255, white.
+
+    `low`, `median`, `high`, `black` and `white` are those of every second, third ... row if there are 256 or more.
+    """
 
     mean: float
     std: float
@@ -52,21 +55,22 @@ def grey_levels(grey: Grey) -> GreyLevels:
     Args:
         grey: uint8 [height, width].
     """
-    histogram = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.float64)
-    share = histogram / grey.size
-    mean = float(share @ _LEVELS)
-    counts = (grey.size + 99) // 100, (grey.size + 1) // 2, grey.size - grey.size // 100
+    mean, std = cv2.meanStdDev(grey)
+    # Counting levels takes a tenth of the time of decoding; a part of the rows tells the same.
+    counted = grey[:: max(1, grey.shape[0] // ROWS)]
+    histogram = cv2.calcHist([counted], [0], None, [256], [0, 256]).ravel().astype(np.float64)
+    counts = (counted.size + 99) // 100, (counted.size + 1) // 2, counted.size - counted.size // 100
     low, median, high = np.searchsorted(np.cumsum(histogram), counts)
     top, bottom, left, right = _inside_frame(grey)
     inside = grey[top:bottom, left:right] if bottom > top else grey
     return GreyLevels(
-        mean=round(mean, 3),
-        std=round(float(share @ (_LEVELS - mean) ** 2) ** 0.5, 3),
+        mean=round(float(mean[0, 0]), 3),
+        std=round(float(std[0, 0]), 3),
         low=int(low),
         median=int(median),
         high=int(high),
-        black=round(float(share[: BLACK + 1].sum()), 4),
-        white=round(float(share[WHITE:].sum()), 4),
+        black=round(float(histogram[: BLACK + 1].sum()) / counted.size, 4),
+        white=round(float(histogram[WHITE:].sum()) / counted.size, 4),
         frame=round(1 - (bottom - top) * (right - left) / grey.size, 4),
         rim=round(_rim(inside), 3),
         centre=round(_mean(_cropped(inside, 4)), 3),

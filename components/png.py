@@ -246,8 +246,9 @@ def _reduced(pixels: NDArray[np.uint8], mode: str) -> Decoded:
     # Some rows at a time: the allocator gives channels of a whole picture back to the system, and getting them anew
     # for the next one costs half as much as decoding.
     for top in range(0, len(pixels), rows):
-        channels = cv2.split(pixels[top : top + rows])
-        apart = max(apart, *(int(cv2.norm(channels[i], channels[i - 1], cv2.NORM_INF)) for i in range(3)))
+        red, green, blue = cv2.split(pixels[top : top + rows])
+        far = max(cv2.norm(red, green, cv2.NORM_INF), cv2.norm(green, blue, cv2.NORM_INF))
+        apart = max(apart, int(max(far, cv2.norm(blue, red, cv2.NORM_INF)) if far else 0))
     # Three equal channels give that one exactly: the weights are fractions whose sum is 1.
     return Decoded(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8), mode, apart)
 

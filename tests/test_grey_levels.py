@@ -71,3 +71,9 @@ def test_another_picture_or_the_same_bytes_in_another_shape_is_another_identity(
     changed = grey.copy()
     changed[-1, -1] ^= 1
     assert len({pixels_sha256(each) for each in (grey, changed, grey.reshape(64, 48), grey.reshape(1, -1))}) == 4
+
+
+def test_of_a_tall_picture_levels_are_counted_in_every_second_or_third_row() -> None:
+    tall = picture(1, 400, 64)
+    assert grey_levels(tall)[2:7] == grey_levels(np.ascontiguousarray(tall[::3]))[2:7]
+    assert grey_levels(tall).mean == pytest.approx(tall.mean(), abs=1e-3)

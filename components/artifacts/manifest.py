@@ -72,7 +72,8 @@ class Manifest(Artifact[ManifestFacts]):
         mean, std       Float64 of the grey levels, 0 black to 255 white
         low, median, high
                         Int64   levels that 1 %, 50 % and 99 % of the pixels do not exceed
-        black, white    Float64 shares of pixels of level 5 or less, of 250 or more
+        black, white    Float64 shares of pixels of level 5 or less, of 250 or more; like the levels before, of every
+                                second, third ... row if there are 256 or more
         frame           Float64 share of the area that is frame: rows and columns at the edges whose levels span 16 or
                                 less; 1 for a blank picture
         rim, centre     Float64 mean levels of the outermost tenth on every side and of the middle half, within the

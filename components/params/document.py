@@ -38,7 +38,7 @@ class LabelsParams(Section):
 class Params(Section):
     """Every choice."""
 
-    archive: str = Field(description="The archive: a zip or a directory")
+    archive: str = Field(description="The archive: a zip or a directory, here or at s3://bucket/key")
     seed: int = Field(ge=0, description="Of everything that is drawn by lot")
     phantom: PhantomParams
     labels: LabelsParams

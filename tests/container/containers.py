@@ -27,4 +27,4 @@ class Image(NamedTuple):
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command in a container of its own."""
         command = [self.engine, "run", "--rm", *options, f"--entrypoint={program}", self.reference, *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=240)
+        return subprocess.run(command, capture_output=True, text=True, timeout=600)

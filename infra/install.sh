@@ -1,6 +1,8 @@
 #!/bin/sh
 # Inside the build: install.sh packages LOCK | install.sh code -> /layers/*, the same bytes every time.
 set -eu
+# What Python compiles by itself when it starts has times in it.
+export PYTHONDONTWRITEBYTECODE=1
 
 python=/opt/mura/bin/python
 site() { "$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }
@@ -8,7 +10,7 @@ site() { "$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; 
 # Byte code without times in it: never checked against sources that cannot change, and the same in every build. A process
 # for each package: what Python writes depends on the names it has met before.
 byte_code() {
-    ls "$1" | PYTHONHASHSEED=0 xargs -P "$(nproc)" -I '{}' "$python" -m compileall -q --invalidation-mode unchecked-hash "$1/{}" \
+    ls "$1" | PYTHONHASHSEED=0 xargs -P "$(nproc)" -I '{}' "$python" -m compileall -f -q --invalidation-mode unchecked-hash "$1/{}" \
         >/dev/null || true
 }
 

@@ -332,6 +332,34 @@ class Tree:
             raise KeyError(name) from None
 
 
+def put(at: Place, content: bytes) -> None:
+    """Store an object, whole or not at all.
+
+    Raises:
+        UsageError: no such bucket, no credentials, or they are not allowed to.
+        ServiceUnreachable: the server does not answer.
+    """
+    _change(at, lambda: _client().put_object(Bucket=at.bucket, Key=at.key, Body=content))
+
+
+def remove(at: Place) -> None:
+    """Remove an object; there may be none.
+
+    Raises:
+        UsageError: no such bucket, no credentials, or they are not allowed to.
+        ServiceUnreachable: the server does not answer.
+    """
+    _change(at, lambda: _client().delete_object(Bucket=at.bucket, Key=at.key))
+
+
+def _change(at: Place, ask: Callable[[], Any]) -> None:
+    try:
+        _persistently(at, ask)
+    except _Missing:
+        # What is removed already is removed.
+        logger.debug("%s: was not there", at)
+
+
 def endpoint() -> str:
     """Where the server is, for messages; without what may stand before an @."""
     return re.sub(r"//[^/]*@", "//", _client().meta.endpoint_url)
@@ -454,7 +482,7 @@ def _answer_verdict(at: Place, error: Any) -> tuple[Exception | None, str]:
         what = f"S3 at {endpoint()} does not take the credentials ({code})"
         return UsageError(f"{at}: {what}. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the clock."), code
     if status in (401, 403):
-        return UsageError(f"{at}: S3 at {endpoint()} does not let these credentials read it ({code})."), code
+        return UsageError(f"{at}: S3 at {endpoint()} does not let these credentials near it ({code})."), code
     message = re.sub(r"\s+", " ", error.response["Error"].get("Message", ""))[:200]
     return UsageError(f"{at}: S3 at {endpoint()} refuses ({code} {message}). Is AWS_REGION right?"), code
 

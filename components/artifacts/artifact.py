@@ -18,6 +18,8 @@ from components.errors import DataRefused, MuraError, UsageError
 
 FORMAT: Literal[1] = 1
 CHECKPOINT = "checkpoint"
+INPUTS = "inputs.sha256"
+"""The file of a checkpoint that says which inputs it belongs to."""
 # Files hashed at once: hashing lets other threads run, and a disk has more than one request at a time.
 HASHERS = 4
 
@@ -245,7 +247,7 @@ def _lock(work: Path, out: Path) -> int:
 def _sweep(work: Path, inputs: dict[str, Any]) -> None:
     """Leave no more in the work directory than may be gone on with."""
     checkpoint, fingerprint = work / CHECKPOINT, json_sha256(inputs)
-    inputs_file = checkpoint / "inputs.sha256"
+    inputs_file = checkpoint / INPUTS
     resumable = inputs_file.is_file() and inputs_file.read_text() == fingerprint
     for entry in work.iterdir():
         if not (resumable and entry == checkpoint):

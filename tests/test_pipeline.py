@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +17,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 import yaml
+from conftest import free_port
+from object_store import SECRET, USER, serving
 
 from components.artifacts.evaluation import Evaluation
 from components.artifacts.manifest import Manifest, ValidManifest
@@ -208,6 +211,28 @@ def test_training_killed_half_way_goes_on_to_the_same_weights(place: Workplace) 
     assert (place / "resumed" / "curves.csv").read_text() == (place / "model" / "curves.csv").read_text()
     assert resumed.facts.run.run_id == run_id
     assert not (place / ".resumed.partial").exists()
+
+
+def test_a_training_whose_machine_is_taken_away_goes_on_elsewhere_to_the_same_weights(
+    place: Workplace, tmp_path: Path
+) -> None:
+    (tmp_path / "bucket").mkdir()
+    with serving(tmp_path, free_port(), cached=True) as address:
+        on_loan = Workplace(
+            place.path,
+            AWS_ENDPOINT_URL=address,
+            AWS_ACCESS_KEY_ID=USER,
+            AWS_SECRET_ACCESS_KEY=SECRET,
+            MURA_CHECKPOINTS="s3://bucket/checkpoints",
+        )
+        kill(
+            on_loan.start(*TRAINING[:-1], "lost"),
+            lambda: any("epoch-" in index.read_text() for index in tmp_path.glob("bucket/*/*/index.json")),
+        )
+        shutil.rmtree(place / ".lost.partial")
+        told = on_loan.must(*TRAINING[:-1], "elsewhere").told
+    assert "goes on after epoch" in told
+    assert TrainedModel.read(place / "elsewhere").digest == TrainedModel.read(place / "model").digest
 
 
 @pytest.mark.parametrize("words", [INGEST, VALIDATE, SHARDS, EVALUATE], ids=lambda words: words[0])

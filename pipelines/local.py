@@ -149,11 +149,15 @@ def _engine(pipeline: str) -> Iterator[dict[str, Any]]:
     """See that there is a container engine with the pipeline's images; what it wants to be told of users."""
     import docker
 
+    where = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+    away = ServiceUnreachable(f"No container engine answers at {where}. {_HOW}")
+    # Looked for before it is asked: docker's client leaves the socket open on which nobody answers.
+    if where.startswith("unix://") and not Path(where.removeprefix("unix://")).exists():
+        raise away
     try:
         client = docker.from_env()
     except docker.errors.DockerException as error:
-        where = os.environ.get("DOCKER_HOST", "/var/run/docker.sock")
-        raise ServiceUnreachable(f"No container engine answers at {where}. {_HOW}") from error
+        raise away from error
     with contextlib.closing(client):
         executors = next(yaml.safe_load_all(pipeline))["deploymentSpec"]["executors"].values()
         for image in {executor["container"]["image"] for executor in executors if "container" in executor}:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas
 
     from components.metrics import Studies
-    from components.pages import Relabelled
+    from components.pages.evaluation import Relabelled
 
 log = logging.getLogger(__name__)
 
@@ -270,7 +270,7 @@ def _write_pictures(
     import pandas as pd
 
     from components import charts, metrics
-    from components.pages import EvaluationFigures, evaluation_page
+    from components.pages.evaluation import EvaluationFigures, evaluation_page
 
     scores, threshold = facts.scores.test, facts.scores.threshold
     roc = metrics.roc_curve(test.abnormal, test.probability)
@@ -302,7 +302,7 @@ def _write_pictures(
 
 def _relabelled(test: "Studies", opinions: "pandas.DataFrame") -> "list[Relabelled]":
     """Test studies with a second opinion, the surest predictions first: they move the metrics most."""
-    from components.pages import Relabelled
+    from components.pages.evaluation import Relabelled
 
     found = []
     for study, probability in zip(test.study.tolist(), test.probability.tolist(), strict=True):

@@ -32,7 +32,8 @@ def promote(registration: Registration, params: PromoteParams, out: Path) -> Pro
         UsageError: a candidate is no longer in the registry, or nothing is known of the champion.
         ServiceUnreachable: MLflow does not answer.
     """
-    from components import pages, registry
+    from components import registry
+    from components.pages.promotion import promotion_page
 
     candidates = registration.facts.versions
     challenger = best(candidates, params.metric)
@@ -56,7 +57,7 @@ def promote(registration: Registration, params: PromoteParams, out: Path) -> Pro
         registry.set_alias(challenger, params.alias)
     facts = _facts(params, decision, challenger, previous, candidates)
     logger.info("promote: %s: %s", decision.outcome, " ".join(decision.reasons))
-    write_text(out / REPORT, pages.promotion_page(facts, params))
+    write_text(out / REPORT, promotion_page(facts, params))
     return Promotion.seal(out, facts)
 
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from components import provenance
 from components.artifacts.artifact import Artifact, write_text
 from components.artifacts.evaluation import SUMMARY, Evaluation
-from components.artifacts.manifest import REPORT, ValidManifest
+from components.artifacts.manifest import DATA_DOCS, ValidManifest
 from components.artifacts.promotion import REPORT as PROMOTION_REPORT
 from components.artifacts.promotion import Promotion
 from components.artifacts.registration import RegisteredModel, Registration
@@ -215,7 +215,7 @@ def _mlflow(page: str) -> str:
 
 
 VIEWS: Mapping[type[Artifact[Any]], Mapping[str, View]] = {
-    ValidManifest: {"report": View("system.HTML", lambda valid: Content({}, valid.path / REPORT))},
+    ValidManifest: {"report": View("system.HTML", lambda valid: Content({}, valid.path / DATA_DOCS))},
     TrainedModel: {"metrics": View("system.Metrics", _training)},
     Evaluation: {
         "metrics": View("system.Metrics", _scores),

@@ -13,7 +13,8 @@ from components.artifacts.registration import RegisteredModel
 from components.artifacts.trained_model import TrackedRun, TrainedModelFacts
 from components.charts import Row, forest
 from components.metrics import Studies
-from components.pages import EvaluationFigures, evaluation_page, promotion_page
+from components.pages.evaluation import EvaluationFigures, evaluation_page
+from components.pages.promotion import promotion_page
 from components.pages.render import duration, name
 from components.params.evaluate import EvaluateParams
 from components.params.promote import PromoteParams

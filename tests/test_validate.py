@@ -19,16 +19,36 @@ from components.errors import DataRefused
 from components.params.validate import ValidateParams
 from components.validate import validate
 
-PARAMS = ValidateParams(modes=("L", "RGB"), min_side=64, max_side=1024, max_views=3, abnormal_share=(0.0, 1.0))
-READ = ["bytes", "sha256", "width", "height", "mode", "mean", "std", "phash"]
-DTYPES = dict.fromkeys(("view", "abnormal", "directory_label", "bytes", "width", "height"), "Int64") | {
-    "problem": "str",
-    "mean": "Float64",
-    "std": "Float64",
-}
+PARAMS = ValidateParams(
+    published="auto",
+    pictures=True,
+    modes=("L", "RGB"),
+    min_side=64,
+    max_side=1024,
+    max_aspect=3,
+    max_views=3,
+    min_contrast=32,
+    max_frame=0.85,
+    max_inversion=0,
+    abnormal_share=(0.0, 1.0),
+    max_label_shift=0.2,
+    max_psi=0.2,
+    max_ks=0.1,
+    expectations={},
+)
+GREY_LEVELS = {"mean": 51.4, "std": 45.6, "black": 0.3, "white": 0.0, "frame": 0.1, "rim": 20.0, "centre": 90.0}
+WHOLE = {"bytes": 90_000, "width": 512, "height": 400, "channel_difference": 0, "low": 2, "median": 40, "high": 180}
+READ = [*WHOLE, *GREY_LEVELS, "sha256", "pixels_sha256", "mode", "phash"]
+DTYPES = (
+    dict.fromkeys(("view", "abnormal", "directory_label", *WHOLE), "Int64")
+    | dict.fromkeys(GREY_LEVELS, "Float64")
+    | {"problem": "str"}
+)
 # A patient of each label in the first training studies: elbows, patient00001 normal and patient00002 abnormal.
 ROOT = "MURA-v1.1/train/XR_ELBOW"
 NORMAL, ABNORMAL = f"{ROOT}/patient00001/study1_negative", f"{ROOT}/patient00002/study1_positive"
+OTHER = "MURA-v1.1/train/XR_FINGER/patient00003/study1_negative/image1.png"
+TUNING = "MURA-v1.1/train/XR_ELBOW/patient00015/study1_negative/image1.png"
 
 Fault = Callable[[pd.DataFrame], pd.DataFrame | None]
 
@@ -67,14 +87,12 @@ def _row(study: str, view: int, **others: str) -> dict[str, Any]:
         "listed": True,
         "found": True,
         "problem": None,
-        "bytes": 90_000,
         "sha256": sha256(image.encode()).hexdigest(),
-        "width": 512,
-        "height": 400,
+        "pixels_sha256": sha256(b"pixels of " + image.encode()).hexdigest(),
         "mode": "L",
-        "mean": 51.4,
-        "std": 45.6,
         "phash": "0f" * 8,
+        **WHOLE,
+        **GREY_LEVELS,
     }
 
 
@@ -149,7 +167,7 @@ def lost(table: pd.DataFrame) -> None:
 def damaged(table: pd.DataFrame) -> None:
     row = image(f"{NORMAL}/image2.png")(table)
     table.loc[row, "problem"] = "truncated at byte 4,096"
-    table.loc[row, ["width", "height", "mode", "mean", "std", "phash"]] = None
+    table.loc[row, [column for column in READ if column not in ("bytes", "sha256")]] = None
 
 
 def more_views(table: pd.DataFrame) -> pd.DataFrame:
@@ -161,6 +179,28 @@ def both_labels(table: pd.DataFrame) -> None:
     negative = ABNORMAL.replace("positive", "negative")
     moved = {"image": f"{negative}/image2.png", "study": negative, "abnormal": 0, "directory_label": 0}
     put(image(f"{ABNORMAL}/image2.png"), **moved)(table)
+
+
+def odd(**values: Any) -> Fault:
+    return put(image(f"{NORMAL}/image2.png"), **values)
+
+
+def shifted(table: pd.DataFrame) -> pd.DataFrame:
+    """Sixty more patients with wrists: in training all are normal, in test all abnormal."""
+    rows = []
+    for number in range(60):
+        split, published, label = ("train", "train", "negative") if number < 30 else ("test", "valid", "positive")
+        patient = f"patient{1000 + number:05d}"
+        where = f"MURA-v1.1/{published}/XR_WRIST/{patient}/study1_{label}"
+        rows.append(_row(where, 1, patient=patient, body_part="wrist", source_split=published, split=split))
+    return pd.concat([table, pd.DataFrame(rows).astype(DTYPES)], ignore_index=True)
+
+
+def twin(of: str, is_also: str) -> Fault:
+    def fault(table: pd.DataFrame) -> None:
+        table.loc[image(is_also)(table), "pixels_sha256"] = table.loc[image(of)(table), "pixels_sha256"].item()
+
+    return fault
 
 
 GATES: dict[str, tuple[Fault, str]] = {
@@ -206,26 +246,25 @@ GATES: dict[str, tuple[Fault, str]] = {
     "splits_present": (lambda table: table[~split("tuning")(table)], "tuning"),
     "split_has_both_labels": (put(split("tuning"), abnormal=0, directory_label=0), "tuning (labels of the split: 0)"),
     "mode": (put(image(f"{NORMAL}/image2.png"), mode="RGBA"), f"{NORMAL}/image2.png (mode: RGBA)"),
-    "min_side": (put(image(f"{NORMAL}/image2.png"), height=63), f"{NORMAL}/image2.png (shorter side: 63)"),
+    "min_side": (put(image(f"{NORMAL}/image2.png"), width=150, height=63), f"{NORMAL}/image2.png (shorter side: 63)"),
     "max_side": (put(image(f"{NORMAL}/image2.png"), height=1025), f"{NORMAL}/image2.png (longer side: 1025)"),
     "views": (more_views, f"{NORMAL} (views of the study: 4)"),
+    "picture_in_one_split": (twin(f"{NORMAL}/image1.png", TUNING), f"(same picture in another split: {TUNING})"),
 }
 
 
-def twin(of: str, is_also: str) -> Fault:
-    def fault(table: pd.DataFrame) -> None:
-        table.loc[image(is_also)(table), "sha256"] = table.loc[image(of)(table), "sha256"].item()
-
-    return fault
-
-
-TUNING = "MURA-v1.1/train/XR_ELBOW/patient00015/study1_negative/image1.png"
 WARNINGS: dict[str, tuple[Fault, str]] = {
-    "picture_in_one_split": (twin(f"{NORMAL}/image1.png", TUNING), TUNING),
     "picture_has_one_label": (twin(f"{NORMAL}/image1.png", f"{ABNORMAL}/image1.png"), f"{NORMAL}/image1.png"),
     "picture_once": (twin(f"{NORMAL}/image1.png", f"{NORMAL}/image2.png"), f"{NORMAL}/image1.png"),
+    "picture_of_one_patient": (twin(f"{NORMAL}/image1.png", OTHER), OTHER),
     "abnormal_share": (put(study(ABNORMAL), abnormal=0, directory_label=0), "train elbow"),
-    "not_blank": (put(image(f"{NORMAL}/image2.png"), std=1.9), f"{NORMAL}/image2.png"),
+    "label_shift": (shifted, "wrist"),
+    "not_blank": (odd(std=1.9, low=40, high=44, frame=1.0), f"{NORMAL}/image2.png"),
+    "contrast": (odd(low=40, high=71, frame=0.9), f"{NORMAL}/image2.png"),
+    "not_mostly_frame": (odd(frame=0.86, rim=99.0), f"{NORMAL}/image2.png"),
+    "not_inverted": (odd(rim=90.1), f"{NORMAL}/image2.png"),
+    "aspect": (odd(height=170), f"{NORMAL}/image2.png"),
+    "channels_agree": (odd(mode="RGB", channel_difference=1), f"{NORMAL}/image2.png"),
 }
 
 
@@ -257,8 +296,9 @@ def test_warning_is_reported_and_does_not_refuse(
     warning: str, table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
     fault, member = WARNINGS[warning]
-    fault(table)
-    valid = judge(seal(table), PARAMS.model_copy(update={"abnormal_share": (0.2, 0.8)}), out)
+    changed = fault(table)
+    balanced = PARAMS.model_copy(update={"abnormal_share": (0.2, 0.8)}) if warning == "abnormal_share" else PARAMS
+    valid = judge(seal(table if changed is None else changed), balanced, out)
     assert valid.facts.warnings == (warning,)
     assert failed(out) == {warning}
     assert member in json.dumps(entry(out, warning)["members"])
@@ -303,10 +343,16 @@ def test_refusal_leaves_the_reports_and_no_manifest(
     lost(table)
     with pytest.raises(DataRefused):
         judge(seal(table), PARAMS, out)
-    assert {path.name for path in out.iterdir()} == {"validation.json", "data_docs.html"}
+    assert {path.name for path in out.iterdir()} == {
+        "validation.json",
+        "data_docs.html",
+        "report.html",
+        "offenders.parquet",
+    }
     assert json.loads((out / "validation.json").read_text())["counts"] == {
-        "expectations": 29,
-        "held": 28,
+        "expectations": 36,
+        "held": 35,
+        "tolerated": 0,
         "failed_gates": 1,
         "failed_warnings": 0,
     }
@@ -323,13 +369,13 @@ def test_units_are_counted_not_their_rows(table: pd.DataFrame, seal: Callable[..
 def test_expectation_that_cannot_be_evaluated_does_not_hold(
     table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
-    table["std"] = "grey"
+    table["channel_difference"] = "none"
     valid = judge(seal(table), PARAMS, out)
-    assert valid.facts.warnings == ("not_blank",)
-    assert entry(out, "not_blank")["error"]
-    assert entry(out, "not_blank")["members"] == []
+    assert valid.facts.warnings == ("channels_agree",)
+    assert entry(out, "channels_agree")["error"]
+    assert entry(out, "channels_agree")["members"] == []
     page = Page(out / "data_docs.html").text
-    assert "not_blank could not be evaluated" in page
+    assert "channels_agree could not be evaluated" in page
     assert "Traceback" not in page
 
 
@@ -350,7 +396,7 @@ def test_same_manifest_gives_the_same_reports(table: pd.DataFrame, seal: Callabl
     for place in (out, again):
         with pytest.raises(DataRefused):
             judge(manifest, PARAMS, place)
-    for name in ("validation.json", "data_docs.html"):
+    for name in ("validation.json", "data_docs.html", "report.html", "offenders.parquet"):
         assert (out / name).read_bytes() == (again / name).read_bytes()
 
 
@@ -414,9 +460,9 @@ def test_one_line_is_logged(
     table: pd.DataFrame, seal: Callable[..., Manifest], out: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    put(image(f"{NORMAL}/image2.png"), std=1.9)(table)
+    odd(std=1.9)(table)
     judge(seal(table), PARAMS, out)
-    assert caplog.messages == ["validate: 84 images, 29 expectations: gates hold, warnings: not_blank"]
+    assert caplog.messages == ["validate: 84 images, 36 expectations: gates hold, warnings: not_blank"]
 
 
 def test_importing_the_step_is_light() -> None:

@@ -9,7 +9,12 @@ if TYPE_CHECKING:
     import pandas
 
 TABLE = "manifest.parquet"
-REPORT = "data_docs.html"
+# Of a validation. Only the report has pictures in it; the others may be shown where the archive may not be.
+REPORT = "report.html"
+DATA_DOCS = "data_docs.html"
+SUMMARY = "validation.json"
+OFFENDERS = "offenders.parquet"
+DUPLICATES = "duplicates.parquet"
 
 BODY_PARTS = ("elbow", "finger", "forearm", "hand", "humerus", "shoulder", "wrist")
 TRAIN, TUNING, TEST = SPLITS = ("train", "tuning", "test")
@@ -106,8 +111,10 @@ class ValidManifest(Artifact[ValidManifestFacts]):
     valid_manifest/
         card.json
         manifest.parquet    the same table
-        validation.json     every expectation and what came
-        data_docs.html      the same for people, in one file
+        report.html         what was found, for people, with pictures
+        validation.json     every expectation and what came; components/validate/report.py documents its keys
+        offenders.parquet   everything that is not as expected
+        data_docs.html      Great Expectations' own page
     """
 
     FACTS = ValidManifestFacts

@@ -23,9 +23,15 @@ METRICS = {
 PIXELS_PER_CSS_PIXEL = 1.5
 
 
-def render(template: str, **values: object) -> str:
-    """Fill a template of this directory; everything that is not markup is escaped."""
-    return _environment().get_template(template).render(**values)
+def render(template: str, *, folder: Path | None = None, **values: object) -> str:
+    """Fill a template; everything that is not markup is escaped.
+
+    Args:
+        template: of this directory.
+        folder: where else it may lie, of a page that only one step makes.
+        values: what the template is filled with.
+    """
+    return _environment(folder).get_template(template).render(**values)
 
 
 def picture(png: bytes, description: str) -> Markup:
@@ -61,9 +67,9 @@ def duration(seconds: float) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def _environment(folder: Path | None) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([Path(__file__).parent, *([folder] if folder else [])]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

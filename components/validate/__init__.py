@@ -10,18 +10,27 @@ from typing import TYPE_CHECKING
 
 from components.artifacts.archive import Archive
 from components.artifacts.artifact import json_sha256, write_text
-from components.artifacts.manifest import REPORT, TABLE, Manifest, ValidManifest, ValidManifestFacts
+from components.artifacts.manifest import (
+    DATA_DOCS,
+    OFFENDERS,
+    REPORT,
+    SUMMARY,
+    TABLE,
+    Manifest,
+    ValidManifest,
+    ValidManifestFacts,
+)
 from components.errors import DataRefused
-from components.params.validate import ValidateParams
+from components.params.validate import DEFAULTS, ValidateParams
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import ModuleType
 
     import pandas
 
     from components.validate.finding import Finding
 
-SUMMARY = "validation.json"
 # The line of a refusal names so many offenders of so many gates; the reports name more.
 NAMED_MEMBERS = 3
 NAMED_GATES = 3
@@ -31,34 +40,45 @@ SAMPLE = 3
 logger = logging.getLogger(__name__)
 
 
-def validate(archive: Archive, manifest: Manifest, params: ValidateParams, out: Path) -> ValidManifest:
+def validate(
+    archive: Archive, manifest: Manifest, params: ValidateParams, out: Path, reference: Manifest | None = None
+) -> ValidManifest:
     """Hold a manifest against everything that training relies on.
 
     The reports are written in either case. A broken gate refuses the data, a broken warning is reported.
+    `mura validate --explain MEMBER` says what is known of one image, and what the last validation found.
 
     Args:
-        archive: the archive that the manifest describes; a few of its pictures are read.
+        archive: the archive that the manifest describes; pictures of what offends are read from it.
         manifest: the table, as ingested.
         params: what the data must be.
         out: where the proven manifest is written.
+        reference: an earlier manifest; what has moved since is reported.
 
     Raises:
         DataRefused: a gate does not hold, `keep` is the directory of the reports; or the archive is another.
     """
-    report, suite = _great_expectations()
+    suite, expectations, data_docs = _great_expectations()
+    from components.validate import report, tables
+    from components.validate.page import page
+
     table = manifest.table
+    _see_that_it_is_the_same(archive, table)
     try:
-        columns = suite.columns(table)
-    except (KeyError, TypeError, ValueError) as error:
+        judged = tables.arranged(table, params, None if reference is None else reference.table)
+        expected = expectations.expectations(manifest.facts, params, judged)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataRefused(
             f"{manifest.path / TABLE}: not the table that a Manifest promises ({type(error).__name__}: {error}). "
             "Run `mura ingest` again."
         ) from error
-    _see_that_it_is_the_same(archive, table)
-    result = suite.run(columns, suite.expectations(manifest.facts, params))
-    findings = suite.findings(columns, result)
-    write_text(out / SUMMARY, report.summary(manifest, findings))
-    write_text(out / REPORT, report.page(manifest, findings, result))
+    result = suite.run(judged, expected)
+    findings = suite.findings(judged, result, params)
+    skipped = _skipped(params, findings)
+    write_text(out / SUMMARY, report.summary(manifest, reference, judged, findings, skipped))
+    report.offenders(findings).to_parquet(out / OFFENDERS, index=False)
+    write_text(out / REPORT, page(manifest, archive, judged, findings, skipped, params, reference))
+    write_text(out / DATA_DOCS, data_docs.page(manifest, findings, result))
 
     if any(finding.gate and not finding.success for finding in findings):
         raise DataRefused(refusal(manifest.facts.archive, findings), keep=out)
@@ -82,9 +102,23 @@ def validate(archive: Archive, manifest: Manifest, params: ValidateParams, out: 
     return valid
 
 
+def _skipped(params: ValidateParams, findings: "Iterable[Finding]") -> dict[str, str]:
+    """Why an expectation was not looked at."""
+    looked_at = {finding.name for finding in findings}
+    return {
+        name: "skipped by params.yaml"
+        if params.judgement(name).severity == "skip"
+        else "no --reference given"
+        if name.startswith("drift_")
+        else "not the published MURA v1.1"
+        for name in DEFAULTS
+        if name not in looked_at
+    }
+
+
 def _see_that_it_is_the_same(archive: Archive, table: "pandas.DataFrame") -> None:
     """Read a few images, spread over the table, and compare their digests."""
-    read = table[table["sha256"].notna()]
+    read = table[table["sha256"].notna()] if "sha256" in table else table.head(0)
     with archive:
         for place in sorted({len(read) * step // SAMPLE for step in range(SAMPLE)} if len(read) else ()):
             image, expected = read["image"].iloc[place], read["sha256"].iloc[place]
@@ -122,7 +156,7 @@ def refusal(archive: str, findings: "list[Finding]") -> str:
     return f"{archive}: {len(broken)} of {len(gates)} gates do not hold: {'; '.join(parts)}."
 
 
-def _great_expectations() -> "tuple[ModuleType, ModuleType]":
+def _great_expectations() -> "tuple[ModuleType, ModuleType, ModuleType]":
     """The modules that speak with Great Expectations, imported without its asides."""
     # It reads this when it is imported. Data that may not be shared is not reported on either.
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
@@ -132,7 +166,7 @@ def _great_expectations() -> "tuple[ModuleType, ModuleType]":
         # It uses modules that Python is to drop, and tries Google's client, which misses a package nobody needs.
         warnings.filterwarnings("ignore", r"module 'sre_\w+' is deprecated", DeprecationWarning)
         warnings.filterwarnings("ignore", "Please install grpcio-status", ImportWarning)
-        from components.validate import report, suite
+        from components.validate import data_docs, expectations, suite
     # This one module sets its own level when it is imported.
     logging.getLogger("great_expectations.data_context.types.base").setLevel(logging.WARNING)
-    return report, suite
+    return suite, expectations, data_docs

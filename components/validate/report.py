@@ -1,81 +1,94 @@
-"""The findings for programs and for people; nothing in either tells when or where they were made."""
+"""The findings for programs; nothing in them tells when or where they were made.
 
-import html
-import itertools
+validation.json is an object:
+
+    format          1; another number means that a key has changed its meaning or is gone
+    verdict         accepted or refused
+    counts          expectations; held; failed_gates; failed_warnings; tolerated, those that hold although some offend
+    manifest        digest, archive, images, studies, patients
+    reference       digest and archive of what the data were compared with, or null
+    splits          of train, tuning, test: images, studies, patients, abnormal_studies
+    expectations    a list, gates first, of
+        name, says, why
+        severity    gate or warn
+        tolerance   below 1 a share of those tested, from 1 on a number of them
+        success     whether it holds, within the tolerance
+        tested, unexpected
+                    numbers of images, studies, patients..., or null if it is about the table as a whole
+        observed    what the table as a whole shows, or null
+        members     the first 20 offenders: `member`, then by column the values that offend
+        error       why it could not be evaluated, or null
+    skipped         by name, why an expectation was not looked at
+
+offenders.parquet has every offender: expectation, severity, holds, unit (image, study, patient or null), key (the
+image, study or patient), member (what it is called), told (it with the values that offend).
+"""
+
 import json
-from collections import Counter
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-from great_expectations.render.view import DefaultJinjaPageView
+import pandas as pd
 
-from components.artifacts.manifest import Manifest
-from components.validate.finding import Finding, member_text
+from components.artifacts.manifest import SPLITS, Manifest
+from components.validate.finding import Finding
 
-TEMPLATE = "data_docs.html.j2"
-# Offenders of a failed expectation in the head of the page; its section has more.
-NAMED_MEMBERS = 3
+FORMAT = 1
+# Offenders of an expectation in validation.json.
+MEMBERS = 20
 
 
-def summary(manifest: Manifest, findings: list[Finding]) -> str:
-    """The verdict, the counts, and every expectation, as JSON."""
-    verdict = {
-        "verdict": _verdict(findings),
-        "counts": _counts(findings),
-        "manifest": _manifest(manifest),
+def summary(
+    manifest: Manifest,
+    reference: Manifest | None,
+    tables: Mapping[str, pd.DataFrame],
+    findings: Sequence[Finding],
+    skipped: Mapping[str, str],
+) -> str:
+    """validation.json."""
+    document = {
+        "format": FORMAT,
+        "verdict": verdict(findings),
+        "counts": counts(findings),
+        "manifest": manifest_facts(manifest),
+        "reference": None if reference is None else {"digest": reference.digest, "archive": reference.facts.archive},
+        "splits": {split: _split(rows) for split in SPLITS for rows in [_of(tables["images"], split)]},
         "expectations": [_entry(finding) for finding in findings],
+        "skipped": dict(skipped),
     }
-    return json.dumps(verdict, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def page(manifest: Manifest, findings: list[Finding], result: Any) -> str:
-    """Great Expectations' Data Docs page as one file that needs no network.
-
-    The blocks are rendered by Great Expectations. The frame around them is ours: its own loads styles,
-    scripts and pictures from seven hosts.
-
-    Args:
-        manifest: whose findings these are.
-        findings: one for each of the results.
-        result: Great Expectations' suite validation result; changed for display.
-    """
-    for one, finding in zip(result.results, findings, strict=True):
-        _make_presentable(one, finding)
-    document = ValidationResultsPageRenderer().render(result)
-    view = DefaultJinjaPageView(custom_views_directory=str(Path(__file__).parent))
-    # Random ids would make every page a new one.
-    numbers = itertools.count(1)
-    view.env.filters["generate_html_element_uuid"] = lambda prefix="": f"{prefix}{next(numbers)}"
-    text: str = view.render(
-        document,
-        template=TEMPLATE,
-        verdict=_verdict(findings),
-        counts=_counts(findings),
-        manifest=_manifest(manifest),
-        failures=[
-            _failure(one, finding) for one, finding in zip(result.results, findings, strict=True) if not finding.success
-        ],
-    )
-    return text
+def offenders(findings: Sequence[Finding]) -> pd.DataFrame:
+    """offenders.parquet."""
+    rows = [
+        (finding.name, finding.severity, finding.success, each.unit, each.key, each.name, str(each))
+        for finding in findings
+        for each in finding.offenders
+    ]
+    columns = ["expectation", "severity", "holds", "unit", "key", "member", "told"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns, "str") | {"holds": "bool"})
 
 
-def _verdict(findings: list[Finding]) -> str:
+def verdict(findings: Sequence[Finding]) -> str:
+    """`refused` if a gate does not hold."""
     return "refused" if any(finding.gate and not finding.success for finding in findings) else "accepted"
 
 
-def _counts(findings: list[Finding]) -> dict[str, int]:
-    failed = Counter(finding.gate for finding in findings if not finding.success)
+def counts(findings: Sequence[Finding]) -> dict[str, int]:
+    """How many expectations hold, and what kind does not."""
+    failed = [finding.gate for finding in findings if not finding.success]
     return {
         "expectations": len(findings),
-        "held": sum(finding.success for finding in findings),
-        "failed_gates": failed[True],
-        "failed_warnings": failed[False],
+        "held": len(findings) - len(failed),
+        "tolerated": sum(finding.tolerated for finding in findings),
+        "failed_gates": sum(failed),
+        "failed_warnings": len(failed) - sum(failed),
     }
 
 
-def _manifest(manifest: Manifest) -> dict[str, Any]:
+def manifest_facts(manifest: Manifest) -> dict[str, Any]:
+    """Which data these are."""
     facts = manifest.facts
     return {
         "digest": manifest.digest,
@@ -86,44 +99,31 @@ def _manifest(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _entry(finding: Finding) -> dict[str, Any]:
-    fields = asdict(finding)
-    return {"name": fields.pop("name"), "severity": "gate" if fields.pop("gate") else "warn", **fields}
+def _of(images: pd.DataFrame, split: str) -> pd.DataFrame:
+    return images[images["split"] == split]
 
 
-def _failure(one: Any, finding: Finding) -> dict[str, str]:
-    """A failed expectation for the head of the page, and the section that tells more of it."""
-    section = one.expectation_config.kwargs.get("column", "Table-Level Expectations")
+def _split(images: pd.DataFrame) -> dict[str, int]:
+    studies = images.drop_duplicates("study")
     return {
-        "severity": "gate" if finding.gate else "warning",
+        "images": len(images),
+        "studies": len(studies),
+        "patients": images["patient"].nunique(),
+        "abnormal_studies": int((studies["abnormal"] == 1).sum()),
+    }
+
+
+def _entry(finding: Finding) -> dict[str, Any]:
+    return {
+        "name": finding.name,
+        "severity": finding.severity,
+        "tolerance": finding.tolerance,
         "says": finding.says,
-        "line": finding.line(NAMED_MEMBERS),
-        "section": section,
-    }
-
-
-def _make_presentable(one: Any, finding: Finding) -> None:
-    """Put a finding where Great Expectations' renderers look.
-
-    Left alone they show traces with local paths, count units against rows, and pass text through as HTML,
-    while members of an archive may be called anything.
-    """
-    mark = "" if finding.gate else ' <span class="badge badge-warning">warning</span>'
-    sentence, why = (html.escape(text).replace("$", "$$") for text in (finding.says, finding.why))
-    # Notes are shown for suites, not for results, so they go with the description, which is taken for HTML.
-    one.expectation_config.description = f"{sentence}{mark} <small>{why}</small>"
-    one.exception_info = {
-        "raised_exception": finding.error is not None,
-        "exception_message": finding.error,
-        "exception_traceback": "",
-    }
-    if finding.error is not None:
-        return
-    tested, unexpected = finding.tested or 0, finding.unexpected or 0
-    one.result = {
-        "element_count": tested,
-        "unexpected_count": unexpected,
-        "unexpected_percent": 100 * unexpected / tested if tested else None,
-        "partial_unexpected_list": [html.escape(member_text(member)) for member in finding.members],
-        "observed_value": finding.observed,
+        "why": finding.why,
+        "success": finding.success,
+        "tested": finding.tested,
+        "unexpected": finding.unexpected,
+        "observed": finding.observed,
+        "members": [{"member": each.name, **each.shows} for each in finding.offenders[:MEMBERS]],
+        "error": finding.error,
     }

@@ -1,0 +1,186 @@
+"""The findings for people: the verdict first, then what it rests on, with the pictures that offend."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from markupsafe import Markup
+
+from components.artifacts.archive import Archive
+from components.artifacts.manifest import BODY_PARTS, SPLITS, Manifest
+from components.pages.render import render
+from components.params.validate import ValidateParams
+from components.validate.drawings import histogram
+from components.validate.finding import Finding, Offender
+from components.validate.pictures import Pictures
+
+TEMPLATE = "report.html"
+# Offenders of an expectation that are shown with their pictures, and those that are named beyond them.
+PICTURED, NAMED = 12, 50
+# Pictures of an offender: views of a study, images of a patient, a picture and its copies.
+VIEWS = 3
+PAIRS = 24
+DRAWN = {
+    "mean": "Mean grey level",
+    "std": "Standard deviation of grey levels",
+    "contrast": "Contrast, grey levels",
+    "longer side": "Longer side, pixels",
+    "shorter side": "Shorter side, pixels",
+    "views of the study": "Views of a study",
+}
+
+
+class Shown(NamedTuple):
+    """An offender with its pictures."""
+
+    name: str
+    shows: Mapping[str, Any]
+    pictures: list[Markup]
+
+
+class Pair(NamedTuple):
+    """Two pictures that are one."""
+
+    first: Mapping[Any, Any]
+    second: Mapping[Any, Any]
+    similarity: float
+    mirrored: bool
+    differ: str
+    pictures: list[Markup]
+
+
+def page(
+    manifest: Manifest,
+    archive: Archive,
+    tables: Mapping[str, pd.DataFrame],
+    findings: Sequence[Finding],
+    skipped: Mapping[str, str],
+    params: ValidateParams,
+    reference: Manifest | None,
+) -> str:
+    """The report, as HTML that needs no other file.
+
+    Args:
+        manifest: whose findings these are.
+        archive: where its pictures are.
+        tables: what the expectations were about.
+        findings: what came of each expectation.
+        skipped: why an expectation was not looked at.
+        params: what was chosen.
+        reference: what the data were compared with.
+    """
+    images, pairs = tables["images"], tables.get("duplicates", pd.DataFrame())
+    broken = [finding for finding in findings if not finding.success]
+    told = [*broken, *(finding for finding in findings if finding.tolerated)]
+    with Pictures(archive, params.pictures) as pictures:
+        offenders = {finding.name: _offenders(finding, images, pictures) for finding in told}
+        near = _pairs(pairs, images, pictures)
+    return render(
+        TEMPLATE,
+        folder=Path(__file__).parent,
+        facts=manifest.facts,
+        digest=manifest.digest,
+        gates=[finding for finding in broken if finding.gate],
+        warnings=[finding for finding in broken if not finding.gate],
+        tolerated=told[len(broken) :],
+        told=told,
+        findings=findings,
+        n_gates=sum(finding.gate for finding in findings),
+        skipped=skipped,
+        offenders=offenders,
+        named=NAMED,
+        pairs=near,
+        n_pairs=len(pairs),
+        pictures=params.pictures,
+        left_out=pictures.left_out,
+        splits=SPLITS,
+        totals={split: _counted(images[images["split"] == split]) for split in SPLITS},
+        parts={part: _by_split(images[images["body_part"] == part]) for part in _parts(images)},
+        shifts=tables["shifts"].set_index("body_part").to_dict("index"),
+        modes=_modes(images),
+        drawings=_drawings(images, tables.get("reference")),
+        drifts=tables["drifts"].to_dict("records") if "drifts" in tables else [],
+        drifted={finding.name for finding in broken if finding.name.startswith("drift_")},
+        reference=reference,
+        is_published="counts" in tables,
+        params=params.model_dump(mode="json"),
+    )
+
+
+def _offenders(finding: Finding, images: pd.DataFrame, pictures: Pictures) -> tuple[list[Shown], list[str]]:
+    """Those with pictures, and lines about those without."""
+    shown: list[Shown] = []
+    for offender in finding.offenders[:PICTURED]:
+        found = [picture for member in _members(offender, images) if (picture := pictures(member)) is not None]
+        if offender.unit is None or not pictures.shown:
+            break
+        shown.append(Shown(offender.name, offender.shows, found))
+    rest = finding.offenders[len(shown) : len(shown) + NAMED]
+    return shown, [str(offender) for offender in rest]
+
+
+def _members(offender: Offender, images: pd.DataFrame) -> list[str]:
+    """Images to show of an offender; of a patient one of each split, of a picture also its copies."""
+    if offender.unit is None or offender.key is None:
+        return []
+    mine = images[images[offender.unit] == offender.key]
+    if offender.unit == "patient":
+        mine = mine.drop_duplicates("split")
+    members = mine["image"].drop_duplicates().tolist()
+    if any(column.startswith("same picture") for column in offender.shows):
+        copies = images[images["pixels_sha256"].isin(mine["pixels_sha256"].dropna())]
+        members = list(dict.fromkeys([*members, *copies["image"]]))
+    return members[:VIEWS]
+
+
+def _pairs(pairs: pd.DataFrame, images: pd.DataFrame, pictures: Pictures) -> list[Pair]:
+    facts = images.drop_duplicates("image").set_index("image")[["split", "abnormal"]].to_dict("index")
+    found = []
+    for pair in pairs.head(PAIRS).to_dict("records"):
+        first, second = ({"image": pair[which], **facts[pair[which]]} for which in ("first", "second"))
+        differ = ", ".join(word for word in ("splits", "patients", "labels") if pair[word])
+        shown = [picture for side in (first, second) if (picture := pictures(side["image"])) is not None]
+        found.append(Pair(first, second, pair["similarity"], pair["mirrored"], differ, shown))
+    return found
+
+
+def _parts(images: pd.DataFrame) -> list[str]:
+    return sorted(set(images["body_part"].dropna()) | set(BODY_PARTS))
+
+
+def _by_split(images: pd.DataFrame) -> dict[str, dict[str, int | float | None]]:
+    return {split: _counted(images[images["split"] == split]) for split in SPLITS}
+
+
+def _counted(images: pd.DataFrame) -> dict[str, int | float | None]:
+    studies = images.drop_duplicates("study")["abnormal"]
+    share = studies.mean()
+    return {
+        "images": len(images),
+        "studies": len(studies),
+        "patients": images["patient"].nunique(),
+        "abnormal": None if pd.isna(share) else float(share),
+    }
+
+
+def _modes(images: pd.DataFrame) -> dict[str, dict[str, int]]:
+    modes = images["mode"].fillna("not decoded")
+    return {
+        str(mode): {split: int(((modes == mode) & (images["split"] == split)).sum()) for split in SPLITS}
+        for mode in sorted(set(modes))
+    }
+
+
+def _drawings(images: pd.DataFrame, reference: pd.DataFrame | None) -> dict[str, Markup]:
+    drawn = {}
+    for column, title in DRAWN.items():
+        samples = {} if reference is None else {"reference": _numbers(reference[column])}
+        samples |= {split: _numbers(images.loc[images["split"] == split, column]) for split in SPLITS}
+        drawn[title] = histogram(title, samples, whole=column.startswith("views"))
+    return drawn
+
+
+def _numbers(values: pd.Series) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
+    return pd.to_numeric(values, errors="coerce").dropna().to_numpy(dtype=np.float64)

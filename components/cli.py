@@ -86,7 +86,17 @@ def _input(name: str, hint: Any) -> Input:
     return Input(name, hint, many=False)
 
 
-class Door(click.Group):
+class Group(click.Group):
+    """Lists its commands with the whole first sentence of their help; click cuts it where the line ends."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(n, inspect.cleandoc(c.help or "").split("\n\n")[0]) for n, c in commands if c])
+
+
+class Door(Group):
     """Commands are made when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -440,7 +450,6 @@ def _step_command(name: str) -> click.Command:
         params=options,
         callback=callback,
         help=_help(function),
-        short_help=_first_line(function),
         epilog=_choices([each.kind for each in inputs if each.is_section]),
     )
 

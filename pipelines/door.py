@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import click
 
+from components.cli import Group
 from components.errors import UsageError
 
 # By command: the module that has it as `command`. None of them imports kfp when it is imported.
@@ -34,7 +35,7 @@ def needs_kfp() -> Iterator[None]:
         ) from error
 
 
-class PipelineDoor(click.Group):
+class PipelineDoor(Group):
     """Commands are imported when they are asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002

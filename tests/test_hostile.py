@@ -61,10 +61,11 @@ def test_a_hostile_image_has_a_row_that_says_so_and_validation_refuses_the_archi
     assert one.told.isprintable()
 
 
-def test_none_takes_a_gigabyte_or_ten_seconds(came: dict[str, Came]) -> None:
-    """Far from what any takes: the time is a limit for what does not end."""
+def test_none_takes_a_gigabyte_or_does_not_end(came: dict[str, Came]) -> None:
+    """Of the images the time is that of all together, and a busy machine doubles it: a limit for what does not end."""
     assert max(one.peak for one in came.values()) < 2**30
-    assert [one.kind for one in came.values() if one.seconds > 10] == []
+    assert [one.kind for one in came.values() if one.kind not in MEMBERS and one.seconds > 10] == []
+    assert [one.kind for one in came.values() if one.seconds > 60] == []
 
 
 def test_nothing_is_written_elsewhere(came: dict[str, Came], folder: Path) -> None:

@@ -16,6 +16,7 @@ from components.artifacts.archive import Archive
 from components.artifacts.artifact import json_sha256
 from components.artifacts.manifest import BODY_PARTS, TABLE, Manifest, ManifestFacts, ValidManifest
 from components.errors import DataRefused
+from components.images import SPECTRUM_SIDE
 from components.params.validate import ValidateParams
 from components.validate import validate
 
@@ -38,7 +39,7 @@ PARAMS = ValidateParams(
 )
 GREY_LEVELS = {"mean": 51.4, "std": 45.6, "black": 0.3, "white": 0.0, "frame": 0.1, "rim": 20.0, "centre": 90.0}
 WHOLE = {"bytes": 90_000, "width": 512, "height": 400, "channel_difference": 0, "low": 2, "median": 40, "high": 180}
-READ = [*WHOLE, *GREY_LEVELS, "sha256", "pixels_sha256", "mode", "phash"]
+READ = [*WHOLE, *GREY_LEVELS, "sha256", "pixels_sha256", "mode", "phash", "spectrum"]
 DTYPES = (
     dict.fromkeys(("view", "abnormal", "directory_label", *WHOLE), "Int64")
     | dict.fromkeys(GREY_LEVELS, "Float64")
@@ -91,6 +92,8 @@ def _row(study: str, view: int, **others: str) -> dict[str, Any]:
         "pixels_sha256": sha256(b"pixels of " + image.encode()).hexdigest(),
         "mode": "L",
         "phash": "0f" * 8,
+        # A flat picture is like none.
+        "spectrum": bytes(SPECTRUM_SIDE**2),
         **WHOLE,
         **GREY_LEVELS,
     }
@@ -268,12 +271,16 @@ WARNINGS: dict[str, tuple[Fault, str]] = {
 }
 
 
+# Of the table's pictures nothing but numbers is there; tests/test_faults.py shows them.
+NEAR = {"near_picture_in_one_split", "near_picture_has_one_label", "near_picture_of_one_patient"}
+
+
 def test_clean_manifest_becomes_valid(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
     manifest = seal(table)
     judge(manifest, PARAMS, out)
     valid = ValidManifest.read(out)
     assert valid.facts.warnings == ()
-    assert valid.facts.expectations == len(GATES) + len(WARNINGS) + len({"not_empty", "complete"})
+    assert valid.facts.expectations == len(GATES) + len(WARNINGS) + len({"not_empty", "complete"} | NEAR)
     assert valid.facts.manifest_digest == manifest.digest
     assert (out / TABLE).read_bytes() == (manifest.path / TABLE).read_bytes()
     assert json.loads((out / "validation.json").read_text())["verdict"] == "accepted"
@@ -348,10 +355,11 @@ def test_refusal_leaves_the_reports_and_no_manifest(
         "data_docs.html",
         "report.html",
         "offenders.parquet",
+        "duplicates.parquet",
     }
     assert json.loads((out / "validation.json").read_text())["counts"] == {
-        "expectations": 36,
-        "held": 35,
+        "expectations": 39,
+        "held": 38,
         "tolerated": 0,
         "failed_gates": 1,
         "failed_warnings": 0,
@@ -396,7 +404,7 @@ def test_same_manifest_gives_the_same_reports(table: pd.DataFrame, seal: Callabl
     for place in (out, again):
         with pytest.raises(DataRefused):
             judge(manifest, PARAMS, place)
-    for name in ("validation.json", "data_docs.html", "report.html", "offenders.parquet"):
+    for name in ("validation.json", "data_docs.html", "report.html", "offenders.parquet", "duplicates.parquet"):
         assert (out / name).read_bytes() == (again / name).read_bytes()
 
 
@@ -458,13 +466,15 @@ def test_data_digest_is_of_images_labels_and_splits_in_any_order(
     assert valid.facts.data_digest == json_sha256(sorted([i, s, int(a), p] for i, s, a, p in rows))
 
 
-def test_one_line_is_logged(
+def test_one_line_tells_the_verdict(
     table: pd.DataFrame, seal: Callable[..., Manifest], out: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     odd(std=1.9)(table)
     judge(seal(table), PARAMS, out)
-    assert caplog.messages == ["validate: 84 images, 36 expectations: gates hold, warnings: not_blank"]
+    assert [message for message in caplog.messages if message.startswith("validate:")] == [
+        "validate: 84 images, 39 expectations: gates hold, warnings: not_blank"
+    ]
 
 
 def test_importing_the_step_is_light() -> None:

@@ -12,6 +12,7 @@ from components.artifacts.archive import Archive
 from components.artifacts.artifact import json_sha256, write_text
 from components.artifacts.manifest import (
     DATA_DOCS,
+    DUPLICATES,
     OFFENDERS,
     REPORT,
     SUMMARY,
@@ -64,7 +65,8 @@ def validate(
     table = manifest.table
     _see_that_it_is_the_same(archive, table)
     try:
-        judged = tables.arranged(table, params, None if reference is None else reference.table)
+        pairs = _copies(archive, table, params)
+        judged = tables.arranged(table, pairs, params, None if reference is None else reference.table)
         expected = expectations.expectations(manifest.facts, params, judged)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataRefused(
@@ -76,6 +78,7 @@ def validate(
     skipped = _skipped(params, findings)
     write_text(out / SUMMARY, report.summary(manifest, reference, judged, findings, skipped))
     report.offenders(findings).to_parquet(out / OFFENDERS, index=False)
+    pairs.to_parquet(out / DUPLICATES, index=False)
     write_text(out / REPORT, page(manifest, archive, judged, findings, skipped, params, reference))
     write_text(out / DATA_DOCS, data_docs.page(manifest, findings, result))
 
@@ -99,6 +102,15 @@ def validate(
         f"gates hold, warnings: {', '.join(warned)}" if warned else "all hold",
     )
     return valid
+
+
+def _copies(archive: Archive, table: "pandas.DataFrame", params: ValidateParams) -> "pandas.DataFrame":
+    """Pairs of pictures that are one, as `duplicates.find` gives them; none if nobody asks."""
+    from components import duplicates
+
+    if all(params.judgement(name).severity == "skip" for name in DEFAULTS if name.startswith("near_")):
+        table = table.head(0)
+    return duplicates.find(archive, table)
 
 
 def _skipped(params: ValidateParams, findings: "Iterable[Finding]") -> dict[str, str]:

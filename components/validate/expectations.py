@@ -266,6 +266,29 @@ def _duplicates() -> list[Any]:
             ),
             ("once", "twice with the same patient", "It counts twice.", "again"),
         )
+    ] + [
+        _expect(
+            gxe.ExpectColumnValuesToBeNull,
+            f"near_picture_{name}",
+            f"No picture is, cropped, mirrored, turned, recompressed or brightened, {says}",
+            why,
+            column=f"near picture {column}",
+        )
+        for name, says, why, column in (
+            (
+                "in_one_split",
+                "in two splits",
+                "The test would ask what training has seen.",
+                "in another split",
+            ),
+            ("has_one_label", "both normal and abnormal", "One of the two labels is wrong.", "with another label"),
+            (
+                "of_one_patient",
+                "of two patients",
+                "One of the two is somebody else: splits by patient do not hold them together.",
+                "of another patient",
+            ),
+        )
     ]
 
 

@@ -71,11 +71,11 @@ def page(
         params: what was chosen.
         reference: what the data were compared with.
     """
-    images, pairs = tables["images"], tables.get("duplicates", pd.DataFrame())
+    images, pairs = tables["images"], tables["near"]
     broken = [finding for finding in findings if not finding.success]
     told = [*broken, *(finding for finding in findings if finding.tolerated)]
     with Pictures(archive, params.pictures) as pictures:
-        offenders = {finding.name: _offenders(finding, images, pictures) for finding in told}
+        offenders = {finding.name: _offenders(finding, images, pairs, pictures) for finding in told}
         near = _pairs(pairs, images, pictures)
     return render(
         TEMPLATE,
@@ -109,11 +109,13 @@ def page(
     )
 
 
-def _offenders(finding: Finding, images: pd.DataFrame, pictures: Pictures) -> tuple[list[Shown], list[str]]:
+def _offenders(
+    finding: Finding, images: pd.DataFrame, pairs: pd.DataFrame, pictures: Pictures
+) -> tuple[list[Shown], list[str]]:
     """Those with pictures, and lines about those without."""
     shown: list[Shown] = []
     for offender in finding.offenders[:PICTURED]:
-        found = [picture for member in _members(offender, images) if (picture := pictures(member)) is not None]
+        found = [picture for member in _members(offender, images, pairs) if (picture := pictures(member)) is not None]
         if offender.unit is None or not pictures.shown:
             break
         shown.append(Shown(offender.name, offender.shows, found))
@@ -121,7 +123,7 @@ def _offenders(finding: Finding, images: pd.DataFrame, pictures: Pictures) -> tu
     return shown, [str(offender) for offender in rest]
 
 
-def _members(offender: Offender, images: pd.DataFrame) -> list[str]:
+def _members(offender: Offender, images: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
     """Images to show of an offender; of a patient one of each split, of a picture also its copies."""
     if offender.unit is None or offender.key is None:
         return []
@@ -132,6 +134,8 @@ def _members(offender: Offender, images: pd.DataFrame) -> list[str]:
     if any(column.startswith("same picture") for column in offender.shows):
         copies = images[images["pixels_sha256"].isin(mine["pixels_sha256"].dropna())]
         members = list(dict.fromkeys([*members, *copies["image"]]))
+    if any(column.startswith("near picture") for column in offender.shows):
+        members += pairs.loc[pairs["first"] == offender.key, "second"].tolist()
     return members[:VIEWS]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from components import published
+from components import duplicates, published
 from components.artifacts.manifest import BODY_PARTS, TEST
 from components.params.validate import ValidateParams
 from components.validate import drift
@@ -28,19 +28,24 @@ SIZES = {"longer side": "pixels", "shorter side": "pixels"}
 GREY_LEVELS = {"mean": "grey levels", "std": "grey levels", "contrast": "grey levels"}
 
 
-def arranged(table: pd.DataFrame, params: ValidateParams, reference: pd.DataFrame | None) -> dict[str, pd.DataFrame]:
+def arranged(
+    table: pd.DataFrame, pairs: pd.DataFrame, params: ValidateParams, reference: pd.DataFrame | None
+) -> dict[str, pd.DataFrame]:
     """The tables that expectations are about, by name.
 
     Args:
         table: as `Manifest` promises.
+        pairs: of copies, as `duplicates.find` gives them.
         params: what is taken for published, and which pictures are mostly frame.
         reference: the same of another manifest.
 
     Returns:
-        `images`, `groups` and `shifts`; `counts` and `patients` if the archive is taken for the published one;
-        `reference` and `drifts` if there is a reference.
+        `images`; `near`, the pairs of copies that are not equal; `groups` and `shifts`; `counts` and `patients` if the
+        archive is taken for the published one; `reference` and `drifts` if there is a reference.
     """
-    judged = {"images": images(table, params), "groups": groups(table), "shifts": shifts(table)}
+    near = pairs[pairs["kind"] == duplicates.NEAR]
+    judged = {"images": images(table, params).assign(**_near(table, near)), "near": near}
+    judged |= {"groups": groups(table), "shifts": shifts(table)}
     if params.published == "mura-v1.1" or (params.published == "auto" and is_published(table)):
         judged |= {"counts": counts(table), "patients": patients(table)}
     if reference is not None:
@@ -277,6 +282,21 @@ def _twins(table: pd.DataFrame) -> dict[str, pd.Series]:
             ("same picture with another label", otherwise),
             ("same picture of another patient", others & ~elsewhere & ~otherwise),
             ("same picture again", ~others & ~elsewhere & ~otherwise),
+        )
+    }
+
+
+def _near(table: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, pd.Series]:
+    """For the first image of pairs that are copies but not equal, the others; said where it matters most."""
+    elsewhere, otherwise = pairs["splits"].astype(bool), pairs["labels"].astype(bool)
+    told = pairs["second"] + " (similarity " + pairs["similarity"].map("{:.2f}".format).astype("str") + ")"
+    first = _firsts(table["image"])
+    return {
+        f"near picture {name}": first.map(told[chosen].groupby(pairs["first"]).agg(_some))
+        for name, chosen in (
+            ("in another split", elsewhere),
+            ("with another label", otherwise),
+            ("of another patient", ~elsewhere & ~otherwise),
         )
     }
 

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from components.artifacts.archive import Archive
 from components.artifacts.manifest import BODY_PARTS, SPLITS, Manifest
+from components.errors import printable
 from components.pages.render import render
 from components.params.validate import ValidateParams
 from components.validate.drawings import histogram
@@ -35,7 +36,7 @@ DRAWN = {
 class Shown(NamedTuple):
     """An offender with its pictures."""
 
-    name: str
+    name: Markup
     shows: Mapping[str, Any]
     pictures: list[Markup]
 
@@ -114,13 +115,20 @@ def _offenders(
 ) -> tuple[list[Shown], list[str]]:
     """Those with pictures, and lines about those without."""
     shown: list[Shown] = []
-    for offender in finding.offenders[:PICTURED]:
-        found = [picture for member in _members(offender, images, pairs) if (picture := pictures(member)) is not None]
-        if offender.unit is None or not pictures.shown:
-            break
-        shown.append(Shown(offender.name, offender.shows, found))
-    rest = finding.offenders[len(shown) : len(shown) + NAMED]
-    return shown, [str(offender) for offender in rest]
+    named: list[Offender] = []
+    for offender in finding.offenders[: PICTURED + NAMED]:
+        members = _members(offender, images, pairs) if len(shown) < PICTURED else []
+        found = [picture for member in members if (picture := pictures(member)) is not None]
+        if found:
+            shown.append(Shown(_breakable(offender.name), offender.shows, found))
+        else:
+            named.append(offender)
+    return shown, [str(offender) for offender in named[:NAMED]]
+
+
+def _breakable(member: str) -> Markup:
+    """A path that a narrow column breaks after a slash."""
+    return Markup("/<wbr>").join(printable(member).split("/"))
 
 
 def _members(offender: Offender, images: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
@@ -143,9 +151,10 @@ def _pairs(pairs: pd.DataFrame, images: pd.DataFrame, pictures: Pictures) -> lis
     facts = images.drop_duplicates("image").set_index("image")[["split", "abnormal"]].to_dict("index")
     found = []
     for pair in pairs.head(PAIRS).to_dict("records"):
-        first, second = ({"image": pair[which], **facts[pair[which]]} for which in ("first", "second"))
+        members = pair["first"], pair["second"]
+        first, second = ({"image": _breakable(member), **facts[member]} for member in members)
         differ = ", ".join(word for word in ("splits", "patients", "labels") if pair[word])
-        shown = [picture for side in (first, second) if (picture := pictures(side["image"])) is not None]
+        shown = [picture for member in members if (picture := pictures(member)) is not None]
         found.append(Pair(first, second, pair["similarity"], pair["mirrored"], differ, shown))
     return found
 

@@ -1,6 +1,6 @@
 """Whether a step that is killed at any moment leaves anything torn, and ends in the same bytes when it is run again.
 
-    python -m benchmarks.kills [ingest|shard] [--kills 50] [--images 300] [--archive phantom.zip] [--json]
+    python -m benchmarks.kills [ingest|validate|shard] [--kills 50] [--images 300] [--archive phantom.zip] [--json]
 
 The step runs once undisturbed, which gives the artifact's digest and how long it takes. Then it is started again and
 again over the same `--out`, and its whole process group gets SIGKILL after a time drawn from all of that; every other
@@ -23,10 +23,11 @@ from typing import Any
 
 from benchmarks import harness
 from components.artifacts.artifact import Artifact
-from components.artifacts.manifest import Manifest
+from components.artifacts.manifest import Manifest, ValidManifest
 from components.artifacts.shards import Shards
 from components.errors import DataRefused, UsageError
 
+STEPS = ["ingest", "validate", "shard"]
 SHARD_PARAMS = '{"image_size": 64, "images_per_shard": 32}'
 
 
@@ -87,7 +88,7 @@ def kill(command: Sequence[object], kind: type[Artifact[Any]], out: Path, kills:
 def main() -> None:
     """Kill and print."""
     parser = harness.parser(__doc__ or "", images=300)
-    parser.add_argument("step", nargs="*", choices=("ingest", "shard"), default=["ingest", "shard"])
+    parser.add_argument("step", nargs="*", choices=STEPS, default=STEPS)
     parser.add_argument("--kills", type=int, default=50, help="of each step [default: %(default)s]")
     flags = parser.parse_args()
     results: dict[str, Killed] = {}
@@ -97,13 +98,17 @@ def main() -> None:
         if "ingest" in flags.step:
             (folder / "a").mkdir()
             results["ingest"] = kill(ingest, Manifest, folder / "a" / "manifest", flags.kills)
-        if "shard" in flags.step:
-            (folder / "b").mkdir()
+        if {"validate", "shard"} & set(flags.step):
             harness.run([*ingest, "--out", folder / "manifest"])
-            prove = ["validate", "--archive", archive, "--manifest", folder / "manifest", "--out", folder / "valid"]
-            harness.run([*mura, *prove])
+        prove = [*mura, "validate", "--archive", archive, "--manifest", folder / "manifest"]
+        if "validate" in flags.step:
+            (folder / "b").mkdir()
+            results["validate"] = kill(prove, ValidManifest, folder / "b" / "valid", flags.kills)
+        if "shard" in flags.step:
+            (folder / "c").mkdir()
+            harness.run([*prove, "--out", folder / "valid"])
             shard = [*mura, "shard", "--archive", archive, "--manifest", folder / "valid", "--params", SHARD_PARAMS]
-            results["shard"] = kill(shard, Shards, folder / "b" / "shards", flags.kills)
+            results["shard"] = kill(shard, Shards, folder / "c" / "shards", flags.kills)
     kills, torn = (sum(each) for each in zip(*((r.kills, len(r.torn)) for r in results.values()), strict=True))
     good = all(result.same for result in results.values())
     told = {name: {**vars(result), "torn": list(result.torn)} for name, result in results.items()}

@@ -108,7 +108,7 @@ class Door(Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name."""
         if cmd_name in STEPS:
-            return _step_command(cmd_name)
+            return _explaining(_step_command(cmd_name)) if cmd_name == "validate" else _step_command(cmd_name)
         if cmd_name == "pipeline" and cmd_name in self.list_commands(ctx):
             # By name, since what is for Kubeflow stands on this module, and is not in every image.
             group: click.Command = importlib.import_module("pipelines.door").pipeline
@@ -452,6 +452,37 @@ def _step_command(name: str) -> click.Command:
         help=_help(function),
         epilog=_choices([each.kind for each in inputs if each.is_section]),
     )
+
+
+def _explaining(step: click.Command) -> click.Command:
+    """`mura validate` with a question about its last result, which needs none of the flags that making one needs."""
+
+    class Explaining(click.Command):
+        def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+            if any(word.partition("=")[0] == "--explain" for word in args):
+                for option in self.params:
+                    option.required = False
+            return super().parse_args(ctx, args)
+
+    def callback(explain: str | None, **flags: Any) -> None:
+        if explain is None:
+            assert step.callback is not None
+            step.callback(**flags)
+            return
+        from components.artifacts.manifest import Manifest
+        from components.validate import explain as answer
+
+        manifest = Manifest.read(flags["manifest"] or Path("artifacts/manifest"))
+        click.echo(answer.explain(explain, manifest, flags["out"] or Path("artifacts/valid_manifest")))
+
+    option = click.Option(
+        ["--explain"],
+        metavar="MEMBER",
+        help="Tell what is known of one image and what the last validation found of it, and end. All of its name or a "
+        "part; --manifest and --out say where to look [default: artifacts/manifest, artifacts/valid_manifest].",
+    )
+    params = [*step.params, option]
+    return Explaining(step.name, params=params, callback=callback, help=step.help, epilog=step.epilog)
 
 
 def _option(step: str, of: Input) -> click.Option:

@@ -19,7 +19,7 @@ from components.pages.render import duration, name
 from components.params.evaluate import EvaluateParams
 from components.params.promote import PromoteParams
 
-VOID = {"meta", "img", "br", "hr", "link", "input"}
+VOID = {"meta", "img", "br", "hr", "link", "input", "wbr"}
 
 
 class Page(HTMLParser):

@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 from miniature import write_zip
 
+from components import published
 from components.artifacts.archive import Archive
 from components.artifacts.artifact import json_sha256
 from components.artifacts.manifest import BODY_PARTS, TABLE, Manifest, ManifestFacts, ValidManifest
 from components.errors import DataRefused
 from components.images import SPECTRUM_SIDE
-from components.params.validate import ValidateParams
+from components.params.validate import DEFAULTS, ValidateParams
+from components.phantom.plan import plan
 from components.validate import validate
 
 PARAMS = ValidateParams(
@@ -63,14 +65,14 @@ def clean() -> pd.DataFrame:
     """Every split and body part, a normal and an abnormal study, two views each."""
     rows: list[dict[str, Any]] = []
     number = 0
-    for split, published in (("train", "train"), ("tuning", "train"), ("test", "valid")):
+    for split, source in (("train", "train"), ("tuning", "train"), ("test", "valid")):
         for part in BODY_PARTS:
             for label in ("negative", "positive"):
                 number += 1
                 patient = f"patient{number:05d}"
-                study = f"MURA-v1.1/{published}/XR_{part.upper()}/{patient}/study1_{label}"
+                study = f"MURA-v1.1/{source}/XR_{part.upper()}/{patient}/study1_{label}"
                 rows += [
-                    _row(study, view, patient=patient, body_part=part, source_split=published, split=split)
+                    _row(study, view, patient=patient, body_part=part, source_split=source, split=split)
                     for view in (1, 2)
                 ]
     return pd.DataFrame(rows).astype(DTYPES)
@@ -101,8 +103,8 @@ def _row(study: str, view: int, **others: str) -> dict[str, Any]:
 
 @pytest.fixture
 def seal(tmp_path: Path) -> Callable[..., Manifest]:
-    def seal(table: pd.DataFrame, **facts: Any) -> Manifest:
-        path = tmp_path / "manifest"
+    def seal(table: pd.DataFrame, place: str = "manifest", **facts: Any) -> Manifest:
+        path = tmp_path / place
         path.mkdir()
         table.sort_values("image").to_parquet(path / TABLE, index=False)
         counts = {"images": len(table), "studies": table["study"].nunique(), "patients": table["patient"].nunique()}
@@ -119,13 +121,13 @@ def out(tmp_path: Path) -> Path:
     return path
 
 
-def judge(manifest: Manifest, params: ValidateParams, out: Path) -> ValidManifest:
+def judge(manifest: Manifest, params: ValidateParams, out: Path, reference: Manifest | None = None) -> ValidManifest:
     """Validation beside an archive that holds what the manifest says: of every image its name for a picture."""
     table = manifest.table
     contents = {sha256(name.encode()).hexdigest(): name.encode() for name in {*clean()["image"], *table["image"]}}
     held = table[table["found"] & table["sha256"].notna()].drop_duplicates("image")
     files = {name: contents[digest] for name, digest in zip(held["image"], held["sha256"], strict=True)}
-    return validate(Archive.read(write_zip(out.with_name("MURA-v1.1.zip"), files)), manifest, params, out)
+    return validate(Archive.read(write_zip(out.with_name("MURA-v1.1.zip"), files)), manifest, params, out, reference)
 
 
 def failed(out: Path) -> set[str]:
@@ -481,3 +483,195 @@ def test_importing_the_step_is_light() -> None:
     code = "import sys, components.validate; print(*{'great_expectations', 'pandas', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == ""
+
+
+# Severity and tolerance
+
+
+def judged(**changes: Any) -> ValidateParams:
+    return ValidateParams.model_validate(PARAMS.model_dump() | changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "accepted", "warned"),
+    [
+        ({}, False, ()),
+        ({"severity": "warn"}, True, ("mode",)),
+        ({"severity": "skip"}, True, ()),
+        ({"tolerance": 2 / 84}, True, ()),
+        ({"tolerance": 1.9 / 84}, False, ()),
+        ({"tolerance": 2}, True, ()),
+        ({"tolerance": 1}, False, ()),
+        ({"severity": "warn", "tolerance": 1}, True, ("mode",)),
+    ],
+    ids=str,
+)
+def test_severity_and_tolerance_decide(
+    change: dict[str, Any],
+    accepted: bool,
+    warned: tuple[str, ...],
+    table: pd.DataFrame,
+    seal: Callable[..., Manifest],
+    out: Path,
+) -> None:
+    put(study(NORMAL), mode="RGBA")(table)
+    params = judged(expectations={"mode": change})
+    if accepted:
+        assert judge(seal(table), params, out).facts.warnings == warned
+    else:
+        with pytest.raises(DataRefused, match="1 of 25 gates do not hold: mode"):
+            judge(seal(table), params, out)
+
+
+def test_what_is_tolerated_is_still_told(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
+    put(study(NORMAL), mode="RGBA")(table)
+    judge(seal(table), judged(expectations={"mode": {"tolerance": 2}}), out)
+    report = json.loads((out / "validation.json").read_text())
+    assert report["counts"]["tolerated"] == 1
+    assert entry(out, "mode")["success"]
+    assert [member["member"] for member in entry(out, "mode")["members"]] == [
+        f"{NORMAL}/image1.png",
+        f"{NORMAL}/image2.png",
+    ]
+    assert "tolerated" in Page(out / "report.html").text
+
+
+def test_what_is_skipped_says_why(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
+    judge(seal(table), judged(expectations={"aspect": {"severity": "skip"}}), out)
+    skipped = json.loads((out / "validation.json").read_text())["skipped"]
+    assert skipped["aspect"] == "skipped by params.yaml"
+    assert skipped["drift_modes"] == "no --reference given"
+    assert skipped["published_images"] == "not the published MURA v1.1"
+    assert len(skipped) == 1 + 5 + 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [
+        ({"expectations": {"not_blanc": {"severity": "gate"}}}, "not_blank"),
+        ({"expectations": {"decodes": {"severity": "warn"}}}, "decodes is always a gate"),
+        ({"expectations": {"mode": {"severity": "error"}}}, "'gate', 'warn' or 'skip'"),
+        ({"expectations": {"mode": {"tolerance": -1}}}, "greater than or equal to 0"),
+        ({"expectations": {"mode": {"tolerate": 1}}}, "tolerate"),
+        ({"abnormal_share": (0.8, 0.2)}, "ascending"),
+        ({"min_side": 2_000}, "max_side"),
+    ],
+)
+def test_choices_that_make_no_sense_are_refused(changes: dict[str, Any], hint: str) -> None:
+    with pytest.raises(ValueError, match=hint):
+        judged(**changes)
+
+
+def test_every_expectation_has_a_default_and_every_default_an_expectation() -> None:
+    facts = ManifestFacts(archive="MURA-v1.1.zip", images=1, studies=1, patients=1, sidecars=0, others=())
+    from components.validate.expectations import expectations
+
+    tables = dict.fromkeys(("images", "groups", "shifts", "counts", "patients", "drifts"), pd.DataFrame())
+    names = [one.meta["name"] for one in expectations(facts, PARAMS, tables)]
+    assert sorted(names) == sorted(DEFAULTS)
+
+
+def test_every_offender_is_in_the_table_of_offenders(
+    table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
+) -> None:
+    table["mode"] = "P"
+    put(image(f"{NORMAL}/image2.png"), channel_difference=9)(table)
+    with pytest.raises(DataRefused):
+        judge(seal(table), PARAMS, out)
+    offenders = pd.read_parquet(out / "offenders.parquet")
+    assert set(offenders.loc[offenders["expectation"] == "mode", "key"]) == set(table["image"])
+    other = offenders[offenders["expectation"] == "channels_agree"].to_dict("records")
+    assert other == [
+        {
+            "expectation": "channels_agree",
+            "severity": "warn",
+            "holds": False,
+            "unit": "image",
+            "key": f"{NORMAL}/image2.png",
+            "member": f"{NORMAL}/image2.png",
+            "told": f"{NORMAL}/image2.png (channel_difference: 9)",
+        }
+    ]
+
+
+# Drift
+
+DRIFTS: dict[str, Fault] = {
+    "drift_body_parts": lambda table: table.assign(body_part="wrist"),
+    "drift_labels": lambda table: table.assign(abnormal=0).astype({"abnormal": "Int64"}),
+    "drift_modes": lambda table: table.assign(mode="RGB"),
+    "drift_sizes": lambda table: table.assign(width=300, height=260).astype({"width": "Int64", "height": "Int64"}),
+    "drift_grey_levels": lambda table: table.assign(mean=table["mean"] + 40),
+}
+
+
+@pytest.mark.parametrize("name", [None, *DRIFTS])
+def test_what_has_moved_since_a_reference_is_told(
+    name: str | None, table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
+) -> None:
+    before = DRIFTS[name](table) if name else table.sample(frac=1, random_state=1)
+    assert before is not None
+    reference = seal(before, place="reference")
+    valid = judge(seal(table), PARAMS, out, reference)
+    assert valid.facts.warnings == ((name,) if name else ())
+    report = json.loads((out / "validation.json").read_text())
+    assert report["reference"]["digest"] == reference.digest
+    assert "Since the reference" in Page(out / "report.html").text
+
+
+def test_few_studies_do_not_drift_by_chance(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
+    few = table[table["patient"].isin([f"patient{n:05d}" for n in (1, 2, 3, 5)])]
+    assert judge(seal(table), PARAMS, out, seal(few, place="reference")).facts.warnings == ()
+
+
+# The published archive
+
+
+@pytest.fixture(scope="module")
+def mura() -> pd.DataFrame:
+    """A table with the counts of the published MURA v1.1."""
+    rows: list[dict[str, Any]] = []
+    for one in plan(published.STUDIES, seed=1).studies:
+        patient, part = f"patient{one.patient:05d}", one.part.lower()
+        split = "test" if one.split == "valid" else "tuning" if one.patient % 10 == 0 else "train"
+        known = {"patient": patient, "body_part": part, "source_split": one.split, "split": split}
+        rows += [_row(one.path.rstrip("/"), view, **known) for view in range(1, one.views + 1)]
+    return pd.DataFrame(rows).astype(DTYPES)
+
+
+PUBLISHED = judged(published="mura-v1.1", max_views=16, pictures=False)
+
+
+def test_the_published_counts_are_recognised(mura: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
+    valid = judge(seal(mura), judged(max_views=16, pictures=False), out)
+    # Hands, fingers and forearms shift between MURA's own splits.
+    assert valid.facts.warnings == ("label_shift",)
+    assert {member["member"] for member in entry(out, "label_shift")["members"]} == {"hand", "finger", "forearm"}
+    assert entry(out, "published_images")["tested"] == 28
+    assert "held against the published MURA v1.1" in Page(out / "report.html").text
+
+
+def test_what_differs_from_the_published_counts_is_named(
+    mura: pd.DataFrame, seal: Callable[..., Manifest], out: Path
+) -> None:
+    # A study of one view goes with it.
+    hand = mura[(mura["body_part"] == "hand") & (mura["split"] == "test") & (mura["abnormal"] == 1)]
+    lone = hand[hand.groupby("patient")["study"].transform("size") == 1].iloc[0]
+    changed = mura[mura["image"] != lone["image"]]
+    with pytest.raises(DataRefused) as refused:
+        judge(seal(changed), PUBLISHED, out)
+    assert failed(out) >= {"published_images", "published_studies"}
+    assert "valid hand abnormal (images: 188, published images: 189)" in str(refused.value)
+    assert not failed(out) & {"published_views", "published_longest_side"}
+
+
+def test_another_archive_is_not_held_against_the_published_counts_unless_it_is_said_to_be_it(
+    table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
+) -> None:
+    manifest = seal(table)
+    judge(manifest, PARAMS, out)
+    assert "published_images" not in {
+        each["name"] for each in json.loads((out / "validation.json").read_text())["expectations"]
+    }
+    with pytest.raises(DataRefused, match="published_images"):
+        judge(manifest, judged(published="mura-v1.1"), out)

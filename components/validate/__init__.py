@@ -47,6 +47,7 @@ def validate(
     """Hold a manifest against everything that training relies on.
 
     The reports are written in either case. A broken gate refuses the data, a broken warning is reported.
+    `mura validate --explain MEMBER` says what is known of one image, and what the last validation found.
 
     Args:
         archive: the archive that the manifest describes; pictures of what offends are read from it.

@@ -456,9 +456,9 @@ def _confirmed(archive: Archive, image: list[str], near: Candidates) -> NDArray[
     chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
     # Starting a worker takes longer than a few pairs.
     few = 1 if len(chunks) < 4 else None
-    results = workers.in_order(_compare, chunks, workers=few, initialise=_open, arguments=(archive,))
-    every = (similarity for some in results for similarity in some)
-    return np.array(list(track(every, len(jobs), "duplicates: pairs")), np.float64)
+    with workers.in_order(_compare, chunks, workers=few, initialise=_open, arguments=(archive,)) as results:
+        every = (similarity for some in results for similarity in some)
+        return np.array(list(track(every, len(jobs), "duplicates: pairs")), np.float64)
 
 
 _archive: Archive

@@ -48,31 +48,31 @@ def ingest(archive: Archive, overlay: Overlay | None, params: IngestParams, seed
         DataRefused: the CSVs are missing, or a row of them cannot be read; or a row of the overlay does not match the
             archive. It is named.
     """
-    import pandas as pd
-
     with archive:
         members = list(archive.members())
-        listing = read_listing(archive, members)
-    opinions = overlay.by_study(listing.labels) if overlay else {}
-    sidecars = {member for member in members if is_sidecar(member)}
-    pictures = {member for member in members if member.lower().endswith(".png")} - sidecars
-    known = pictures | sidecars | listing.files
-    others = tuple(member for member in members if member not in known)
+        sidecars = {member for member in members if is_sidecar(member)}
+        pictures = [member for member in members if member.lower().endswith(".png") and member not in sidecars]
+        chunks = [pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK)]
+        with workers.in_order(_read_images, chunks, initialise=_open, arguments=(archive,)) as results:
+            # While the workers decode: the name of the whole file, the CSVs, the second that pandas takes to import.
+            md5 = workers.aside(archive.md5)
+            listing = read_listing(archive, members)
+            opinions = overlay.by_study(listing.labels) if overlay else {}
+            import pandas as pd
 
+            rows_read = track((row for rows in results for row in rows), len(pictures), "ingest: images")
+            read = dict(zip(pictures, rows_read, strict=True))
+
+    known = {*pictures, *sidecars, *listing.files}
+    others = tuple(member for member in members if member not in known)
     if others:
         logger.warning(
             "ingest: %s files are neither images nor lists, such as %s", f"{len(others):,}", printable(others[0])
         )
-    images = sorted(pictures | set(listing.images))
+    images = sorted({*pictures, *listing.images})
     if empty := set(listing.labels) - {folder_of(image) for image in images}:
         logger.warning("ingest: %s labelled studies have no image, such as %s", f"{len(empty):,}", min(empty))
-    rows = [_describe(image, listing, opinions, image in pictures) for image in images]
-    found = [image for image in images if image in pictures]
-    # The name of the whole file, made while the workers decode what is in it.
-    md5 = workers.aside(archive.md5)
-    chunks = [found[start : start + CHUNK] for start in range(0, len(found), CHUNK)]
-    results = workers.in_order(_read_images, chunks, initialise=_open, arguments=(archive,))
-    read = dict(zip(found, track((row for rows in results for row in rows), len(found), "ingest: images"), strict=True))
+    rows = [_describe(image, listing, opinions, image in read) for image in images]
     table = pd.DataFrame([row | read.get(str(row["image"]), _UNREAD) for row in rows], columns=list(_COLUMNS))
     table = table.astype(_COLUMNS)
     table["split"] = table["source_split"].map(SOURCE_SPLITS).astype("str")
@@ -199,9 +199,9 @@ _archive: Archive
 
 
 def _open(archive: Archive) -> None:
-    """Each worker reads with its own handle."""
+    """Each worker reads with its own handle; so does this process if it is the worker."""
     global _archive
-    _archive = archive.__enter__()
+    _archive = Archive(archive.place, archive.version).__enter__()
 
 
 def _read_images(members: list[str]) -> list[dict[str, Any]]:

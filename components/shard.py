@@ -71,9 +71,11 @@ def shard(archive: Archive, manifest: ValidManifest, params: ShardParams, out: P
     jobs = {split: _jobs(table[table["split"] == split], split, params, out / CHECKPOINT) for split in SPLITS}
     every = [job for split in SPLITS for job in jobs[split]]
     (out / CHECKPOINT).mkdir(exist_ok=True)
-    written = workers.in_order(_write, every, initialise=_open, arguments=(archive,))
     packed = []
-    with Bar(len(table), "shard: images") as bar:
+    with (
+        workers.in_order(_write, every, initialise=_open, arguments=(archive,)) as written,
+        Bar(len(table), "shard: images") as bar,
+    ):
         for job, done in zip(every, written, strict=True):
             packed.append(done)
             bar.advance(len(job.rows))

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +34,7 @@ def cores() -> int:
         return cores
 
 
+@contextmanager
 def in_order(
     function: Callable[[T], R],
     items: Iterable[T],
@@ -40,8 +42,11 @@ def in_order(
     workers: int | None = None,
     initialise: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
-) -> Iterator[R]:
+) -> Iterator[Iterator[R]]:
     """Apply a function to every item in worker processes; results come in the order of the items.
+
+    The workers begin at once, whatever else is done before the first result is asked for, and have ended when the
+    context is left.
 
     Args:
         function: importable by name.
@@ -57,7 +62,7 @@ def in_order(
     if workers == 1:
         if initialise:
             initialise(*arguments)
-        yield from map(function, items)
+        yield map(function, items)
         return
     # Spawned, not forked: a fork of a process with threads may hang.
     pool = ProcessPoolExecutor(
@@ -65,15 +70,21 @@ def in_order(
     )
     try:
         iterator = iter(items)
-        pending: deque[Future[R]] = deque(pool.submit(function, item) for item in islice(iterator, workers * AHEAD))
-        while pending:
-            result = pending.popleft().result()
-            pending.extend(pool.submit(function, item) for item in islice(iterator, 1))
-            yield result
+        pending = deque(pool.submit(function, item) for item in islice(iterator, workers * AHEAD))
+        yield _results(pool, function, iterator, pending)
     except BrokenProcessPool as error:
         raise MuraError("A worker process died. Was it killed, or is the memory too small? Try again.") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _results(
+    pool: ProcessPoolExecutor, function: Callable[[T], R], items: Iterator[T], pending: "deque[Future[R]]"
+) -> Iterator[R]:
+    while pending:
+        result = pending.popleft().result()
+        pending.extend(pool.submit(function, item) for item in islice(items, 1))
+        yield result
 
 
 def aside(function: Callable[[], R]) -> "Future[R]":

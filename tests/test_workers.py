@@ -56,12 +56,14 @@ def nothing_prepared() -> Iterator[None]:
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_results_come_in_the_order_of_the_items(count: int) -> None:
-    assert list(workers.in_order(slow_if_even, range(25), workers=count)) == list(range(25))
+    with workers.in_order(slow_if_even, range(25), workers=count) as results:
+        assert list(results) == list(range(25))
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_of_nothing_comes_nothing(count: int) -> None:
-    assert list(workers.in_order(square, [], workers=count)) == []
+    with workers.in_order(square, [], workers=count) as results:
+        assert list(results) == []
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -74,43 +76,56 @@ def test_items_are_taken_as_they_are_needed(count: int) -> None:
             taken = number
             yield number
 
-    results = workers.in_order(square, endless(), workers=count)
-    for done in range(1, 30):
-        assert next(results) == done * done
-        assert taken <= done + count * workers.AHEAD
-    results.close()  # type: ignore[attr-defined]
+    with workers.in_order(square, endless(), workers=count) as results:
+        for done in range(1, 30):
+            assert next(results) == done * done
+            assert taken <= done + count * workers.AHEAD
+
+
+def test_workers_begin_before_the_first_result_is_asked_for(tmp_path: Path) -> None:
+    marks = [tmp_path / str(number) for number in range(3)]
+    with workers.in_order(Path.touch, marks, workers=2) as results:
+        deadline = time.monotonic() + 20
+        while not all(mark.exists() for mark in marks) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert all(mark.exists() for mark in marks)
+        assert list(results) == [None] * 3
 
 
 def test_each_worker_is_prepared_once() -> None:
-    said = set(workers.in_order(say_prepared, range(20), workers=2, initialise=prepare, arguments=("open",)))
+    with workers.in_order(say_prepared, range(20), workers=2, initialise=prepare, arguments=("open",)) as results:
+        said = set(results)
     assert {words for words, _ in said} == {("open",)}
     assert os.getpid() not in {process for _, process in said}
 
 
 def test_one_worker_is_this_process() -> None:
-    said = list(workers.in_order(say_prepared, range(3), workers=1, initialise=prepare, arguments=("open",)))
+    with workers.in_order(say_prepared, range(3), workers=1, initialise=prepare, arguments=("open",)) as results:
+        said = list(results)
     assert said == [(("open",), os.getpid())] * 3
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_exception_arrives_with_its_type_and_all_it_holds(count: int) -> None:
-    results = workers.in_order(refuse_three, range(10), workers=count)
-    assert [next(results) for _ in range(3)] == [0, 1, 2]
-    with pytest.raises(DataRefused, match="image 3: damaged") as refusal:
-        next(results)
+    with workers.in_order(refuse_three, range(10), workers=count) as results:
+        assert [next(results) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(DataRefused, match="image 3: damaged") as refusal:
+            next(results)
     assert refusal.value.keep == Path("reports")
 
 
 def test_a_worker_that_is_killed_is_an_error_and_not_a_wait_for_ever() -> None:
-    with pytest.raises(MuraError, match="A worker process died") as error:
-        list(workers.in_order(die_at_three, range(100), workers=2))
+    with (
+        pytest.raises(MuraError, match="A worker process died") as error,
+        workers.in_order(die_at_three, range(100), workers=2) as results,
+    ):
+        list(results)
     assert "\n" not in str(error.value)
 
 
 def test_no_worker_is_left_when_the_reader_stops_early() -> None:
-    results = workers.in_order(say_prepared, itertools.count(), workers=2)
-    processes = {next(results)[1] for _ in range(10)}
-    results.close()  # type: ignore[attr-defined]
+    with workers.in_order(say_prepared, itertools.count(), workers=2) as results:
+        processes = {next(results)[1] for _ in range(10)}
     assert not [process for process in processes if alive(process)]
 
 
@@ -128,7 +143,8 @@ PARENT = """
         yield 2
 
     if __name__ == "__main__":
-        list(workers.in_order(tell_and_wait, numbers(), workers=2))
+        with workers.in_order(tell_and_wait, numbers(), workers=2) as results:
+            list(results)
 """
 
 

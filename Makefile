@@ -75,12 +75,12 @@ $(VENV)/bin/python:
 
 # What is installed is what the lock says, to the hash; one stamp a lock.
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
-	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes requirements/dev.txt
+	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --compile-bytecode --require-hashes requirements/dev.txt
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
 	@rm -f $(VENV)/.gpu && touch $@
 
 $(VENV)/.gpu: requirements/gpu.txt requirements/dvc.txt pyproject.toml | $(VENV)/bin/python
-	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes requirements/gpu.txt requirements/dvc.txt
+	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --compile-bytecode --require-hashes requirements/gpu.txt requirements/dvc.txt
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
 	@rm -f $(VENV)/.dev && touch $@
 

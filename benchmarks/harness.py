@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 # A full-size phantom has 2.7 images a study, as MURA, a small one fewer.
 IMAGES_PER_STUDY = 1.9
 # Seconds between two looks at the memory of a process and its children.
-GLANCE = 0.2
+GLANCE = 0.5
 
 
 class Used(NamedTuple):

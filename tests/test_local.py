@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -26,9 +27,14 @@ MOUNTS = dict.fromkeys(Path(place) for place in ("/usr", "/etc", sys.base_prefix
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def engine() -> Iterator[str]:
     """The address of a Podman of its own, with an image of nothing but places to mount things at."""
-    folder = tmp_path_factory.mktemp("podman")
+    # Not pytest's folder: Podman takes no longer path than 50 characters.
+    with tempfile.TemporaryDirectory(prefix="podman") as name:
+        yield from serving(Path(name))
+
+
+def serving(folder: Path) -> Iterator[str]:
     (folder / "containers.conf").write_text(
         '[containers]\ndefault_ulimits=[]\n[engine]\nruntime="runc"\ncgroup_manager="cgroupfs"\nevents_logger="file"\n'
     )

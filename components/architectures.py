@@ -28,7 +28,13 @@ BACKBONE = "backbone"
 
 
 def build(
-    params: TrainParams, image_size: int, *, seed: int, precision: str = "float32", augment: bool = True
+    params: TrainParams,
+    image_size: int,
+    *,
+    seed: int,
+    precision: str = "float32",
+    augment: bool = True,
+    synchronized: bool = False,
 ) -> keras.Model:
     """Build a network with random weights.
 
@@ -42,6 +48,7 @@ def build(
         precision: a Keras dtype policy; the logit is float32 under any.
         augment: whether flips and rotations are in it. Keras' random layers act whenever they are not told that
             this is no training, so a network that is to be used has none.
+        synchronized: whether batch normalisation goes by the whole batch, where workers share it.
 
     Returns:
         A model from pixels, [B, S, S, 1] in [0, 255], to the logit of abnormality, float32 [B, 1].
@@ -64,6 +71,7 @@ def build(
             # Keras' 0.99 remembers the first hundreds of steps: after a short training the statistics would
             # still be those of the untrained network.
             layer.momentum = params.batch_norm_momentum
+            layer.synchronized = synchronized
     return model
 
 

@@ -98,8 +98,18 @@ def loss_weights(abnormal: NDArray[np.int64], body_part: NDArray[np.str_], parts
     return np.array([weight[pair] for pair in pairs], np.float32)
 
 
-def training_batches(split: Split, weights: NDArray[np.float32], batch_size: int, seed: int, epoch: int) -> Any:
+def training_batches(
+    split: Split, weights: NDArray[np.float32], batch_size: int, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
+) -> Any:
     """One epoch of a split: every image once, in an order that (seed, epoch) alone decides.
+
+    Args:
+        split: of which images.
+        weights: float32 [N], of the images in the loss.
+        batch_size: images in a step of all workers.
+        seed: of the order.
+        epoch: its number.
+        share: which of how many workers this one is; it gets its share of every batch.
 
     Returns:
         tf.data.Dataset of (pixels uint8 [B, S, S, 1], abnormal float32 [B, 1], weight float32 [B]). Of pixels on the
@@ -110,9 +120,16 @@ def training_batches(split: Split, weights: NDArray[np.float32], batch_size: int
     weight = tf.constant(weights)
 
     squares = _squares(split)
+    index, workers = share
 
     def batch(chosen: Any) -> Any:
-        return squares(chosen), tf.gather(labels, chosen), tf.gather(weight, chosen)
+        count = tf.shape(chosen)[0]
+        # Of fewer images than workers some are seen twice, and weigh nothing the second time: a share is never empty.
+        mine = chosen[index % count :: workers]
+        # The mean over the batch is the mean of the workers' means only if they count as their shares are large.
+        portion = tf.cast(tf.shape(mine)[0] * workers, tf.float32) / tf.cast(count, tf.float32)
+        portion *= tf.cast(index < count, tf.float32)
+        return squares(mine), tf.gather(labels, mine), tf.gather(weight, mine) * portion
 
     dataset = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
     return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(tf.data.AUTOTUNE)

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import click
 
+from components import team
 from components.artifacts.archive import Archive
 from components.artifacts.artifact import Artifact, writing
 from components.artifacts.overlay import Overlay
@@ -526,6 +527,10 @@ def _run_step(
         kubeflow.check(arguments)
     told = {key: value for key, value in arguments.items() if value is not None and not isinstance(value, Section)}
     logger.info("%s: %s", name, ", ".join(f"{key} {_told(value)}" for key, value in told.items()))
+    if name == "train" and team.place().rank:
+        # The chief of the workers writes, wherever their --out may be.
+        importlib.import_module("components.train").assist(**arguments)
+        return
     refused = out.absolute().with_name(f"{out.absolute().name}.refused")
     decisive = {key: _identity(value) for key, value in arguments.items()} | {"code": _code(function)}
     with writing(out, decisive, get_type_hints(function)["return"].CARD) as work:

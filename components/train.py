@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
-from components import mirror
-from components.artifacts.artifact import CHECKPOINT, write_text
+from components import mirror, team
+from components.artifacts.artifact import CHECKPOINT, json_sha256, write_text
 from components.artifacts.manifest import TRAIN, TUNING
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
@@ -78,7 +78,10 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
     backend.prepare()
     from components import architectures, batches, provenance, tracking
 
+    worker = team.join()
     precision, device = backend.precision(params.precision), backend.device()
+    if worker.place.size > 1:
+        device = f"{worker.place.size} x {device}"
     splits = {TRAIN: batches.read_split(shards, TRAIN, params.residence), TUNING: batches.read_split(shards, TUNING)}
     if shared := set(splits[TRAIN].patient) & set(splits[TUNING].patient):
         raise DataRefused(f"{shards.path}: {len(shared)} patients are in train and in tuning, such as {min(shared)}.")
@@ -92,6 +95,7 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
         precision,
         device,
     )
+    _meet(worker, shards, params, seed, precision)
     checkpoint = Checkpoint(out / CHECKPOINT)
     state = checkpoint.state(precision)
     revision, environment = provenance.code_revision(), provenance.environment()
@@ -123,10 +127,11 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
         # What the run of before was not told any more; twice does no harm.
         for row in state.curves:
             run.log_epoch(row["epoch"], {name: row[name] for name in COLUMNS[2:]})
-        model = architectures.build(params, shards.facts.image_size, seed=seed, precision=precision)
+        worker.from_chief(state.model_dump_json().encode())
+        model = _build(worker, shards, params, seed, precision)
         if architectures.is_pretrained(params) and not state.epochs:
             architectures.load_pretrained(model, params)
-        _fit(model, state, checkpoint, splits, shards, params, seed, run)
+        _fit(model, state, checkpoint, splits, shards, params, seed, run, worker)
 
         best = state.curves[_best(state)]
         # Copied: should MLflow not take the model, the next attempt needs the checkpoint whole.
@@ -167,6 +172,45 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
         f"{state.seconds:.0f} s",
     )
     return TrainedModel.seal(out, facts)
+
+
+def assist(shards: Shards, params: TrainParams, seed: int) -> None:
+    """Train the network of another process, the chief, with it: share its steps, and keep and tell nothing.
+
+    Args:
+        shards: those of the chief.
+        params: those of the chief.
+        seed: that of the chief.
+
+    Raises:
+        DataRefused: the shards are damaged.
+        UsageError: the chief was given something else.
+        ServiceUnreachable: the chief or another worker is gone.
+    """
+    from components import backend
+
+    backend.prepare()
+    from components import batches
+
+    worker = team.join()
+    precision = backend.precision(params.precision)
+    split = batches.read_split(shards, TRAIN, params.residence)
+    logger.info("train: %s, worker %s of %s, %s", params.architecture, *worker.place, precision)
+    _meet(worker, shards, params, seed, precision)
+    state = State.model_validate_json(worker.from_chief(b""))
+    model = _build(worker, shards, params, seed, precision)
+    weights = _loss_weights(split, shards, params)
+    while state.phase < len(phases(params)):
+        phase = phases(params)[state.phase]
+        trained = _ready(model, phase, split, params, worker)
+        worker.align(_variables(trained))
+        train_epoch = worker.trainer(trained)
+        while state.epoch_in_phase < phase.epochs and not _exhausted(state, params):
+            _train_epoch(train_epoch, trained, state, split, weights, params, seed, worker)
+            state = State.model_validate_json(worker.from_chief(b""))
+        state.phase += 1
+        state.epoch_in_phase = 0
+    logger.info("train: %s, worker %s of %s has done its share; the chief writes", params.architecture, *worker.place)
 
 
 def phases(params: TrainParams) -> tuple[Phase, ...]:
@@ -231,6 +275,46 @@ class Checkpoint:
                 variable.assign(saved[f"{i:05d}"])
 
 
+def _meet(worker: team.Worker, shards: Shards, params: TrainParams, seed: int, precision: str) -> None:
+    """Make sure that all workers are to do the same.
+
+    Raises:
+        UsageError: they are not.
+    """
+    worker.agree(
+        lambda: json_sha256([shards.digest, params.model_dump(mode="json"), seed, precision]),
+        "train: the workers have different shards, parameters, seeds or precisions; start all of them with the same, "
+        "and on processors of one kind.",
+    )
+
+
+def _build(worker: team.Worker, shards: Shards, params: TrainParams, seed: int, precision: str) -> "keras.Model":
+    from components import architectures
+
+    with worker.scope():
+        return architectures.build(
+            params,
+            shards.facts.image_size,
+            seed=seed,
+            precision=precision,
+            synchronized=worker.place.size > 1,
+        )
+
+
+def _ready(
+    model: "keras.Model", phase: Phase, split: "Split", params: TrainParams, worker: team.Worker
+) -> "keras.Model":
+    """The network as it is trained in a phase, on the batches of a split."""
+    from components import architectures, batches
+
+    if phase.name == "head" or architectures.is_pretrained(params):
+        architectures.set_backbone_trainable(model, phase.name != "head")
+    with worker.scope():
+        trained = batches.fed(model, split)
+        _compile(trained, phase, params, len(split))
+    return trained
+
+
 def _fit(
     model: "keras.Model",
     state: State,
@@ -240,23 +324,28 @@ def _fit(
     params: TrainParams,
     seed: int,
     run: Any,
+    worker: team.Worker,
 ) -> None:
     """Train from `state` to the end, epoch by epoch."""
-    from components import architectures, batches
-
     weights = {name: _loss_weights(split, shards, params) for name, split in splits.items()}
     planned = sum(phase.epochs for phase in phases(params))
+    predict = worker.predictor(model)
     while state.phase < len(phases(params)):
         phase = phases(params)[state.phase]
-        if phase.name == "head" or architectures.is_pretrained(params):
-            architectures.set_backbone_trainable(model, phase.name != "head")
-        trained = batches.fed(model, splits[TRAIN])
-        _compile(trained, phase, params, len(splits[TRAIN]))
+        trained = _ready(model, phase, splits[TRAIN], params, worker)
         if state.epoch_in_phase:
             checkpoint.restore(trained, state)
             logger.info("train: %s goes on after epoch %s", params.architecture, state.epochs)
+        worker.align(_variables(trained))
+        train_epoch = worker.trainer(trained)
         while state.epoch_in_phase < phase.epochs and not _exhausted(state, params):
-            row = _train_epoch(model, trained, state, phase, splits, weights, params, seed)
+            started = time.monotonic()
+            loss = _train_epoch(train_epoch, trained, state, splits[TRAIN], weights[TRAIN], params, seed, worker)
+            row = _measure_epoch(predict, loss, state, phase, splits, weights[TUNING], params)
+            state.curves.append(row)
+            state.epoch_in_phase += 1
+            state.seconds += time.monotonic() - started
+            worker.from_chief(state.model_dump_json().encode())
             if _best(state) == state.epochs - 1:
                 model.save_weights(checkpoint.best_weights(state.epochs))
             checkpoint.save(trained, state, state.curves[_best(state)]["epoch"])
@@ -276,43 +365,57 @@ def _fit(
 
 
 def _train_epoch(
-    model: "keras.Model",
+    train_epoch: team.Epoch,
     trained: "keras.Model",
+    state: State,
+    split: "Split",
+    weights: "np.ndarray[Any, Any]",
+    params: TrainParams,
+    seed: int,
+    worker: team.Worker,
+) -> float:
+    """Train the next epoch, and return its mean loss."""
+    from components import batches
+
+    number = state.epochs + 1
+    order = batches.training_batches(split, weights, params.batch_size, seed, number, worker.place)
+    bar = Bar(_steps(len(split), params), f"train: {params.architecture} epoch {number}, step")
+    with bar, batches.reading(split):
+        loss = train_epoch(order, bar.advance)
+    worker.agree(
+        lambda: team.digest(_variables(trained)),
+        f"train: after epoch {number} the weights of the workers differ; processors of one kind have the same.",
+    )
+    return loss
+
+
+def _measure_epoch(
+    predict: team.Predict,
+    loss: float,
     state: State,
     phase: Phase,
     splits: "dict[str, Split]",
-    weights: "dict[str, np.ndarray[Any, Any]]",
+    weights: "np.ndarray[Any, Any]",
     params: TrainParams,
-    seed: int,
 ) -> dict[str, Any]:
-    """Train one epoch, measure it on the tuning split, and add its row to the curves."""
-    import keras
+    """The row of curves of the epoch that was just trained."""
     import numpy as np
 
     from components import batches
 
-    started, number = time.monotonic(), state.epochs + 1
-    steps = _steps(len(splits[TRAIN]), params)
+    number, steps = state.epochs + 1, _steps(len(splits[TRAIN]), params)
     middle = state.epoch_in_phase * steps + steps // 2
     learning_rate = float(_schedule(phase, params, len(splits[TRAIN]))(middle))
-    order = batches.training_batches(splits[TRAIN], weights[TRAIN], params.batch_size, seed, number)
-    with Bar(steps, f"train: {params.architecture} epoch {number}, step") as bar:
-        counter = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _batch, **_: bar.advance())
-        with batches.reading(splits[TRAIN]):
-            loss = trained.fit(order, epochs=1, shuffle=False, verbose=0, callbacks=[counter]).history["loss"][0]
     with batches.reading(splits[TUNING]):
-        logit = model.predict(batches.in_order(splits[TUNING], params.batch_size), verbose=0)[:, 0]
+        logit = predict(batches.in_order(splits[TUNING], params.batch_size))
     if not (math.isfinite(loss) and np.isfinite(logit).all()):
         raise UsageError(
             f"train: {params.architecture} diverged in epoch {number} (loss {loss:g}); "
             f"lower its learning_rate ({params.learning_rate:g})."
         )
-    tuning_loss, tuning_auroc = _measure(logit, splits[TUNING], weights[TUNING])
-    state.seconds += time.monotonic() - started
-    state.epoch_in_phase += 1
+    tuning_loss, tuning_auroc = _measure(logit, splits[TUNING], weights)
     values = (number, phase.name, learning_rate, loss, tuning_loss, tuning_auroc)
-    state.curves.append(dict(zip(COLUMNS, values, strict=True)))
-    return state.curves[-1]
+    return dict(zip(COLUMNS, values, strict=True))
 
 
 def _best(state: State) -> int:

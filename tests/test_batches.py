@@ -346,3 +346,16 @@ def test_seed_and_epoch_alone_decide_the_order() -> None:
     assert len({tuple(order) for order in orders.values()}) == 4
     assert order_of(epoch_of(split_of(60), 13, seed=1, epoch=1)) == orders[1, 1]
     assert orders[1, 0] != sorted(orders[1, 0])
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+def test_the_shares_of_a_batch_weigh_what_the_batch_weighs(sealed: Callable[..., Shards], workers: int) -> None:
+    split = batches.read_split(sealed([record(n) for n in range(11)]), "train")
+    weights = np.linspace(0.1, 0.9, len(split), dtype=np.float32)
+    whole = [batch[-1].mean() for batch in batches.training_batches(split, weights, 4, 1, 1).as_numpy_iterator()]
+    shares = [
+        [batch[-1].mean() for batch in batches.training_batches(split, weights, 4, 1, 1, share).as_numpy_iterator()]
+        for share in ((rank, workers) for rank in range(workers))
+    ]
+    # Of batches of 4, 4 and 3 images: the mean of the workers' means is what their gradients are of.
+    assert np.mean(shares, axis=0) == pytest.approx(whole, rel=1e-6)

@@ -1,6 +1,7 @@
 """The manifests as they are applied: valid for Kubernetes, restricted, least privileged, and fitting each other."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import yaml
 from pod_security import pods, violations
 
+from components import cli, team
 from components.params.document import read_params
 
 ROOT = Path(__file__).parent.parent
@@ -156,6 +158,77 @@ def test_secrets_are_drawn_once_for_nobody_else_and_never_committed(infra: Path)
     ignored = [str(path.relative_to(infra.parent)) for path in drawn]
     told = subprocess.run(["git", "-C", str(ROOT), "check-ignore", *ignored], capture_output=True, text=True)
     assert told.stdout.split() == ignored
+
+
+@pytest.fixture(scope="module")
+def of_team(infra: Path) -> Manifests:
+    """What a training by several workers needs, and such a training."""
+    job = (infra / "kustomize" / "team" / "job.yaml").read_text()
+    return [*yaml.safe_load_all(render(infra, "team")), yaml.safe_load(job)]
+
+
+def the(kind: str, manifests: Manifests) -> dict[str, Any]:
+    (found,) = (each for each in manifests if each["kind"] == kind)
+    return found
+
+
+def test_trainer_knows_every_field_of_a_team(of_team: Manifests) -> None:
+    from kubeflow_trainer_api import models
+
+    kinds = {"TrainingRuntime": models.TrainerV1alpha1TrainingRuntime, "TrainJob": models.TrainerV1alpha1TrainJob}
+    for kind, model in kinds.items():
+        manifest = the(kind, of_team)
+        assert manifest["apiVersion"] == "trainer.kubeflow.org/v1alpha1"
+        # What a model does not know it drops.
+        assert model.from_dict(manifest).to_dict() == manifest
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_kubernetes_knows_every_field_of_a_team(of_team: Manifests, version: str) -> None:
+    (job,) = the("TrainingRuntime", of_team)["spec"]["template"]["spec"]["replicatedJobs"]
+    started = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "node"}, "spec": job["template"]["spec"]}
+    for manifest in (started, the("PersistentVolumeClaim", of_team), the("NetworkPolicy", of_team)):
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_pods_of_a_team_pass_the_restricted_standard_and_more(of_team: Manifests) -> None:
+    ((_, pod),) = pods(the("TrainingRuntime", of_team))
+    (container,) = pod["containers"]
+    assert violations(pod) == []
+    assert pod["automountServiceAccountToken"] is False
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["image"] == IMAGE
+
+
+def test_trainer_finds_the_workers_of_a_team_and_they_each_other(
+    of_team: Manifests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, job = the("TrainingRuntime", of_team), the("TrainJob", of_team)
+    (replicated,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    (container,) = replicated["template"]["spec"]["template"]["spec"]["containers"]
+    # By these names Trainer's controller looks for what it starts.
+    assert (replicated["name"], container["name"]) == ("node", "node")
+    assert replicated["template"]["metadata"]["labels"] == {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
+    assert job["spec"]["runtimeRef"]["name"] == runtime["metadata"]["name"]
+    assert job["metadata"]["namespace"] == runtime["metadata"]["namespace"]
+    name, workers = job["metadata"]["name"], runtime["spec"]["mlPolicy"]["numNodes"]
+    text = {each["name"]: each.get("value", "") for each in container["env"]}["TF_CONFIG"]
+    # JobSet's name of a pod, and of the service of all.
+    hosts = [f"{name}-node-0-{rank}.{name}:2222" for rank in range(workers)]
+    for rank in range(workers):
+        monkeypatch.setenv("TF_CONFIG", text.replace("$(TEAM)", name).replace("$(RANK)", str(rank)))
+        assert team.place() == (rank, workers)
+        assert json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"] == hosts
+
+
+def test_a_team_is_given_places_and_keys_like_every_run_and_words_that_mura_knows(of_team: Manifests) -> None:
+    ((_, pod),) = pods(the("TrainingRuntime", of_team))
+    given = {name for source in pod["containers"][0]["envFrom"] for name in [next(iter(source.values()))["name"]]}
+    known = {source.secret or source.config_map for source in read_params(ROOT / "params.yaml").kubeflow.environment}
+    assert given <= known
+    step, *words = the("TrainJob", of_team)["spec"]["trainer"]["args"]
+    flags = {word.partition("=")[0] for word in words}
+    assert flags == {each.flag for each in cli.inputs_of(cli.step_function(step))} - {"--seed"} | {"--out"}
 
 
 GOOD: dict[str, Any] = {

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -238,8 +239,8 @@ def test_a_training_whose_machine_is_taken_away_goes_on_elsewhere_to_the_same_we
 @pytest.mark.parametrize("words", [INGEST, VALIDATE, SHARDS, EVALUATE], ids=lambda words: words[0])
 def test_a_step_killed_half_way_ends_in_the_same_artifact(place: Workplace, words: tuple[str, ...]) -> None:
     name = words[-1]
-    partial = place / f".{name}2.partial"
-    kill(place.start(*words[:-1], f"{name}2"), partial.is_dir)
+    unfinished = place / f".{name}2.partial"
+    kill(place.start(*words[:-1], f"{name}2"), unfinished.is_dir)
     assert not (place / f"{name}2").exists()
     place.must(*words[:-1], f"{name}2")
     kind = {"manifest": Manifest, "valid_manifest": ValidManifest, "shards": Shards, "evaluation": Evaluation}[name]
@@ -247,22 +248,28 @@ def test_a_step_killed_half_way_ends_in_the_same_artifact(place: Workplace, word
 
 
 def test_a_registration_killed_once_the_server_has_the_version_makes_no_second_one(place: Workplace) -> None:
-    words = (*REGISTER[:-1], "registered", "--params", json.dumps({"model": "killed"}))
-    versions = "select version from model_versions where name = 'killed'"
-    kill(place.start(*words), lambda: place.asks(versions) == [(1,)])
-    assert not (place / "registered").exists()
-    place.must(*words)
-    assert [version.version for version in Registration.read(place / "registered").facts.versions] == [1]
-    assert place.asks(versions) == [(1,)]
+    def versions(name: str) -> list[tuple[Any, ...]]:
+        return place.asks(f"select version from model_versions where name = '{name}'")
+
+    def words(name: str) -> tuple[str, ...]:
+        return (*REGISTER[:-1], name, "--params", json.dumps({"model": name}))
+
+    name = killed_in_time(place, words, lambda name: versions(name) == [(1,)])
+    place.must(*words(name))
+    assert [version.version for version in Registration.read(place / name).facts.versions] == [1]
+    assert versions(name) == [(1,)]
 
 
 def test_a_promotion_killed_once_the_alias_has_moved_remembers_who_was_champion(place: Workplace) -> None:
-    alias = {**DEMO["promote"], "min_auroc": 0.0, "alias": "killed"}
-    words = (*PROMOTE[:-1], "promoted", "--params", json.dumps(alias))
-    kill(place.start(*words), lambda: bool(place.asks("select * from registered_model_aliases where alias = 'killed'")))
-    assert not (place / "promoted").exists()
-    place.must(*words)
-    facts = Promotion.read(place / "promoted").facts
+    def words(name: str) -> tuple[str, ...]:
+        return (*PROMOTE[:-1], name, "--params", json.dumps({**DEMO["promote"], "min_auroc": 0.0, "alias": name}))
+
+    def moved(name: str) -> bool:
+        return bool(place.asks(f"select * from registered_model_aliases where alias = '{name}'"))
+
+    name = killed_in_time(place, words, moved)
+    place.must(*words(name))
+    facts = Promotion.read(place / name).facts
     assert facts.decision.outcome == "promoted"
     assert facts.previous is None
     assert facts.current == Registration.read(place / "registration").facts.versions[0]
@@ -385,6 +392,22 @@ def kill(process: "subprocess.Popen[str]", ready: Callable[[], bool]) -> None:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
+
+
+def killed_in_time(
+    place: Workplace, words: Callable[[str], tuple[str, ...]], ready: Callable[[str], bool], attempts: int = 10
+) -> str:
+    """SIGKILL between what the server was told and the artifact, which is soon there: tried until it was not too late.
+
+    Returns:
+        The name under which it happened.
+    """
+    for attempt in range(attempts):
+        name = f"killed{attempt}"
+        kill(place.start(*words(name)), partial(ready, name))
+        if not (place / name).exists():
+            return name
+    raise AssertionError(f"the artifact was there before {attempts} of {attempts} kills")
 
 
 def error_line(done: Done) -> str:

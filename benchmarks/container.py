@@ -27,7 +27,7 @@ from components.params.document import read_params
 from pipelines import images
 
 ROOT = Path(__file__).parent.parent
-STRICT = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--network=none")
+STRICT = ("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-opt=no-new-privileges", "--network=none")
 STEPS: dict[str, list[str]] = {
     "phantom": ["--out", "phantom.zip"],
     "ingest": ["--archive", "phantom.zip", "--seed", "1", "--out", "manifest"],

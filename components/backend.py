@@ -6,15 +6,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from components.errors import UsageError
+
+REQUIRE_GPU = "MURA_REQUIRE_GPU"
+"""Set where a GPU was promised, as to a pod that waited for one: without it days would pass on the CPU, unnoticed."""
+
 
 def prepare() -> None:
-    """Import TensorFlow and settle how it runs; before Keras is imported, and once in a process."""
+    """Import TensorFlow and settle how it runs; before Keras is imported, and once in a process.
+
+    Raises:
+        UsageError: a GPU was promised, and TensorFlow sees none.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     with _no_chatter():
         import tensorflow as tf
 
-    for gpu in tf.config.list_physical_devices("GPU"):
+    gpus = tf.config.list_physical_devices("GPU")
+    if os.environ.get(REQUIRE_GPU) and not gpus:
+        raise UsageError(
+            f"{REQUIRE_GPU} is set, and TensorFlow sees no GPU. Is this the CUDA build, is the driver new enough for it, "
+            "and was the device passed to the container?"
+        )
+    for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
     # Same seed, same weights; on a CPU it costs nothing that could be measured.
     tf.config.experimental.enable_op_determinism()

@@ -56,8 +56,12 @@ def _machine() -> str:
 
 def _places() -> dict[str, Path]:
     """Where steps write besides `--out`."""
+    try:
+        temporary = tempfile.gettempdir()
+    except FileNotFoundError:  # nothing can be written anywhere
+        temporary = os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - only looked at
     return {
-        "temporary files": Path(tempfile.gettempdir()),
+        "temporary files": Path(temporary),
         "Keras' weights": Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")),
         "Matplotlib's cache": Path(os.environ.get("MPLCONFIGDIR", Path.home() / ".config/matplotlib")),
     }
@@ -93,6 +97,9 @@ def _tensorflow(require_gpu: bool) -> Iterator[Finding]:
 
         loss = keras.layers.Dense(1)(np.ones((2, 3), np.float32))  # [2, 1]
         assert loss.shape == (2, 1)
+    except MuraError as problem:
+        yield Finding("TensorFlow", str(problem), problem)
+        return
     except Exception as error:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         problem = UsageError(f"does not work ({reason}). Install the project anew, or use its image.")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 import time
 import uuid
 import warnings
@@ -79,6 +80,7 @@ def run_local(
         local.init(
             local.DockerRunner(environment=environment, network_mode="host", user=user, **_CONFINED | options),
             pipeline_root=str(root),
+            workspace_root=str(_volume(params.kubeflow, root)),
         )
         pipeline = components.load_component_from_text(_quick_to_retry(compiled.text))
         existing = set(root.iterdir())
@@ -178,6 +180,14 @@ def _owner(profile: KubeflowParams, root: Path) -> str:
         return f"{os.getuid()}:{os.getgid()}"
     os.chown(root, profile.user, profile.user)
     return f"{profile.user}:{profile.user}"
+
+
+def _volume(profile: KubeflowParams, root: Path) -> Path:
+    """What a run's pods share on a cluster. kfp removes it when the run ends, as a cluster does."""
+    made = Path(tempfile.mkdtemp(prefix=".workspace-", dir=root))
+    if os.getuid() == 0:
+        os.chown(made, profile.user, profile.user)
+    return made
 
 
 def _with_mlflow(environment: dict[str, str], root: Path) -> tuple[dict[str, str], Path | None]:

@@ -3,6 +3,7 @@
 from kfp import kubernetes
 from kfp.dsl.pipeline_task import PipelineTask
 
+from components.backend import REQUIRE_GPU
 from components.kubeflow import RUN_ID
 from components.params.kubeflow import KubeflowParams, StepProfile
 
@@ -40,6 +41,7 @@ def _resources(task: PipelineTask, step: StepProfile) -> None:
     task.set_memory_request(step.memory).set_memory_limit(step.memory)
     if step.gpus:
         task.set_accelerator_type(step.gpu_type).set_accelerator_limit(step.gpus)
+        task.set_env_variable(REQUIRE_GPU, "1")
     if step.shared_memory:
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=step.shared_memory)  # noqa: S108 - the kernel's place
     for key, value in step.node_selector.items():

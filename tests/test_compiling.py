@@ -248,6 +248,9 @@ def test_clusters_differ_by_values_only(compiled: Compiled) -> None:
     assert (resources["resourceCpuLimit"], resources["resourceMemoryLimit"]) == ("500m", "1Gi")
     assert resources["accelerator"]["resourceType"] == "amd.com/gpu"
     assert resources["accelerator"]["resourceCount"] == "2"
+    # A pod that was given a GPU ends where TensorFlow does not see it.
+    assert {"name": "MURA_REQUIRE_GPU", "value": "1"} in executors["exec-train-vgg19"]["container"]["env"]
+    assert "env" not in executors["exec-shard"]["container"]
     assert told["exec-train-vgg19"]["nodeSelector"] == {"labels": {"zone": "a"}}
     assert told["exec-train-vgg19"]["tolerations"] == [{"effect": "NoSchedule", "key": "gpu", "operator": "Exists"}]
     assert told["exec-train-vgg19"]["emptyDirMounts"][0]["mountPath"] == "/dev/shm"

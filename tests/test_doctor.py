@@ -53,3 +53,11 @@ def test_a_gpu_that_should_be_there_and_is_not(
         (tmp_path / "driver").touch()
     assert cli.run(["doctor", *flags]) == 2
     assert lines(capsys.readouterr().out, "no") == ["GPU"]
+
+
+def test_a_gpu_that_was_promised_and_is_not_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MURA_REQUIRE_GPU", "1")
+    assert cli.run(["doctor"]) == 2
+    assert lines(capsys.readouterr().out, "no") == ["TensorFlow"]

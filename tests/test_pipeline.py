@@ -306,6 +306,12 @@ def test_refused_data_leave_a_report_and_no_artifact(place: Workplace) -> None:
     assert not (place / "narrow").exists()
 
 
+def test_a_training_that_was_promised_a_gpu_does_not_go_on_without(place: Workplace) -> None:
+    done = Workplace(place.path, MURA_REQUIRE_GPU="1").run(*TRAINING[:-1], "elsewhere")
+    assert done.code == 2
+    assert "sees no GPU" in error_line(done)
+
+
 def test_an_mlflow_that_does_not_answer_is_told(place: Workplace) -> None:
     away = Workplace(place.path, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     done = away.run(*REGISTER[:-1], "unreachable")

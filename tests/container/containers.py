@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parent.parent.parent
 # As a cluster of the restricted Pod Security Standard would, and stricter: nothing may be written, nobody called.
-STRICT = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--network=none")
+STRICT = ("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-opt=no-new-privileges", "--network=none")
 
 
 class Image(NamedTuple):

@@ -4,8 +4,11 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV := .venv
-# An NVIDIA driver means the CUDA build of TensorFlow; `make HARDWARE=cpu` overrules.
-HARDWARE ?= $(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
+# An NVIDIA driver means the CUDA build of TensorFlow; `make setup HARDWARE=cpu` overrules, and what is set up stays.
+INSTALLED := $(patsubst $(VENV)/.%,%,$(firstword $(wildcard $(VENV)/.cpu $(VENV)/.gpu)))
+DETECTED := $(or $(INSTALLED),$(shell command -v nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu))
+HARDWARE ?= $(DETECTED)
+READY := $(VENV)/.$(HARDWARE)
 # uv of the machine if there is one, else one of our own; not in the environment it syncs, where it would remove itself.
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/.uv/bin/uv)
 RUN := source $(VENV)/bin/activate &&
@@ -16,28 +19,28 @@ help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .PHONY: demo
-demo: $(VENV)/.cpu-or-gpu ## From a drawn archive to a promoted model: dvc repro, then the results
+demo: $(READY) ## From a drawn archive to a promoted model: dvc repro, then the results
 	@$(RUN) dvc repro; code=$$?; \
 	[ $$code = 0 ] || echo "dvc repro did not end well; this was the last promotion:"; \
 	mura summary; exit $$code
 
 .PHONY: setup
-setup: $(VENV)/.dev ## The virtual environment with everything: source .venv/bin/activate
+setup: $(READY) ## The virtual environment with everything: source .venv/bin/activate
 
 .PHONY: test
-test: $(VENV)/.dev ## All tests
+test: $(READY) ## All tests
 	@$(RUN) pytest
 
 .PHONY: check
-check: $(VENV)/.dev ## Lint, format and types
+check: $(READY) ## Lint, format and types
 	@$(RUN) ruff check . && ruff format --check . && mypy
 
 .PHONY: format
-format: $(VENV)/.dev ## Mend what lint and format can mend
+format: $(READY) ## Mend what lint and format can mend
 	@$(RUN) ruff check --fix . ; ruff format .
 
 .PHONY: mlflow
-mlflow: $(VENV)/.cpu-or-gpu ## Runs and models of sqlite:///mlflow.db in a browser, port 5000
+mlflow: $(READY) ## Runs and models of sqlite:///mlflow.db in a browser, port 5000
 	@$(RUN) MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 		mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
@@ -47,20 +50,19 @@ lock: $(VENV)/bin/python ## Compile the lock files anew from pyproject.toml
 	# What is shipped is what was tested: the others take the versions of the first.
 	$(COMPILE) -c requirements/dev.txt --extra cpu -o requirements/cpu.txt
 	$(COMPILE) -c requirements/dev.txt --extra gpu -o requirements/gpu.txt
-	$(COMPILE) -c requirements/dev.txt --extra dvc -o requirements/dvc.txt
-	$(COMPILE) -c requirements/dev.txt --extra dvc --extra pipelines -o requirements/pipelines.txt
+	$(COMPILE) -c requirements/dev.txt --extra dvc --extra pipelines --group dev -o requirements/tools.txt
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --group build -o requirements/build.txt
 
 .PHONY: image
-image: $(VENV)/.dev ## The steps in a container image, with its bill of materials: HARDWARE=cpu or gpu
-	@infra/image.sh $(HARDWARE)
+image: $(VENV)/.$(DETECTED) ## The steps in a container image, with its bill of materials: for CUDA HARDWARE=gpu
+	@infra/image.sh $(if $(filter file,$(origin HARDWARE)),cpu,$(HARDWARE))
 
 .PHONY: base-image
 base-image: ## A base for it of Debian's packages, where no registry is reached: BASE_IMAGE=localhost/mura-base:bookworm
 	@infra/base.sh
 
 .PHONY: test-image
-test-image: $(VENV)/.dev ## Tests of the image, and that it makes what this machine makes; needs podman or docker
+test-image: $(READY) ## Tests of the image, and that it makes what this machine makes; needs podman or docker
 	@$(RUN) pytest tests/container
 
 .PHONY: clean
@@ -74,15 +76,12 @@ $(VENV)/bin/python:
 	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv $(VENV)/.uv && $(VENV)/.uv/bin/pip install --quiet --disable-pip-version-check uv; } || { rm -rf $(VENV); exit 1; }
 
 # What is installed is what the lock says, to the hash; one stamp a lock.
-$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+$(VENV)/.cpu: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --compile-bytecode --require-hashes requirements/dev.txt
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
 	@rm -f $(VENV)/.gpu && touch $@
 
-$(VENV)/.gpu: requirements/gpu.txt requirements/dvc.txt pyproject.toml | $(VENV)/bin/python
-	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --compile-bytecode --require-hashes requirements/gpu.txt requirements/dvc.txt
+$(VENV)/.gpu: requirements/gpu.txt requirements/tools.txt pyproject.toml | $(VENV)/bin/python
+	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --compile-bytecode --require-hashes requirements/gpu.txt requirements/tools.txt
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
-	@rm -f $(VENV)/.dev && touch $@
-
-.PHONY: $(VENV)/.cpu-or-gpu
-$(VENV)/.cpu-or-gpu: $(VENV)/.$(if $(filter gpu,$(HARDWARE)),gpu,dev)
+	@rm -f $(VENV)/.cpu && touch $@

@@ -26,8 +26,8 @@ def prepare() -> None:
     gpus = tf.config.list_physical_devices("GPU")
     if os.environ.get(REQUIRE_GPU) and not gpus:
         raise UsageError(
-            f"{REQUIRE_GPU} is set, and TensorFlow sees no GPU. Is this the CUDA build, is the driver new enough for it, "
-            "and was the device passed to the container?"
+            f"{REQUIRE_GPU} is set, and TensorFlow sees no GPU. Is this the CUDA build, is the driver new enough for "
+            "it, and was the device passed to the container?"
         )
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)

@@ -399,7 +399,7 @@ def run(words: Sequence[str]) -> int:
         click.echo(error.format_message())
         return 0
     except click.UsageError as error:
-        command = f"mura {error.ctx.info_name}" if error.ctx and error.ctx.parent else "mura"
+        command = error.ctx.command_path if error.ctx else "mura"
         click.echo(f"error: {error.format_message()} (`{command} --help` tells more)", err=True)
         return UsageError.exit_code
     except (KeyboardInterrupt, click.Abort):

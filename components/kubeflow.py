@@ -5,6 +5,8 @@ import os
 RUN_ID = "KFP_RUN_ID"
 UI = "KF_PIPELINES_UI_ENDPOINT"
 """Where people look at runs; also what kfp's own client goes by."""
+API = "KF_PIPELINES_ENDPOINT"
+"""Where programs ask for runs; the same."""
 
 
 def page(run_id: str) -> str | None:

@@ -4,10 +4,11 @@ import http.client
 import json
 import logging
 import os
+import re
 import urllib.error
 import urllib.request
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from components import kubeflow
 
@@ -15,10 +16,19 @@ logger = logging.getLogger(__name__)
 
 WEBHOOK = "MURA_WEBHOOK_URL"
 _SECONDS = 15
+# The server passes on the words of its metadata store, kfp.local those of a run. RUNNING is left where a pod was killed
+# before it could say how it ended.
+_STATES = {"COMPLETE": "SUCCEEDED", "CACHED": "SUCCEEDED", "RUNNING": "UNKNOWN"}
+_ENDS = {"UNKNOWN": "ended, and Kubeflow does not say how"}
+# Nodes of a run that are Kubeflow's own: groups of steps, and what goes before a step and starts it.
+_MACHINERY = re.compile(r"root|importer|executor(\(.*)?|exit-handler-\d+|.*-driver|mura-\S+")
 
 
 def message(status: str, run: str) -> dict[str, Any]:
     """What is told: one line as Slack, Mattermost and Teams show it, and the same as fields.
+
+    Kubeflow's server says in the final status neither what failed nor why; what failed is asked of its API, where
+    KF_PIPELINES_ENDPOINT names it and it answers without a login.
 
     Args:
         status: Kubeflow's final status, JSON: `state`, `error`, and the names of the pipeline's job and task.
@@ -29,13 +39,33 @@ def message(status: str, run: str) -> dict[str, Any]:
     except ValueError:
         document = {}
     found: dict[str, Any] = document if isinstance(document, dict) else {}
-    state = str(found.get("state") or "UNKNOWN")
     error = found.get("error") or {}
     why = " ".join(str(error.get("message", "") if isinstance(error, dict) else error).split())
+    state = str(found.get("state") or "UNKNOWN")
+    state = _STATES.get(state, state)
+    failed = [] if state == "SUCCEEDED" else _failed(run)
+    state = "FAILED" if failed else state
     link = kubeflow.page(run) or ""
     job = str(found.get("pipelineJobResourceName") or run)
-    text = f"mura {job}: {state.lower()}{f', {why}' if why else ''}{f' {link}' if link else ''}"
-    return {"text": text, "state": state, "run_id": run, "job": job, "error": why, "url": link}
+    told = _ENDS.get(state, state.lower()) + (f" in {', '.join(failed)}" if failed else "")
+    text = f"mura {job}: {told}{f', {why}' if why else ''}{f' {link}' if link else ''}"
+    return {"text": text, "state": state, "failed": failed, "run_id": run, "job": job, "error": why, "url": link}
+
+
+def _failed(run: str) -> list[str]:
+    """The steps that failed, as Kubeflow's API calls them; none where it does not tell."""
+    host = os.environ.get(kubeflow.API, "").rstrip("/")
+    try:
+        if urlsplit(host).scheme not in ("http", "https"):
+            return []
+        url = f"{host}/apis/v2beta1/runs/{quote(run, safe='')}"
+        with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310 - see above
+            tasks = json.load(answer)["run_details"]["task_details"]
+            names = {str(task["display_name"]) for task in tasks if task.get("state") == "FAILED"}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, http.client.HTTPException) as error:
+        logger.info("notify: %s does not tell which steps failed (%s)", kubeflow.API, type(error).__name__)
+        return []
+    return sorted(name for name in names if not _MACHINERY.fullmatch(name))
 
 
 def send(told: dict[str, Any]) -> None:

@@ -43,8 +43,6 @@ class Content(NamedTuple):
     metadata: Mapping[str, Any]
     file: Path | None = None
     """Copied to where the output goes."""
-    uri: str | None = None
-    """Where it is, if not where Kubeflow would put it."""
 
 
 class View(NamedTuple):
@@ -112,7 +110,7 @@ class ExecutorInput:
                 place = _place(given["uri"])
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(content.file, place)
-            entry = {"name": given["name"], "uri": content.uri or given["uri"], "metadata": content.metadata}
+            entry = {"name": given["name"], "uri": given["uri"], "metadata": content.metadata}
             told[name] = {"artifacts": [entry]}
         document = {"artifacts": told, "parameterValues": {DIGEST: artifact.digest}}
         self._output_file.parent.mkdir(parents=True, exist_ok=True)
@@ -190,8 +188,10 @@ def _champion(promotion: Promotion) -> Content:
     current = promotion.facts.current
     if current is None:
         return Content({"decision": promotion.facts.decision.outcome})
+    # The version is no `uri` of the artifact: a launcher would look for a store of that scheme.
     metadata = {
         "decision": promotion.facts.decision.outcome,
+        "version": _version_uri(current),
         "alias": f"models:/{current.model}@{promotion.facts.alias}",
         "architecture": current.architecture,
         "model_digest": current.model_digest,
@@ -199,7 +199,7 @@ def _champion(promotion: Promotion) -> Content:
         "test_auroc": str(current.scores.test.auroc),
         "registry": _mlflow(f"models/{current.model}/versions/{current.version}"),
     }
-    return Content({name: value for name, value in metadata.items() if value}, uri=_version_uri(current))
+    return Content({name: value for name, value in metadata.items() if value})
 
 
 def _version_uri(version: RegisteredModel) -> str:

@@ -56,12 +56,18 @@ def pieces(hardware: str, engine: str | None) -> Iterator[Piece]:
         engine: podman or docker, asked for the digests of images; None if there is none.
     """
     ours = images.reference(read_params(ROOT / "params.yaml").kubeflow, hardware)
-    for image in (ours, *_servers()):
+    for image in (ours, _base(), *_servers()):
         yield Piece("image", image, _image_digest(engine, image))
-    for lock in ("build", hardware, "dvc"):
+    for lock in ("build", hardware, "tools"):
         yield from _packages(ROOT / "requirements" / f"{lock}.txt")
     for architecture, file in IMAGENET_FILES.items():
         yield Piece("weights", file, f"md5:{WEIGHTS[architecture]}")
+
+
+def _base() -> str:
+    """What our image is built on."""
+    (found,) = re.findall(r"^ARG BASE_IMAGE=(\S+)$", (ROOT / "infra/Containerfile").read_text(), re.M)
+    return str(found)
 
 
 def _servers() -> list[str]:

@@ -54,8 +54,8 @@ class Access:
         host = (host or os.environ.get(HOST, "")).strip().rstrip("/")
         if not host:
             raise UsageError(
-                f"Where is Kubeflow Pipelines? Name it with --host or {HOST}, such as http://localhost:8888 after "
-                "`kubectl -n kubeflow port-forward svc/ml-pipeline 8888`."
+                f"Where is Kubeflow Pipelines? Name it with --host or {HOST}, such as http://localhost:8080 after "
+                "`kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80`."
             )
         url = urlsplit(host)
         if url.scheme not in ("http", "https") or not url.hostname:

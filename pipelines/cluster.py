@@ -19,9 +19,9 @@ from pipelines.refusal import CONNECT_SECONDS, LOG_IN, WRONG_PLACE, Unavailable,
 if TYPE_CHECKING:
     import kfp
 
-# Older servers do not know the fields that the compiled pipeline uses (GPU type, secrets by parameter, workspace).
-OLDEST_SERVER = (2, 15)
-
+# A server that does not know a field of what the pipeline says to Kubernetes (the last ones came with 2.17: how long a
+# run may take, and its pods stay) ignores all that it says: steps would run without secrets, limits and user.
+OLDEST_SERVER = (2, 17)
 
 _PAGE = 100
 # Any name but kfp's default keeps kfp.Client from asking for the server's health five times while it is made, with a
@@ -100,6 +100,20 @@ class Kubeflow:
                 f"--namespace or {NAMESPACE}."
             )
         return self.access.namespace
+
+    def new_enough(self) -> "Kubeflow":
+        """The same, once the server is seen to understand all of a pipeline.
+
+        Raises:
+            UsageError: it is older than what we need.
+        """
+        if self.server.too_old:
+            oldest = ".".join(map(str, OLDEST_SERVER))
+            raise UsageError(
+                f"Kubeflow Pipelines at {self.access.host} is version {self.server.version}: {oldest} or newer is "
+                "needed. It would run the steps without their secrets, limits and user."
+            )
+        return self
 
     def call(self, doing: str, function: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
         """Ask kfp's client something.

@@ -79,10 +79,9 @@ def pipeline(params: Params, image: Callable[[bool], str]) -> GraphComponent:
         told.set_display_name("Notify").set_caching_options(False)
         with dsl.ExitHandler(told, name="training"):
             # For the lineage alone. An artifact that is an input is downloaded whole into every pod, so that the steps
-            # get the URI and read the members they need.
-            dsl.importer(
-                artifact_uri=archive, artifact_class=dsl.Dataset, reimport=False, metadata={"digest": archive_digest}
-            ).set_display_name("Archive")
+            # get the URI and read the members they need. Its digest is an argument of the run: Kubeflow's server puts
+            # no arguments into an importer's metadata.
+            dsl.importer(artifact_uri=archive, artifact_class=dsl.Dataset, reimport=False).set_display_name("Archive")
             ingested = step("ingest", given=["overlay"])(
                 archive=archive,
                 archive_digest=archive_digest,

@@ -29,7 +29,7 @@ _CONFINED: dict[str, Any] = {
 }
 # Steps are retried here because a cluster would, not because this machine needs a rest.
 _BACKOFF = "1s"
-_HOW = "Start Docker, or `podman system service --time=0 unix:///run/podman/podman.sock &`, and set DOCKER_HOST."
+_HOW = "Start Docker, or `podman system service --time=0 unix:///tmp/podman.sock &`, and set DOCKER_HOST."
 
 
 def run_local(
@@ -98,7 +98,7 @@ def run_local(
                     raise MuraError(f"run-local: {error}") from error
     if failed := containers.failure():
         raise StepFailed(failed)
-    return next(path for path in root.iterdir() if path.is_dir() and path not in existing)
+    return next(path for path in root.glob(f"{compiled.name}-*/") if path not in existing)
 
 
 @click.command("run-local")

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from pipelines.finding import Finding, missing, unknown
-from pipelines.package import Need, Needs
+from pipelines.package import Need, Needs, Room
 
 _SECONDS = (5, 15)
 _KINDS = {"secret": "secret", "config map": "configmap", "pull secret": "secret"}
@@ -64,9 +64,11 @@ class Namespace:
                 core = self._core
                 read = core.read_namespaced_config_map if need.kind == "config map" else core.read_namespaced_secret
                 yield self._look(need.kind, read, partial(_source, need, self.name), need.name)
+            if needs.rooms:
+                yield self._look("nodes", self._core.list_node, _room(needs.rooms), everywhere=True)
             for kind, count in needs.gpus.items():
                 yield self._look("quota", self._core.list_namespaced_resource_quota, _quota(kind, count))
-                yield self._look("nodes", self._core.list_node, _nodes(kind), everywhere=True)
+                yield self._look("GPUs", self._core.list_node, _gpus(kind), everywhere=True)
         except _Silent as error:
             yield unknown(
                 "Kubernetes", f"does not answer ({error}): service account, secrets and quota are not looked at"
@@ -202,14 +204,36 @@ def _quota(kind: str, count: int) -> Callable[[Any], Finding]:
     return judge
 
 
-def _nodes(kind: str) -> Callable[[Any], Finding]:
+def _room(rooms: tuple[Room, ...]) -> Callable[[Any], Finding]:
+    """Whether each step fits on some node, were it empty."""
+    from kubernetes.utils.quantity import parse_quantity
+
+    def judge(found: Any) -> Finding:
+        there = [
+            tuple(parse_quantity((node.status.allocatable or {}).get(key, 0)) for key in ("cpu", "memory"))
+            for node in found.items
+        ]
+        for room in rooms:
+            cpu, memory = parse_quantity(room.cpu), parse_quantity(room.memory)
+            if not any(cpu <= cores and memory <= size for cores, size in there):
+                return missing(
+                    "nodes",
+                    f"{room.step} asks for {room.cpu} cores and {room.memory}, which none of {len(there)} has: it "
+                    "would wait for ever. Less in `kubeflow.steps`, or a larger node.",
+                )
+        return Finding("nodes", f"{len(there)}, and every step fits on one that is empty")
+
+    return judge
+
+
+def _gpus(kind: str) -> Callable[[Any], Finding]:
     def judge(found: Any) -> Finding:
         there = [int((node.status.allocatable or {}).get(kind, 0)) for node in found.items]
         if not any(there):
             return missing(
-                "nodes",
+                "GPUs",
                 f"none of {len(there)} has {kind}: install its device plugin, or ask for none in `kubeflow.steps`.",
             )
-        return Finding("nodes", f"{sum(there)} x {kind} on {sum(map(bool, there))} of {len(there)} nodes")
+        return Finding("GPUs", f"{sum(there)} x {kind} on {sum(map(bool, there))} of {len(there)} nodes")
 
     return judge

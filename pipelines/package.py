@@ -20,6 +20,13 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "LIST": (list,),
     "STRUCT": (dict,),
 }
+_WORDS = {
+    "NUMBER_INTEGER": "a whole number",
+    "NUMBER_DOUBLE": "a number",
+    "BOOLEAN": "true or false",
+    "LIST": "a list, as JSON",
+    "STRUCT": "an object, as JSON",
+}
 
 
 class Step(NamedTuple):
@@ -50,6 +57,16 @@ class Need(NamedTuple):
     optional: bool
 
 
+class Room(NamedTuple):
+    """What a node must have free for a step to start."""
+
+    step: str
+    """Such as `train-vgg16`."""
+    cpu: str
+    memory: str
+    """Quantities as Kubernetes writes them, such as 500m and 3Gi."""
+
+
 @dataclass(frozen=True)
 class Needs:
     """What the pods of a run ask of a cluster."""
@@ -58,6 +75,8 @@ class Needs:
     sources: tuple[Need, ...] = ()
     gpus: dict[str, int] = field(default_factory=dict)
     """By resource name, how many all steps together ask for."""
+    rooms: tuple[Room, ...] = ()
+    """Of each step that asks for cores and memory."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +157,13 @@ class Package:
                 gpus[kind] = gpus.get(kind, 0) + count
         pods = self.platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
         sources = {need for pod in pods.values() for need in _sources(pod)}
-        return Needs(tuple(sorted({each["image"] for each in containers})), tuple(sorted(sources)), gpus)
+        rooms = (_room(name, each["container"]) for name, each in executors.items() if "container" in each)
+        return Needs(
+            tuple(sorted({each["image"] for each in containers})),
+            tuple(sorted(sources)),
+            gpus,
+            tuple(sorted(room for room in rooms if room)),
+        )
 
     def without_caching(self) -> "Package":
         """The same pipeline, of which every step runs whatever has run before."""
@@ -167,7 +192,7 @@ class Package:
         # JSON's true is Python's 1.
         right = isinstance(value, _KINDS.get(parameter.kind, (object,)))
         if not right or (isinstance(value, bool) and parameter.kind != "BOOLEAN"):
-            raise UsageError(f"--set {name}: expected JSON of kind {parameter.kind}, found {text:.60}.")
+            raise UsageError(f"--set {name}: expected {_WORDS.get(parameter.kind, 'JSON')}, found {text:.60}.")
         return value
 
 
@@ -189,6 +214,12 @@ def _steps(spec: dict[str, Any], component: dict[str, Any]) -> Iterator[Step]:
             else:
                 yield Step(key, tasks[key].get("taskInfo", {}).get("name", key))
         left = [key for key in left if key not in ready]
+
+
+def _room(executor: str, container: dict[str, Any]) -> Room | None:
+    resources = container.get("resources", {})
+    cpu, memory = resources.get("resourceCpuRequest"), resources.get("resourceMemoryRequest")
+    return Room(executor.removeprefix("exec-"), str(cpu), str(memory)) if cpu and memory else None
 
 
 def _sources(pod: dict[str, Any]) -> Iterator[Need]:

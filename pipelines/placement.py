@@ -7,8 +7,6 @@ from components.backend import REQUIRE_GPU
 from components.kubeflow import RUN_ID
 from components.params.kubeflow import KubeflowParams, StepProfile
 
-_MAX_BACKOFF = "900s"
-
 
 def place(task: PipelineTask, profile: KubeflowParams, step: StepProfile) -> PipelineTask:
     """Give a task its resources, places, credentials and limits.
@@ -30,14 +28,15 @@ def place(task: PipelineTask, profile: KubeflowParams, step: StepProfile) -> Pip
             num_retries=step.retries,
             backoff_duration=f"{step.backoff_seconds}s",
             backoff_factor=2,
-            backoff_max_duration=_MAX_BACKOFF,
+            # Argo's word for the time from the first attempt's start to the end of the last: no limit but the run's.
+            backoff_max_duration=f"{profile.hours * 3600}s",
         )
     return task
 
 
 def _resources(task: PipelineTask, step: StepProfile) -> None:
-    # What is asked for is what is given, so that a quota counts the truth and a full node evicts others first.
-    task.set_cpu_request(step.cpu).set_cpu_limit(step.cpu)
+    # Memory that is asked for is what is given, so that a full node evicts others first.
+    task.set_cpu_request(step.cpu_request or step.cpu).set_cpu_limit(step.cpu)
     task.set_memory_request(step.memory).set_memory_limit(step.memory)
     if step.gpus:
         task.set_accelerator_type(step.gpu_type).set_accelerator_limit(step.gpus)

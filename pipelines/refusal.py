@@ -20,7 +20,7 @@ LOG_IN = (
     "browser; docs/kubeflow.md says how."
 )
 WRONG_PLACE = (
-    "Is this the address of the API? http://localhost:8888 behind a port-forward to svc/ml-pipeline, or "
+    "Is this the address of the API? http://localhost:8080 behind a port-forward to svc/ml-pipeline-ui, or "
     "https://<kubeflow>/pipeline."
 )
 
@@ -93,7 +93,8 @@ def unreachable(error: Exception, doing: str, access: Access) -> str:
     if isinstance(reason, NewConnectionError):
         words = "connection refused" if "refused" in text else text.rpartition(": ")[2]
         return (
-            f"{lost}: {words}. Does it listen there? Has `kubectl -n kubeflow port-forward svc/ml-pipeline 8888` ended?"
+            f"{lost}: {words}. Does it listen there? Has `kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80` "
+            "ended?"
         )
     if isinstance(reason, ConnectTimeoutError):
         return f"{lost}: no connection in {CONNECT_SECONDS:g} s. Is there a firewall between, is the VPN up?"

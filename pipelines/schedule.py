@@ -39,7 +39,7 @@ def command(access: Access, choices: Choices, name: str, when: str | None, remov
     mura pipeline schedule --remove
     """  # noqa: D301 - click wants the backspace itself
     if sum((when is not None, remove, listing)) != 1:
-        raise UsageError("schedule: expected one of --cron FIELDS, --list and --remove.")
+        raise UsageError("schedule: expected exactly one of --cron FIELDS, --list and --remove.")
 
     from pipelines.cluster import Kubeflow
 
@@ -56,7 +56,7 @@ def command(access: Access, choices: Choices, name: str, when: str | None, remov
     if choices.dry_run:
         click.echo("\n".join([*submission.lines(access), f"{'schedule':12}{name}, {read.expression} (UTC)"]))
         return
-    _put(Kubeflow(access), name, read.expression, submission)
+    _put(Kubeflow(access).new_enough(), name, read.expression, submission)
 
 
 def _put(kubeflow: Any, name: str, expression: str, submission: Submission) -> None:

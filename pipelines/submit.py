@@ -52,9 +52,7 @@ def command(access: Access, choices: Choices, name: str | None, once: bool, wait
     from pipelines.cluster import Kubeflow
     from pipelines.watch import follow
 
-    kubeflow = Kubeflow(access)
-    if kubeflow.server.too_old:
-        logger.warning("Kubeflow Pipelines is %s: `mura pipeline doctor` says what it lacks", kubeflow.server.version)
+    kubeflow = Kubeflow(access).new_enough()
     version = upload.upload(kubeflow, submission.package, f"code revision {provenance.code_revision()}")
     logger.info(
         "pipeline: %s %s, %s", submission.package.name, submission.package.version, "new" if version.new else "known"

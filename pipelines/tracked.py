@@ -110,8 +110,8 @@ def _entry(path: Path, root: Path) -> tuple[dict[str, Any], Path]:
         if folder == root:
             break
     raise UsageError(
-        f"{os.path.relpath(path)}: DVC does not track it (no {pointer.name}, no dvc.lock with it). Run `dvc add`, or "
-        "for a drawn archive `dvc repro`; or name it as s3://bucket/key."
+        f"{os.path.relpath(path)}: DVC does not track it (no {pointer.name}, no dvc.lock with it). Run `mura import`, "
+        "or for the drawn archive `dvc repro data/dvc.yaml`; or name it as s3://bucket/key."
     )
 
 

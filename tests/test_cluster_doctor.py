@@ -33,7 +33,8 @@ class Kubernetes:
         """All that the runs need."""
         self.put(f"namespaces/{namespace}", metadata={"labels": {"pod-security.kubernetes.io/enforce": "restricted"}})
         self.put(f"namespaces/{namespace}/serviceaccounts/pipeline-runner")
-        places = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "KF_PIPELINES_UI_ENDPOINT", "MURA_CHECKPOINTS")
+        places = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "MURA_CHECKPOINTS")
+        places += ("KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT")
         values = dict.fromkeys(places, "x") | {"MLFLOW_TRACKING_URI": f"{self.url}/mlflow"}
         self.put(f"namespaces/{namespace}/configmaps/mura-places", data=values)
         for name, keys in {
@@ -44,13 +45,16 @@ class Kubernetes:
             data = dict.fromkeys(keys, base64.b64encode(SECRET.encode()).decode())
             self.put(f"namespaces/{namespace}/secrets/{name}", data=data)
         self.objects["/mlflow/health"] = "OK"
+        self.nodes({"cpu": "4", "memory": "12000000Ki"})
+
+    def nodes(self, *allocatable: dict[str, str]) -> None:
+        self.objects["/api/v1/nodes"] = {"items": [{"status": {"allocatable": each}} for each in allocatable]}
 
     def gpus(self, hard: int, used: int, nodes: tuple[int, ...]) -> None:
         key = "requests.nvidia.com/gpu"
         status = {"hard": {key: str(hard)}, "used": {key: str(used)}}
         self.objects["/api/v1/namespaces/kubeflow/resourcequotas"] = {"items": [{"status": status}]}
-        each = [{"status": {"allocatable": {"cpu": "8", "nvidia.com/gpu": str(count)}}} for count in nodes]
-        self.objects["/api/v1/nodes"] = {"items": each}
+        self.nodes(*({"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": str(count)} for count in nodes))
 
 
 @pytest.fixture
@@ -129,7 +133,7 @@ def test_all_is_well(doctor: Any) -> None:
     assert found["ok archive"] == "s3://bucket/mura.zip, 5 bytes"
     assert found["ok namespace"] == "kubeflow, Pod Security: restricted"
     assert found["ok service account"] == "pipeline-runner"
-    assert found["ok config map"] == "mura-places: 5 of 5 keys"
+    assert found["ok config map"] == "mura-places: 6 of 6 keys"
     assert found["ok secret"] == "mura-webhook: 1 of 1 keys"
     assert found["ok MLflow"].endswith("/mlflow (the config map's) answers")
     assert "15 steps" in found["ok pipeline"]
@@ -139,10 +143,11 @@ def test_all_is_well(doctor: Any) -> None:
 def test_everything_is_missing(doctor: Any, api: KubeflowApi, kubernetes: Kubernetes) -> None:
     kubernetes.objects.clear()
     kubernetes.put("namespaces/kubeflow")
+    kubernetes.nodes()
     api.version = "2.4.0"
     code, found, said = doctor(archive="s3://bucket/none.zip")
     assert code == 5
-    assert found["no API"] == "version 2.4.0: 2.15 or newer is needed."
+    assert found["no API"] == "version 2.4.0: 2.17 or newer is needed."
     assert "s3://bucket/none.zip: not there on S3" in found["no archive"]
     assert "kubectl -n kubeflow create serviceaccount pipeline-runner" in found["no service account"]
     assert (
@@ -173,7 +178,7 @@ def test_what_has_to_be_there_and_is_not(doctor: Any, kubernetes: Kubernetes, tm
     )
     assert "create secret docker-registry registry" in found["no pull secret"]
     assert found["no quota"].startswith("no nvidia.com/gpu is left: steps would wait for others to end.")
-    assert found["no nodes"].startswith("none of 2 has nvidia.com/gpu")
+    assert found["no GPUs"].startswith("none of 2 has nvidia.com/gpu")
 
 
 def test_gpus_that_are_there(doctor: Any, kubernetes: Kubernetes, tmp_path: Path) -> None:
@@ -181,7 +186,16 @@ def test_gpus_that_are_there(doctor: Any, kubernetes: Kubernetes, tmp_path: Path
     code, found, said = doctor("--params", with_gpus(tmp_path))
     assert code == 0, said
     assert found["ok quota"] == "3 x nvidia.com/gpu left, 4 wanted at once: the others wait"
-    assert found["ok nodes"] == "4 x nvidia.com/gpu on 1 of 2 nodes"
+    assert found["ok GPUs"] == "4 x nvidia.com/gpu on 1 of 2 nodes"
+    assert found["ok nodes"] == "2, and every step fits on one that is empty"
+
+
+@pytest.mark.parametrize("allocatable", [{"cpu": "400m", "memory": "64Gi"}, {"cpu": "64", "memory": "3500Mi"}])
+def test_a_step_that_fits_on_no_node(doctor: Any, kubernetes: Kubernetes, allocatable: dict[str, str]) -> None:
+    kubernetes.nodes(allocatable, {"cpu": "200m", "memory": "1Gi"})
+    code, found, said = doctor()
+    assert code == 5, said
+    assert "which none of 2 has: it would wait for ever." in found["no nodes"]
 
 
 def test_what_we_may_not_look_at_is_no_fault(doctor: Any, kubernetes: Kubernetes, tmp_path: Path) -> None:
@@ -268,7 +282,7 @@ def test_a_build_without_a_version(doctor: Any, api: KubeflowApi) -> None:
     api.version = "unknown"
     code, found, said = doctor()
     assert code == 0, said
-    assert found["-- API"] == "version unknown, 2.15 or newer is needed; one namespace for all"
+    assert found["-- API"] == "version unknown, 2.17 or newer is needed; one namespace for all"
 
 
 def test_choices_that_cannot_be_compiled(doctor: Any, tmp_path: Path) -> None:

@@ -193,6 +193,16 @@ def pods(text: str) -> dict[str, dict[str, Any]]:
 REAL = read_params(ROOT / "params.mura.yaml")
 
 
+@pytest.mark.parametrize("params", [DEMO, REAL], ids=["demo", "mura"])
+def test_attempts_may_take_as_long_as_the_run(params: Params) -> None:
+    spec = next(yaml.safe_load_all(compile_pipeline(params, code="c0de").text))
+    (inner,) = (each["dag"] for name, each in spec["components"].items() if name.startswith("comp-exit-handler"))
+    policies = [task["retryPolicy"] for task in inner["tasks"].values() if "retryPolicy" in task]
+    # Counted from the first attempt's beginning, not the pause before one.
+    assert {policy["backoffMaxDuration"] for policy in policies} == {f"{params.kubeflow.hours * 3600}s"}
+    assert len(policies) == 5 + 2 * len(params.train)
+
+
 @pytest.mark.parametrize("params", [DEMO, with_profile(REAL, shards="workspace")], ids=["demo", "mura"])
 def test_every_pod_passes_the_restricted_standard(params: Params) -> None:
     made = pods(compile_pipeline(with_profile(params, image="registry.example/mura:golden"), code="c0de").text)

@@ -44,6 +44,7 @@ def test_images_are_named_by_what_is_in_them_and_may_be_elsewhere(pieces: list[k
     assert re.fullmatch(r"localhost/mura:cpu-[0-9a-f]{16}", images[0].name)
     assert {piece.digest for piece in images} == {"-"}
     assert {piece.name.partition(":")[0] for piece in images[1:]} == {
+        "docker.io/library/python",
         "docker.io/chrislusf/seaweedfs",
         "docker.io/library/postgres",
     }

@@ -52,6 +52,10 @@ def every(rendered: Mapping[str, Manifests], kind: str) -> Iterator[dict[str, An
     return (each for manifests in rendered.values() for each in manifests if each["kind"] == kind)
 
 
+def started(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*pod.get("initContainers", ()), *pod["containers"]]
+
+
 @pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_kubernetes_knows_every_field(rendered: dict[str, Manifests], overlay: str, version: str) -> None:
@@ -69,7 +73,7 @@ def test_every_pod_passes_the_restricted_standard_and_more(rendered: dict[str, M
     assert {path: violations(pod) for path, pod in found} == {path: [] for path, _ in found}
     for _, pod in found:
         assert pod["automountServiceAccountToken"] is False
-        for container in pod["containers"]:
+        for container in started(pod):
             assert container["securityContext"]["readOnlyRootFilesystem"] is True
             assert {"requests", "limits"} <= set(container["resources"])
             assert re.search(r":[^:/]*\d[^:/]*$", container["image"]), container["image"]
@@ -81,7 +85,7 @@ def test_the_image_of_this_code_is_put_where_it_belongs(rendered: dict[str, Mani
         for manifests in rendered.values()
         for manifest in manifests
         for _, pod in pods(manifest)
-        for container in pod["containers"]
+        for container in started(pod)
         if container["image"] == IMAGE
     }
     assert ours == {"mlflow", "buckets", "kserve-container"}
@@ -187,17 +191,22 @@ def test_trainer_knows_every_field_of_a_team(of_team: Manifests) -> None:
 def test_kubernetes_knows_every_field_of_a_team(of_team: Manifests, version: str) -> None:
     (job,) = the("TrainingRuntime", of_team)["spec"]["template"]["spec"]["replicatedJobs"]
     started = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "node"}, "spec": job["template"]["spec"]}
-    for manifest in (started, the("PersistentVolumeClaim", of_team), the("NetworkPolicy", of_team)):
+    for manifest in (started, *(the(kind, of_team) for kind in ("PersistentVolumeClaim", "Pod", "NetworkPolicy"))):
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
 def test_the_pods_of_a_team_pass_the_restricted_standard_and_more(of_team: Manifests) -> None:
-    ((_, pod),) = pods(the("TrainingRuntime", of_team))
-    (container,) = pod["containers"]
-    assert violations(pod) == []
-    assert pod["automountServiceAccountToken"] is False
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
-    assert container["image"] == IMAGE
+    for kind in ("TrainingRuntime", "Pod"):
+        ((_, pod),) = pods(the(kind, of_team))
+        (container,) = pod["containers"]
+        assert violations(pod) == []
+        assert pod["automountServiceAccountToken"] is False
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["image"] == IMAGE
+        (claim,) = (
+            each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if "persistentVolumeClaim" in each
+        )
+        assert claim == the("PersistentVolumeClaim", of_team)["metadata"]["name"]
 
 
 def test_trainer_finds_the_workers_of_a_team_and_they_each_other(
@@ -284,7 +293,7 @@ def test_a_laptop_has_the_same_servers_as_a_cluster(rendered: dict[str, Manifest
         container["name"]: container
         for manifest in rendered["kind"]
         for _, pod in pods(manifest)
-        for container in pod["containers"]
+        for container in started(pod)
     }
     assert set(services) == set(of_cluster)
     for name, service in services.items():

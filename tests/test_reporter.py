@@ -112,7 +112,7 @@ def test_the_champion_is_a_model_at_its_place_in_the_registry(
         candidates=(version,),
     )
     shown = told(tmp_path / "told", Promotion.seal(path, facts))
-    assert shown["champion"]["uri"] == "models:/mura/3"
+    assert shown["champion"]["metadata"]["version"] == "models:/mura/3"
     assert shown["champion"]["metadata"]["alias"] == "models:/mura@champion"
 
 
@@ -159,6 +159,13 @@ class Hook(BaseHTTPRequestHandler):
 
     heard: ClassVar[list[dict[str, Any]]]
     status: int
+    runs: ClassVar[dict[str, Any]]
+
+    def do_GET(self) -> None:
+        found = self.runs.get(self.path)
+        self.send_response(403 if found is None else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps(found).encode())
 
     def do_POST(self) -> None:
         self.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
@@ -173,11 +180,13 @@ class Hook(BaseHTTPRequestHandler):
 def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hook]]:
     class Mine(Hook):
         heard: ClassVar[list[dict[str, Any]]] = []
+        runs: ClassVar[dict[str, Any]] = {}
         status = 200
 
     with HTTPServer(("127.0.0.1", 0), Mine) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setenv(notify.WEBHOOK, f"http://127.0.0.1:{server.server_port}/secret-path")
+        monkeypatch.setenv(kubeflow.API, f"http://127.0.0.1:{server.server_port}/")
         yield Mine
         server.shutdown()
 
@@ -201,10 +210,41 @@ def test_the_webhook_hears_what_failed_and_where_to_look(hook: type[Hook], monke
     assert (heard["state"], heard["run_id"], heard["url"]) == ("FAILED", "r1", link)
 
 
-@pytest.mark.parametrize("status", ["{}", "no JSON", "[]", '{"state": null, "error": null}'])
+@pytest.mark.parametrize("status", ["{}", "no JSON", "[]", '{"state": null, "error": null}', '{"state": "RUNNING"}'])
 def test_a_status_that_says_little_is_passed_on(hook: type[Hook], status: str) -> None:
     assert run(["notify", "--status", status, "--run", "r1"]) == 0
-    assert hook.heard[0]["text"] == "mura r1: unknown"
+    assert hook.heard[0]["text"] == "mura r1: ended, and Kubeflow does not say how"
+
+
+@pytest.mark.parametrize("state", ["COMPLETE", "CACHED", "SUCCEEDED"])
+def test_a_run_that_succeeded_is_told_in_the_same_words_everywhere(hook: type[Hook], state: str) -> None:
+    # As Kubeflow's server puts it, and kfp.local.
+    status = {"error": {}, "pipelineJobResourceName": "mura-7", "pipelineTaskName": "exit-handler-1", "state": state}
+    assert run(["notify", "--status", json.dumps(status), "--run", "r1"]) == 0
+    assert (hook.heard[0]["text"], hook.heard[0]["state"]) == ("mura mura-7: succeeded", "SUCCEEDED")
+
+
+@pytest.mark.parametrize("state", ["FAILED", "RUNNING"])
+def test_which_steps_failed_is_asked_of_the_server(hook: type[Hook], state: str) -> None:
+    ended = {
+        **dict.fromkeys(("mura-7-x2x4f", "exit-handler-1", "train-vgg16", "executor", "executor(0)"), "FAILED"),
+        **{"train-vgg16-driver": "SUCCEEDED", "shard": "SUCCEEDED", "notify": "RUNNING", "validate": "FAILED"},
+    }
+    tasks = [{"display_name": name, "state": found} for name, found in ended.items()]
+    hook.runs["/apis/v2beta1/runs/r%2F1"] = {"run_details": {"task_details": tasks}}
+    assert run(["notify", "--status", json.dumps({"state": state, "error": {}}), "--run", "r/1"]) == 0
+    (heard,) = hook.heard
+    assert heard["text"] == "mura r/1: failed in train-vgg16, validate"
+    assert (heard["state"], heard["failed"]) == ("FAILED", ["train-vgg16", "validate"])
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, [], {"run_details": {"task_details": None}}, {"run_details": {"task_details": [1]}}]
+)
+def test_a_server_that_does_not_tell_what_failed_does_no_harm(hook: type[Hook], answer: Any) -> None:
+    hook.runs["/apis/v2beta1/runs/r1"] = answer
+    assert run(["notify", "--status", '{"state": "FAILED", "error": {}}', "--run", "r1"]) == 0
+    assert hook.heard[0]["text"] == "mura r1: failed"
 
 
 def test_a_webhook_that_refuses_is_told_without_its_address(hook: type[Hook], caplog: pytest.LogCaptureFixture) -> None:

@@ -39,14 +39,17 @@ class Toleration(Section):
 class StepProfile(Section):
     """What one step is given. What a step does not say, `default` says; what neither says, this class."""
 
-    cpu: str = Field(default="1", pattern=_QUANTITY, description="Cores, requested and at most")
+    cpu: str = Field(default="1", pattern=_QUANTITY, description="Cores at most, and requested")
+    cpu_request: str | None = Field(
+        default=None, pattern=_QUANTITY, description="Cores requested, where a node need not have all of `cpu` free"
+    )
     memory: str = Field(default="2Gi", pattern=_QUANTITY, description="Memory, requested and at most")
     gpus: int = Field(default=0, ge=0, description="Accelerators; with any, the image of the GPU build is used")
     gpu_type: str = Field(default="nvidia.com/gpu", min_length=1, description="Resource name of the accelerator")
     shared_memory: str | None = Field(default=None, pattern=_QUANTITY, description="Size of /dev/shm")
     minutes: int = Field(default=60, gt=0, description="The pod is ended after so long")
-    retries: int = Field(default=0, ge=0, description="Further attempts of a step that failed or was evicted")
-    backoff_seconds: int = Field(default=30, ge=0, description="Before a retry; doubled each time, at most 15 min")
+    retries: int = Field(default=0, ge=0, description="Further attempts of a step that failed")
+    backoff_seconds: int = Field(default=30, ge=0, description="Before a retry; doubled each time")
     node_selector: dict[str, str] = Field(default={}, description="Labels that the node must have")
     tolerations: tuple[Toleration, ...] = Field(default=(), description="Taints that do not matter")
 

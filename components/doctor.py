@@ -97,8 +97,8 @@ def _tensorflow(require_gpu: bool) -> Iterator[Finding]:
 
         loss = keras.layers.Dense(1)(np.ones((2, 3), np.float32))  # [2, 1]
         assert loss.shape == (2, 1)
-    except MuraError as problem:
-        yield Finding("TensorFlow", str(problem), problem)
+    except MuraError as promised:
+        yield Finding("TensorFlow", str(promised), promised)
         return
     except Exception as error:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -155,7 +155,7 @@ def test_everything_is_missing(doctor: Any, api: KubeflowApi, kubernetes: Kubern
         "mura-webhook --from-literal=MURA_WEBHOOK_URL=..." in found["-- secret"]
     )
     assert "is neither in a config map that we can read nor set here" in found["-- MLflow"]
-    assert said.endswith("error: doctor: 3 of 12 checks failed; the lines with `no` say what to do.\n")
+    assert said.endswith("error: doctor: 4 of 13 checks failed; the lines with `no` say what to do.\n")
 
 
 def test_what_has_to_be_there_and_is_not(doctor: Any, kubernetes: Kubernetes, tmp_path: Path) -> None:

@@ -228,7 +228,10 @@ def test_a_run_that_succeeded_is_told_in_the_same_words_everywhere(hook: type[Ho
 def test_which_steps_failed_is_asked_of_the_server(hook: type[Hook], state: str) -> None:
     ended = {
         **dict.fromkeys(("mura-7-x2x4f", "exit-handler-1", "train-vgg16", "executor", "executor(0)"), "FAILED"),
-        **{"train-vgg16-driver": "SUCCEEDED", "shard": "SUCCEEDED", "notify": "RUNNING", "validate": "FAILED"},
+        "train-vgg16-driver": "SUCCEEDED",
+        "shard": "SUCCEEDED",
+        "notify": "RUNNING",
+        "validate": "FAILED",
     }
     tasks = [{"display_name": name, "state": found} for name, found in ended.items()]
     hook.runs["/apis/v2beta1/runs/r%2F1"] = {"run_details": {"task_details": tasks}}

@@ -208,13 +208,23 @@ class TeamWorker(Worker):
         def step(batch: Any) -> None:
             self._strategy.run(model.train_step, args=(batch,))
 
+        # As functions: what is reduced outside of one waits in a pool of threads, which an error leaves behind and
+        # which then, at the end of the process, may tell of itself.
+        @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+        def forget() -> None:
+            model.reset_metrics()
+
+        @tf.function(autograph=False)  # type: ignore[untyped-decorator]
+        def loss() -> Any:
+            return model.get_metrics_result()["loss"]
+
         def epoch(batches: Any, done: Callable[[], None]) -> float:
             with _together():
-                model.reset_metrics()
+                forget()
                 for batch in batches:
                     step(batch)
                     done()
-                return float(model.get_metrics_result()["loss"])
+                return float(loss())
 
         return epoch
 

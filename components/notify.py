@@ -28,7 +28,7 @@ def message(status: str, run: str) -> dict[str, Any]:
     """What is told: one line as Slack, Mattermost and Teams show it, and the same as fields.
 
     Kubeflow's server says in the final status neither what failed nor why; what failed is asked of its API, where
-    KF_PIPELINES_ENDPOINT names it and it answers without a login.
+    KF_PIPELINES_ENDPOINT names it and it asks for no login, or this pod has a token for it.
 
     Args:
         status: Kubeflow's final status, JSON: `state`, `error`, and the names of the pipeline's job and task.
@@ -59,7 +59,12 @@ def _failed(run: str) -> list[str]:
         if urlsplit(host).scheme not in ("http", "https"):
             return []
         url = f"{host}/apis/v2beta1/runs/{quote(run, safe='')}"
-        with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310 - see above
+        question = urllib.request.Request(url)  # noqa: S310 - see above
+        token = kubeflow.token_path()
+        if token.is_file():
+            # Not to wherever the server may send us on to.
+            question.add_unredirected_header("Authorization", f"Bearer {token.read_text(encoding='ascii').strip()}")
+        with urllib.request.urlopen(question, timeout=_SECONDS) as answer:  # noqa: S310
             tasks = json.load(answer)["run_details"]["task_details"]
             names = {str(task["display_name"]) for task in tasks if task.get("state") == "FAILED"}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, http.client.HTTPException) as error:

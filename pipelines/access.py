@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from components import kubeflow
 from components.errors import UsageError
 
 # kfp's own names where it has them.
-HOST = "KF_PIPELINES_ENDPOINT"
-UI = "KF_PIPELINES_UI_ENDPOINT"
-TOKEN_PATH = "KF_PIPELINES_SA_TOKEN_PATH"  # noqa: S105 - a name of a variable
+HOST = kubeflow.API
+UI = kubeflow.UI
+TOKEN_PATH = kubeflow.TOKEN_PATH
 NAMESPACE = "KF_PIPELINES_NAMESPACE"
 TOKEN = "KF_PIPELINES_TOKEN"  # noqa: S105 - a name of a variable
 COOKIE = "KF_PIPELINES_COOKIE"
 
 AUTHENTICATIONS = ("none", "token", "service-account", "cookie")
-_POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -68,7 +68,7 @@ class Access:
         if ca is not None and not ca.is_file():
             raise UsageError(f"--ca {ca}: no such file; expected certificates in PEM.")
         kind = authentication or _authentication()
-        token_path = Path(os.environ.get(TOKEN_PATH) or _POD_TOKEN)
+        token_path = kubeflow.token_path()
         variable = {"token": TOKEN, "cookie": COOKIE}.get(kind)
         secret = os.environ.get(variable, "").strip() if variable else ""
         if variable and not secret:
@@ -92,7 +92,7 @@ def _authentication() -> str:
         raise UsageError(f"Both {TOKEN} and {COOKIE} are set: say with --auth which is meant.")
     if found:
         return found[0]
-    return "service-account" if os.environ.get(TOKEN_PATH) or _POD_TOKEN.is_file() else "none"
+    return "service-account" if os.environ.get(TOKEN_PATH) or kubeflow.POD_TOKEN.is_file() else "none"
 
 
 def without_credentials(url: str) -> str:

@@ -116,8 +116,8 @@ class Namespace:
         if found is None and subject == "service account":
             return missing(
                 subject,
-                f"{name} is not there: kubectl -n {self.name} create serviceaccount {name}, with the rights of "
-                "Kubeflow's pipeline-runner; or name another in `kubeflow.service_account`.",
+                f"{name} is not there. Name one that is in `kubeflow.service_account`; mura-runner is made by "
+                f"kubectl -n {self.name} apply -f infra/kustomize/runs/account.yaml.",
             )
         return judge(found)
 

@@ -14,6 +14,8 @@ _SECRET = 8
 # What services behind the API mean with a 500 or a 400.
 _UNKNOWN_USER = r"unauthenticated|authentication fail|no user identity|log ?in required"
 _NOT_ALLOWED = r"permission ?denied|unauthorized access|not authorized|upload denied"
+# The one that is to run the pods; in the names of those who ask it follows "system:".
+_ACCOUNT = r"(?<!system:)\bservice ?accounts?\b(?!:)"
 
 LOG_IN = (
     f"Log in anew and hand over a fresh secret: {TOKEN}=$(kubectl create token ...) or {COOKIE}='name=value' from the "
@@ -43,6 +45,11 @@ def refused(error: Any, doing: str, access: Access) -> MuraError:
     status = error.status
     if status == 401 or re.search(_UNKNOWN_USER, said, re.I):
         return ServiceUnreachable(f"{where} does not know who asks while {doing} (401). {LOG_IN}")
+    if status in (400, 403) and re.search(_ACCOUNT, said, re.I):
+        return ServiceUnreachable(
+            f"{where} does not allow {doing} with this service account ({status}){_because(said)}. Its administrator "
+            "has to list the account and let you use it; docs/kubeflow.md says how."
+        )
     if status == 403 or re.search(_NOT_ALLOWED, said, re.I):
         whose = f"the namespace {access.namespace}" if access.namespace else "it"
         return ServiceUnreachable(

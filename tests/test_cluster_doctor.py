@@ -149,7 +149,8 @@ def test_everything_is_missing(doctor: Any, api: KubeflowApi, kubernetes: Kubern
     assert code == 5
     assert found["no API"] == "version 2.4.0: 2.17 or newer is needed."
     assert "s3://bucket/none.zip: not there on S3" in found["no archive"]
-    assert "kubectl -n kubeflow create serviceaccount pipeline-runner" in found["no service account"]
+    assert "pipeline-runner is not there" in found["no service account"]
+    assert "kubectl -n kubeflow apply -f infra/kustomize/runs/account.yaml" in found["no service account"]
     assert (
         "mura-webhook is not there, and steps start without it. To have it: kubectl -n kubeflow create secret generic "
         "mura-webhook --from-literal=MURA_WEBHOOK_URL=..." in found["-- secret"]

@@ -118,6 +118,10 @@ def test_the_role_can_read_by_name_only_and_change_nothing_but_its_results(rende
             if set(rule["resources"]) & {"secrets", "configmaps"}:
                 assert rule["resourceNames"]
                 assert rule["verbs"] == ["get"]
+            elif rule["resources"] == ["serviceaccounts"]:
+                assert (rule["resourceNames"], rule["verbs"]) == (["mura-runner"], ["use"])
+                # Who runs pods does not submit any.
+                assert role["metadata"]["name"] not in [b["roleRef"]["name"] for b in every(rendered, "RoleBinding")]
             elif rule["resources"] != ["workflowtaskresults"]:
                 assert rule["verbs"] == ["get"]
     assert list(every(rendered, "ClusterRole")) == list(every(rendered, "ClusterRoleBinding")) == []

@@ -58,6 +58,21 @@ def json_error(message: str) -> bytes:
         (Fault("runs", 500, json_error("Internal error: Unauthenticated: no user identity header")), 5, "who asks"),
         (Fault("runs", 500, json_error('namespaces "radiolgy" not found')), 2, "has no namespace radiolgy"),
         (Fault("runs", 403, json_error("User 'ada' is not authorized")), 5, "does not allow listing runs (403): User"),
+        (
+            Fault("runs", 403, json_error("User 'system:serviceaccount:a:default-editor' is not authorized")),
+            5,
+            "role kubeflow-edit",
+        ),
+        (
+            Fault("runs", 403, json_error('Service account "mura-runner" is not in the allowed list')),
+            5,
+            "does not allow listing runs with this service account (403): Service account",
+        ),
+        (
+            Fault("runs", 403, json_error("User 'ada' is not authorized: Verb:use,Resource:serviceaccounts,")),
+            5,
+            "has to list the account and let you use it",
+        ),
         (Fault("runs", 404, json_error("Namespace not found.")), 2, "found nothing while listing runs (404)"),
         (Fault("runs", 409, json_error("The name already exist")), 2, "for there is one already (409)"),
         (

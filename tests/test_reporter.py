@@ -158,12 +158,17 @@ class Hook(BaseHTTPRequestHandler):
     """A webhook that answers as it is told and remembers what it heard."""
 
     heard: ClassVar[list[dict[str, Any]]]
+    asked: ClassVar[list[tuple[str, str | None]]]
+    """Which paths, and with which Authorization."""
     status: int
     runs: ClassVar[dict[str, Any]]
 
     def do_GET(self) -> None:
+        self.asked.append((self.path, self.headers["Authorization"]))
         found = self.runs.get(self.path)
-        self.send_response(403 if found is None else 200)
+        self.send_response(403 if found is None else 302 if isinstance(found, str) else 200)
+        if isinstance(found, str):
+            self.send_header("Location", found)
         self.end_headers()
         self.wfile.write(json.dumps(found).encode())
 
@@ -180,6 +185,7 @@ class Hook(BaseHTTPRequestHandler):
 def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hook]]:
     class Mine(Hook):
         heard: ClassVar[list[dict[str, Any]]] = []
+        asked: ClassVar[list[tuple[str, str | None]]] = []
         runs: ClassVar[dict[str, Any]] = {}
         status = 200
 
@@ -239,6 +245,21 @@ def test_which_steps_failed_is_asked_of_the_server(hook: type[Hook], state: str)
     (heard,) = hook.heard
     assert heard["text"] == "mura r/1: failed in train-vgg16, validate"
     assert (heard["state"], heard["failed"]) == ("FAILED", ["train-vgg16", "validate"])
+
+
+def test_the_server_is_shown_the_pods_token_and_nobody_else(
+    hook: type[Hook], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(kubeflow.TOKEN_PATH, str(tmp_path / "token"))
+    assert run(["notify", "--status", '{"state": "FAILED"}', "--run", "r1"]) == 0
+    (tmp_path / "token").write_text("secret\n")
+    hook.runs["/apis/v2beta1/runs/r1"] = "/login"
+    assert run(["notify", "--status", '{"state": "FAILED"}', "--run", "r1"]) == 0
+    (tmp_path / "token").write_bytes(b"\xff")
+    assert run(["notify", "--status", '{"state": "FAILED"}', "--run", "r1"]) == 0
+    path = "/apis/v2beta1/runs/r1"
+    assert hook.asked == [(path, None), (path, "Bearer secret"), ("/login", None)]
+    assert [heard["text"] for heard in hook.heard] == ["mura r1: failed"] * 3
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from components import cli
+from components.cli.steps import STEPS as EVERY_STEP
 from components.params.document import read_params
 from pipelines import images
 
@@ -82,7 +82,7 @@ def layers(engine: str, image: str) -> list[dict[str, Any]]:
 def cold_starts(engine: str, image: str, repeats: int) -> dict[str, dict[str, float]]:
     """Seconds from nothing to the end of `mura STEP --help`; alternately in a container and on the machine."""
     found: dict[str, dict[str, float]] = {}
-    for step in cli.STEPS:
+    for step in EVERY_STEP:
         doors = {
             "container": [engine, "run", "--rm", *STRICT, image, step, "--help"],
             "machine": [_mura(), step, "--help"],

@@ -23,9 +23,10 @@ import cv2
 import numpy as np
 
 from benchmarks import harness
-from components import duplicates, images
-from components.artifacts.archive import Archive
+from components.archive.archive import Archive
 from components.artifacts.manifest import Manifest
+from components.validate import duplicates
+from components.xray import images
 
 if TYPE_CHECKING:
     import pandas

@@ -25,10 +25,10 @@ import pandas as pd
 
 from benchmarks import harness
 from benchmarks.duplicates import kinds as copies
-from components import images
 from components.artifacts.manifest import DUPLICATES, OFFENDERS
 from components.phantom import film, radiograph
 from components.phantom.plan import plan
+from components.xray import images
 
 ABOUT_PICTURES = ("picture_", "near_", "not_", "contrast", "aspect", "channels_agree")
 # As `harness.draw` draws them.

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
-from components import workers
+from components.base import workers
 
 # Images of the run that tells the start-up.
 FEW = 40
@@ -42,7 +42,7 @@ def main() -> None:
         runs = [_ingest(path) for path in archives]
         after = rates(pngs)
     best = {name: max(before[name], after[name]) for name in before}
-    ours = best.pop("components.png")
+    ours = best.pop("components.xray.png")
     fastest = max(best, key=lambda name: best[name])
     ceiling = workers.cores() * best[fastest]
     result: dict[str, Any] = {
@@ -96,7 +96,7 @@ def decoders() -> dict[str, Decoder]:
     import tensorflow as tf
     from PIL import Image
 
-    from components import png
+    from components.xray import png
 
     cv2.setNumThreads(1)
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -105,7 +105,7 @@ def decoders() -> dict[str, Decoder]:
         "OpenCV": lambda file: cv2.imdecode(np.frombuffer(file, np.uint8), cv2.IMREAD_UNCHANGED),
         "Pillow": lambda file: np.asarray(Image.open(BytesIO(file))),
         "TensorFlow": lambda file: tf.io.decode_png(file).numpy(),
-        "components.png": png.decode,
+        "components.xray.png": png.decode,
     }
     if importlib.util.find_spec("imagecodecs"):
         found["imagecodecs"] = importlib.import_module("imagecodecs").png_decode

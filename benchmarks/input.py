@@ -18,9 +18,9 @@ from typing import Any
 
 from benchmarks import harness
 from benchmarks.shard import prove
-from components import backend
 from components.artifacts.manifest import TRAIN
 from components.artifacts.shards import Shards
+from components.network import backend
 from components.params.document import read_params
 
 BATCH = 32
@@ -89,7 +89,7 @@ def measure(shards: Shards, pictures: Path) -> dict[str, float]:
     import keras
     import numpy as np
 
-    from components import batches
+    from components.network import batches
 
     held, kept = (batches.read_split(shards, TRAIN, residence) for residence in ("memory", "disk"))  # type: ignore[arg-type]
     weights = np.ones(len(held), np.float32)
@@ -123,10 +123,10 @@ def measure(shards: Shards, pictures: Path) -> dict[str, float]:
 
 
 def _train(shards: Shards, steps: int) -> Any:
-    from components import diagnosis
+    from components.train import input_benchmark
 
     params = read_params(Path("params.mura.yaml")).train["custom_cnn"]
-    return diagnosis.diagnose(shards, params, seed=1, steps=steps)
+    return input_benchmark.diagnose(shards, params, seed=1, steps=steps)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from benchmarks import harness
 from components.artifacts.artifact import Artifact
 from components.artifacts.manifest import Manifest, ValidManifest
 from components.artifacts.shards import Shards
-from components.errors import DataRefused, UsageError
+from components.base.errors import DataRefused, UsageError
 
 STEPS = ["ingest", "validate", "shard"]
 SHARD_PARAMS = '{"image_size": 64, "images_per_shard": 32}'

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components import backend
+from components.network import backend
 from components.params.document import read_params
 
 
@@ -48,7 +48,7 @@ def measure(architecture: str, image_size: int, images: int, epochs: int = 3) ->
     import keras
     import numpy as np
 
-    from components import architectures
+    from components.network import architectures
 
     params = read_params(Path("params.yaml")).train[architecture]
     rng = np.random.default_rng(0)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness, ingest
-from components import workers
 from components.artifacts.manifest import TABLE, ValidManifest
+from components.base import workers
 
-OURS = "components.png"
+OURS = "components.xray.png"
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def rates(pngs: list[bytes], image_size: int, rounds: int = 3) -> dict[str, floa
     """Images per second of one core, file to square, by decoder; the best of some rounds, in turn."""
     import numpy as np
 
-    from components import images
+    from components.xray import images
 
     def fit(decoded: Any) -> None:
         pixels = decoded.grey if hasattr(decoded, "grey") else np.asarray(decoded)

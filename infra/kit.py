@@ -17,7 +17,7 @@ from typing import NamedTuple
 import yaml
 from packaging.requirements import Requirement
 
-from components.architectures import IMAGENET_FILES
+from components.network.architectures import IMAGENET_FILES
 from components.params.document import read_params
 from pipelines import images
 

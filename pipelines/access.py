@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from components import kubeflow
-from components.errors import UsageError
+from components.base.errors import UsageError
+from components.kubeflow import pod
 
 # kfp's own names where it has them.
-HOST = kubeflow.API
-UI = kubeflow.UI
-TOKEN_PATH = kubeflow.TOKEN_PATH
+HOST = pod.API
+UI = pod.UI
+TOKEN_PATH = pod.TOKEN_PATH
 NAMESPACE = "KF_PIPELINES_NAMESPACE"
 TOKEN = "KF_PIPELINES_TOKEN"  # noqa: S105 - a name of a variable
 COOKIE = "KF_PIPELINES_COOKIE"
@@ -68,7 +68,7 @@ class Access:
         if ca is not None and not ca.is_file():
             raise UsageError(f"--ca {ca}: no such file; expected certificates in PEM.")
         kind = authentication or _authentication()
-        token_path = kubeflow.token_path()
+        token_path = pod.token_path()
         variable = {"token": TOKEN, "cookie": COOKIE}.get(kind)
         secret = os.environ.get(variable, "").strip() if variable else ""
         if variable and not secret:
@@ -92,7 +92,7 @@ def _authentication() -> str:
         raise UsageError(f"Both {TOKEN} and {COOKIE} are set: say with --auth which is meant.")
     if found:
         return found[0]
-    return "service-account" if os.environ.get(TOKEN_PATH) or kubeflow.POD_TOKEN.is_file() else "none"
+    return "service-account" if os.environ.get(TOKEN_PATH) or pod.POD_TOKEN.is_file() else "none"
 
 
 def without_credentials(url: str) -> str:

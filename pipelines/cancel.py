@@ -2,7 +2,7 @@
 
 import click
 
-from components.errors import UsageError
+from components.base.errors import UsageError
 from pipelines.access import Access
 from pipelines.options import INTERVAL, cluster
 

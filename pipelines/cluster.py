@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import quote, urlsplit
 
-from components.errors import MuraError, ServiceUnreachable, UsageError
+from components.base.errors import MuraError, ServiceUnreachable, UsageError
 from pipelines.access import NAMESPACE, UI, Access
 from pipelines.door import needs_kfp
 from pipelines.refusal import CONNECT_SECONDS, LOG_IN, WRONG_PLACE, Unavailable, clean, refused, unreachable

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import click
 
-from components.artifacts.overlay import Overlay
-from components.errors import UsageError
+from components.archive.overlay import Overlay
+from components.base.errors import UsageError
 from components.params.document import DEFAULT, Params, read_params
 
 # Linux passes 128 KiB in one word of a command, and the words come twice, once in the whole of the inputs as JSON.
@@ -41,7 +41,7 @@ def compile_pipeline(
         UsageError: kfp is not installed, which image to use cannot be told, or the overlay does not fit.
         DataRefused: the overlay of labels makes no sense.
     """
-    from components import provenance
+    from components.base import provenance
     from pipelines import images
     from pipelines.door import needs_kfp
 
@@ -78,7 +78,7 @@ def command(params: Path, archive: str | None, archive_digest: str, out: Path | 
     Choices become defaults of the run's arguments; where it runs, the section `kubeflow`, is fixed in it. It holds no
     place and no secret but the names of the secrets and config maps where the steps find them.
     """
-    from components.artifacts.artifact import write_text
+    from components.base.files import write_text
 
     compiled = compile_pipeline(read_params(params), archive=archive, archive_digest=archive_digest)
     if out is None:

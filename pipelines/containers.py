@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from components.errors import DataRefused, GateRefused, MuraError, ServiceUnreachable, UsageError
+from components.base.errors import DataRefused, ExitCode, GateRefused, MuraError, UsageError
 
 LAST_LINES = 20
 _PAUSE = 0.3  # seconds between two looks at a container
@@ -36,7 +36,8 @@ class StepFailed(MuraError):
         said = f": {attempt.last_lines[-1]}" if attempt.last_lines else " and said nothing."
         super().__init__(f"{attempt.task} ended with {how}{said}")
         self.attempt = attempt
-        self.exit_code = attempt.code if 1 < attempt.code <= ServiceUnreachable.exit_code else MuraError.exit_code
+        known = ExitCode.USAGE <= attempt.code <= ExitCode.OUTSIDE
+        self.exit_code = ExitCode(attempt.code) if known else ExitCode.RUN
 
 
 class Containers:

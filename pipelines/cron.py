@@ -7,7 +7,7 @@ start at second 0 of minute 3 of every hour in January, not on Mondays at three.
 import re
 from typing import NamedTuple
 
-from components.errors import UsageError
+from components.base.errors import UsageError
 
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 _DAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]

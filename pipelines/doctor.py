@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from components.errors import MuraError, ServiceUnreachable
+from components.base.errors import MuraError, ServiceUnreachable
 from components.params.document import DEFAULT, Params, read_params
 from pipelines.access import Access, without_credentials
 from pipelines.finding import Finding, missing, unknown

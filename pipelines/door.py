@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 import click
 
-from components.cli import Group
-from components.errors import UsageError
+from components.base.errors import UsageError
+from components.cli.group import Group
 
 # By command: the module that has it as `command`. None of them imports kfp when it is imported.
 COMMANDS = {

@@ -7,8 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-from components import provenance
-from components.errors import UsageError
+from components.base import provenance
+from components.base.errors import UsageError
 from components.params.kubeflow import KubeflowParams
 
 _DIGITS = 16

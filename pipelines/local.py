@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import click
 import yaml
 
-from components.errors import MuraError, ServiceUnreachable, UsageError
-from components.kubeflow import RUN_ID
+from components.base.errors import MuraError, ServiceUnreachable, UsageError
+from components.kubeflow.pod import RUN_ID
 from components.params.document import DEFAULT, Params, parse, read_params
 from components.params.kubeflow import KubeflowParams
 from pipelines.containers import Containers, StepFailed

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from components.errors import UsageError
+from components.base.errors import UsageError
 
 # As kfp's compiler names them.
 _KINDS: dict[str, tuple[type, ...]] = {

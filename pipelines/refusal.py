@@ -5,7 +5,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.errors import MuraError, ServiceUnreachable, UsageError
+from components.base.errors import MuraError, ServiceUnreachable, UsageError
 from pipelines.access import COOKIE, NAMESPACE, TOKEN, Access
 
 CONNECT_SECONDS = 5.0

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.errors import UsageError
+from components.base.errors import UsageError
 
 _KINDS = (
     "application/vnd.oci.image.index.v1+json",

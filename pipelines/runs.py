@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from components.errors import MuraError, UsageError
+from components.base.errors import MuraError, UsageError
 from pipelines.cluster import Kubeflow, whose_name
 from pipelines.package import Package, Step
 from pipelines.refusal import Missing

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from components.errors import UsageError
+from components.base.errors import UsageError
 from pipelines import cron
 from pipelines.access import Access
 from pipelines.options import cluster
@@ -61,7 +61,7 @@ def command(access: Access, choices: Choices, name: str, when: str | None, remov
 
 def _put(kubeflow: Any, name: str, expression: str, submission: Submission) -> None:
     """See that there is one schedule of that name, and that it is this one."""
-    from components import provenance
+    from components.base import provenance
     from pipelines import upload
 
     version = upload.upload(kubeflow, submission.package, f"code revision {provenance.code_revision()}")

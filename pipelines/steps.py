@@ -7,14 +7,14 @@ from typing import Any, get_type_hints
 from kfp import dsl
 from kfp.dsl.container_component_class import ContainerComponent
 
-from components import cli
-from components.artifacts.archive import Archive
+from components.archive.archive import Archive
+from components.archive.overlay import Overlay
 from components.artifacts.artifact import Artifact
 from components.artifacts.manifest import Manifest, ValidManifest
-from components.artifacts.overlay import Overlay
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
-from components.reporter import CODE, DIGEST, VIEWS, noun
+from components.cli import steps
+from components.kubeflow.executor import CODE, DIGEST, VIEWS, noun
 
 # Receipts stand for an effect on a server. They are made anew in every run, which does nothing when nothing is to do.
 RECEIPTS = ("register", "promote")
@@ -53,7 +53,7 @@ def component(
         given: which of the step's optional inputs it has; the others are left out.
         by_path: kinds of artifacts that are passed as a path on a volume and not as Kubeflow's artifacts.
     """
-    function = cli.step_function(step)
+    function = steps.step_function(step)
     product = get_type_hints(function)["return"]
     cached = step not in RECEIPTS
     hints: dict[str, Any] = {}
@@ -66,7 +66,7 @@ def component(
         if cached:
             hints[f"{key}_{DIGEST}"] = str
 
-    for each in cli.inputs_of(function):
+    for each in steps.inputs_of(function):
         if each.optional and each.name not in given:
             continue
         if each.is_section or each.kind in (Archive, Overlay, int):

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from components.errors import UsageError
+from components.base.errors import UsageError
 from components.params.document import DEFAULT, Params, read_params
 from pipelines.access import Access
 from pipelines.package import Package

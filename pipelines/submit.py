@@ -47,7 +47,7 @@ def command(access: Access, choices: Choices, name: str | None, once: bool, wait
         click.echo("\n".join([*submission.lines(access), f"{'run':12}{run_name}"]))
         return
 
-    from components import provenance
+    from components.base import provenance
     from pipelines import upload
     from pipelines.cluster import Kubeflow
     from pipelines.watch import follow

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from components.errors import UsageError
+from components.base.errors import UsageError
 
 _PUSH = "`mura remote s3://...` or `dvc remote add`, then `dvc push`"
 # dvc remote's words for what AWS' tools read from the environment.
@@ -74,12 +74,12 @@ def present(archive: Located) -> Located:
         UsageError: it is not there, or it is not what DVC says.
         ServiceUnreachable: S3 does not answer.
     """
-    from components import storage
+    from components.archive import s3
 
-    found = storage.Object.find(storage.place(archive.uri))
+    found = s3.Object.find(s3.place(archive.uri))
     if found is None:
         pushed = f" Push it: {_PUSH}." if archive.source != "the address itself" else ""
-        raise UsageError(f"{archive.uri}: not there on S3 at {storage.endpoint()}.{pushed}")
+        raise UsageError(f"{archive.uri}: not there on S3 at {s3.endpoint()}.{pushed}")
     if archive.size is not None and found.size != archive.size:
         raise UsageError(
             f"{archive.uri}: {found.size:,} bytes, {archive.source} says {archive.size:,}. Was it cut "

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import click
 
-from components.errors import ServiceUnreachable
+from components.base.errors import ServiceUnreachable
 from pipelines.access import Access
 from pipelines.options import INTERVAL, cluster
 from pipelines.package import Step

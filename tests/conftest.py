@@ -135,7 +135,7 @@ def mura(
     api: "KubeflowApi", monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     """Runs `mura pipeline ...` at that server: exit code, what it printed, what it complained."""
-    from components import cli
+    from components.cli import main
 
     for name in [name for name in os.environ if name.startswith("KF_PIPELINES_") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
@@ -146,7 +146,7 @@ def mura(
 
     def run(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        code = cli.run([*(("--debug",) if words[0] == "--debug" else ()), "pipeline", *words[words[0] == "--debug" :]])
+        code = main.run([*(("--debug",) if words[0] == "--debug" else ()), "pipeline", *words[words[0] == "--debug" :]])
         return code, *capsys.readouterr()
 
     return run

@@ -28,7 +28,7 @@ from miniature import ROOT, archive, images, lists, picture, png, write_director
 from PIL import Image
 from png_suite import assemble, chunks, header, made, with_chunk
 
-from components.png import MAX_CHUNKS, SIGNATURE
+from components.xray.png import MAX_CHUNKS, SIGNATURE
 
 GREY = picture(1)
 COLOUR = np.dstack([picture(seed) for seed in (2, 3, 4)])
@@ -523,11 +523,11 @@ def _validated(folder: Path, name: str, path: Path) -> tuple[Came, list[dict[str
 
 
 def _run(kind: str, *words: object) -> Came:
-    from components import cli
+    from components.cli import main
 
     told, started = io.StringIO(), time.process_time()
     with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
-        code = cli.run(["--quiet", *map(str, words)])
+        code = main.run(["--quiet", *map(str, words)])
     peak = peak_bytes()
     return Came(kind, code, told.getvalue(), time.process_time() - started, peak)
 

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from components.artifacts.archive import Archive
+from components.archive.archive import Archive
+from components.archive.overlay import Overlay
 from components.artifacts.manifest import BODY_PARTS, TABLE, Manifest, ValidManifest, ValidManifestFacts
-from components.artifacts.overlay import Overlay
 from components.artifacts.shards import Shards
 from components.ingest import ingest
 from components.params.ingest import IngestParams
 from components.params.shard import ShardParams
 from components.shard import shard
-from components.validate import data_digest
+from components.validate.proof import data_digest
 
 ROOT = "MURA-v1.1"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from components.png import CHANNELS, DEPTHS, PASSES, SIGNATURE
+from components.xray.png import CHANNELS, DEPTHS, PASSES, SIGNATURE
 
 Part = tuple[bytes, bytes]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from components import cli
+from components.cli import main
 from components.params.document import read_params
 
 ROOT = Path(__file__).parent.parent
@@ -27,8 +27,8 @@ def test_there_are_commands() -> None:
 
 @pytest.mark.parametrize("line", commands())
 def test_a_command_takes_what_the_document_gives_it(line: str) -> None:
-    command: click.Command | None = cli.mura
-    context = click.Context(cli.mura)
+    command: click.Command | None = main.mura
+    context = click.Context(main.mura)
     words = shlex.split(line)[1:]
     while isinstance(command, click.Group) and words:
         command = command.get_command(context, words.pop(0))

@@ -7,7 +7,7 @@ from benchmarks import harness
 from benchmarks.kills import kill
 from components.artifacts.manifest import TABLE, Manifest
 from components.artifacts.shards import Shards
-from components.errors import MuraError
+from components.base.errors import MuraError
 
 
 @pytest.fixture(scope="module")

@@ -180,7 +180,7 @@ def test_predictions_keep_the_label_of_the_directory(place: Workplace) -> None:
 
 
 def test_the_threshold_is_chosen_on_tuning_alone(place: Workplace) -> None:
-    from components import metrics
+    from components.scores import metrics
 
     predictions = pd.read_parquet(place / "evaluation" / "predictions.parquet")
     rows = predictions[predictions["split"] == "tuning"]
@@ -371,7 +371,7 @@ def test_a_damaged_shard_is_found_before_training(place: Workplace) -> None:
 @pytest.mark.parametrize("words", [("--help",), *((step, "--help") for step in ("ingest", "train", "promote"))])
 def test_help_is_quick_because_it_imports_nothing_heavy(words: tuple[str, ...]) -> None:
     script = (
-        "import sys; from components.cli import run; code = run(sys.argv[1:]); "
+        "import sys; from components.cli.main import run; code = run(sys.argv[1:]); "
         "heavy = {'numpy', 'pandas', 'tensorflow', 'keras', 'mlflow', 'great_expectations', 'cv2', 'kfp'}; "
         "sys.exit(code or ', '.join(heavy & set(sys.modules)) or 0)"
     )

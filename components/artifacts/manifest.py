@@ -114,7 +114,7 @@ class ValidManifest(Artifact[ValidManifestFacts]):
         report.html         what was found, for people, with pictures
         validation.json     every expectation and what came; components/validate/report.py documents its keys
         offenders.parquet   everything that is not as expected
-        duplicates.parquet  pairs of pictures that are one, as `components.duplicates.find` gives them
+        duplicates.parquet  pairs of pictures that are one, as `components.validate.duplicates.find` gives them
         data_docs.html      Great Expectations' own page
     """
 

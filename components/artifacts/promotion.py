@@ -4,7 +4,7 @@ from typing import Literal
 
 from components.artifacts.artifact import Artifact, Facts
 from components.artifacts.registration import RegisteredModel
-from components.errors import GateRefused, MuraError
+from components.base.errors import GateRefused, MuraError
 
 REPORT = "report.html"
 

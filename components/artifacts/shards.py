@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.artifacts.artifact import Artifact, Facts, json_sha256
-from components.errors import DataRefused
+from components.artifacts.artifact import Artifact, Facts
+from components.base.errors import DataRefused
+from components.base.files import json_sha256
 
 if TYPE_CHECKING:
     import pandas

@@ -23,15 +23,17 @@ METRICS = {
 PIXELS_PER_CSS_PIXEL = 1.5
 
 
-def render(template: str, *, folder: Path | None = None, **values: object) -> str:
-    """Fill a template; everything that is not markup is escaped.
+def render(template: Path, **values: object) -> str:
+    """Fill a template. Everything that is not markup is escaped.
 
     Args:
-        template: of this directory.
-        folder: where else it may lie, of a page that only one step makes.
+        template: the file. It may include files of its own directory and of this one.
         values: what the template is filled with.
+
+    Returns:
+        HTML.
     """
-    return _environment(folder).get_template(template).render(**values)
+    return _environment(template.parent).get_template(template.name).render(**values)
 
 
 def picture(png: bytes, description: str) -> Markup:
@@ -67,9 +69,9 @@ def duration(seconds: float) -> str:
 
 
 @cache
-def _environment(folder: Path | None) -> jinja2.Environment:
+def _environment(folder: Path) -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([Path(__file__).parent, *([folder] if folder else [])]),
+        loader=jinja2.FileSystemLoader([folder, Path(__file__).parent]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

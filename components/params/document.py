@@ -6,7 +6,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from components.errors import UsageError
+from components.base.errors import UsageError
 from components.params.evaluate import EvaluateParams
 from components.params.ingest import IngestParams
 from components.params.kubeflow import KubeflowParams

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from components import published
-from components.published import Size
+from components.archive import mura_v1_1
+from components.archive.mura_v1_1 import Size
 
 ROOT = "MURA-v1.1"
-SPLITS = tuple(published.CELLS)
+SPLITS = tuple(mura_v1_1.CELLS)
 # The order in which MURA's own lists name the parts.
 PARTS = ("SHOULDER", "HUMERUS", "FINGER", "ELBOW", "WRIST", "FOREARM", "HAND")
-MURA_STUDIES = published.STUDIES
+MURA_STUDIES = mura_v1_1.STUDIES
 SMALLEST = 2 * len(PARTS)
 # Below this a faithful valid share (8 %) would leave some body parts with a handful of test studies.
 SMALL = 2_000
@@ -36,7 +36,7 @@ class Cell(NamedTuple):
 
 _CELLS: Mapping[str, Mapping[Cell, Size]] = {
     split: {Cell(part.upper(), abnormal): size for (part, abnormal), size in cells.items()}
-    for split, cells in published.CELLS.items()
+    for split, cells in mura_v1_1.CELLS.items()
 }
 
 K = TypeVar("K")
@@ -140,7 +140,7 @@ def _deal_views(split: str, cells: Mapping[Cell, int], small: bool, rng: random.
     or no such pair is left.
     """
     count = sum(cells.values())
-    deck = list(Counter(apportion(SMALL_VIEWS if small else published.VIEWS[split], count)).elements())
+    deck = list(Counter(apportion(SMALL_VIEWS if small else mura_v1_1.VIEWS[split], count)).elements())
     rng.shuffle(deck)
     sizes = _CELLS[split]
     share = apportion(
@@ -178,7 +178,7 @@ def _exchange(
 
 
 def _patient_sizes(split: str, count: int) -> list[int]:
-    table = published.STUDIES_PER_PATIENT[split]
+    table = mura_v1_1.STUDIES_PER_PATIENT[split]
     scale = count / sum(size * patients for size, patients in table.items())
     several = [size for size in sorted(table) if size > 1 for _ in range(int(table[size] * scale + 1e-9))]
     return several + [1] * (count - sum(several))

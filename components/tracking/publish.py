@@ -59,7 +59,7 @@ def _published(client: "MlflowClient", model: TrainedModel) -> TrackedRun | None
 
 
 def _publish(client: "MlflowClient", model: TrainedModel) -> TrackedRun:
-    from components import architectures
+    from components.network import architectures
 
     facts = model.facts
     logger.info("%s is not on MLflow at %s yet: publishing it", facts.architecture, server.shown_uri())

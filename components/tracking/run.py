@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from components import kubeflow
-from components.errors import ServiceUnreachable, UsageError
+from components.base.errors import ServiceUnreachable, UsageError
+from components.kubeflow import pod
 from components.tracking import logged_model, server
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ def _describe(
         "mlflow.source.name": "mura train",
         "architecture": architecture,
         **tags,
-        **kubeflow.tags(),
+        **pod.tags(),
         # Tags and not parameters: a training may go on after an upgrade.
         **{f"environment.{name}": version for name, version in environment.items()},
     }

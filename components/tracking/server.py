@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from components.errors import MuraError, ServiceUnreachable, UsageError
+from components.base.errors import MuraError, ServiceUnreachable, UsageError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

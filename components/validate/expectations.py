@@ -10,7 +10,7 @@ import great_expectations.expectations as gxe
 import pandas as pd
 from great_expectations.expectations.row_conditions import Column
 
-from components import published
+from components.archive import mura_v1_1
 from components.artifacts.manifest import BODY_PARTS, SPLITS, TEST, TRAIN, TUNING, ManifestFacts
 from components.params.validate import ValidateParams
 from components.validate.tables import BLANK_STD, PATH
@@ -380,9 +380,9 @@ def _pictures(params: ValidateParams) -> list[Any]:
 
 def _published() -> list[Any]:
     why = (
-        f"The archive is taken for {published.NAME}, whose counts are published: a difference is a loss or an addition."
+        f"The archive is taken for {mura_v1_1.NAME}, whose counts are published: a difference is a loss or an addition."
     )
-    views = [count for split in published.VIEWS.values() for count in split]
+    views = [count for split in mura_v1_1.VIEWS.values() for count in split]
     return [
         *(
             _expect(
@@ -405,7 +405,7 @@ def _published() -> list[Any]:
             gxe.ExpectColumnValuesToBeBetween,
             "published_views",
             f"A study has {min(views)} to {max(views)} views",
-            f"{published.NAME} has no other.",
+            f"{mura_v1_1.NAME} has no other.",
             ("study",),
             column="views of the study",
             min_value=min(views),
@@ -414,11 +414,11 @@ def _published() -> list[Any]:
         _expect(
             gxe.ExpectColumnValuesToBeBetween,
             "published_longest_side",
-            f"The longer side has {published.LONGEST_SIDE} pixels",
-            f"So were the pictures of {published.NAME} made; others were made anew.",
+            f"The longer side has {mura_v1_1.LONGEST_SIDE} pixels",
+            f"So were the pictures of {mura_v1_1.NAME} made; others were made anew.",
             column="longer side",
-            min_value=published.LONGEST_SIDE,
-            max_value=published.LONGEST_SIDE,
+            min_value=mura_v1_1.LONGEST_SIDE,
+            max_value=mura_v1_1.LONGEST_SIDE,
         ),
     ]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.errors import printable
+from components.base.errors import printable
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from components.artifacts.archive import Archive
+from components.archive.archive import Archive
 from components.artifacts.manifest import BODY_PARTS, SPLITS, Manifest
-from components.errors import printable
+from components.base.errors import printable
 from components.pages.render import render
 from components.params.validate import ValidateParams
 from components.validate.drawings import histogram
 from components.validate.finding import Finding, Offender
 from components.validate.pictures import Pictures
 
-TEMPLATE = "report.html"
+TEMPLATE = Path(__file__).with_name("report.html")
 # Offenders of an expectation that are shown with their pictures, and those that are named beyond them.
 PICTURED, NAMED = 12, 50
 # Pictures of an offender: views of a study, images of a patient, a picture and its copies.
@@ -80,7 +80,6 @@ def page(
         near = _pairs(pairs, images, pictures)
     return render(
         TEMPLATE,
-        folder=Path(__file__).parent,
         facts=manifest.facts,
         digest=manifest.digest,
         gates=[finding for finding in broken if finding.gate],

@@ -6,9 +6,9 @@ from typing import Self
 
 from markupsafe import Markup
 
-from components.artifacts.archive import Archive
-from components.errors import DataRefused
-from components.images import BadImage, decode
+from components.archive.archive import Archive
+from components.base.errors import DataRefused
+from components.xray.images import BadImage, decode
 
 # Longer side, pixels: enough to see what a picture is, too little to read it.
 SIDE = 160

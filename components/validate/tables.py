@@ -10,10 +10,10 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from components import duplicates, published
+from components.archive import mura_v1_1
 from components.artifacts.manifest import BODY_PARTS, TEST
 from components.params.validate import ValidateParams
-from components.validate import drift
+from components.validate import drift, duplicates
 
 PATH = r"^(?:.*/)?(?:train|valid)/XR_[A-Z]+/patient\d+/study\d+_(?:positive|negative)/image\d+\.png\Z"
 RECORDED = ["study", "patient", "body_part", "view", "source_split", "split", "directory_label"]
@@ -142,11 +142,11 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
     }
     stated = {
         (split, part, LABELS[int(abnormal)]): size
-        for split, cells in published.CELLS.items()
+        for split, cells in mura_v1_1.CELLS.items()
         for (part, abnormal), size in cells.items()
     }
     every = sorted(set(stated) | set(found["images"].index))
-    none = published.Size(0, 0)
+    none = mura_v1_1.Size(0, 0)
     rows = [
         {
             "split": split,
@@ -168,14 +168,14 @@ def patients(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"split": split, "patients": int(found.get(split, 0)), "published patients": number}
-            for split, number in published.PATIENTS.items()
+            for split, number in mura_v1_1.PATIENTS.items()
         ]
     )
 
 
 def is_published(table: pd.DataFrame) -> bool:
     """Whether the counts are, in every split, body part and label, those of the published MURA v1.1."""
-    if len(table) != published.IMAGES:
+    if len(table) != mura_v1_1.IMAGES:
         return False
     found = counts(table)
     return bool((found["images"] == found["published images"]).all())

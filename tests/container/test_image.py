@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from containers import Image
 
-from components import cli, provenance
+from components.base import provenance
+from components.cli import steps
 from pipelines import images
 
 
@@ -55,7 +56,7 @@ def test_it_says_which_code_it_is(image: Image) -> None:
     about = image.about()
     revision = images.revision("cpu")
     assert about["Config"]["Labels"]["org.opencontainers.image.revision"] == revision
-    asked = "from components import provenance; print(provenance.code_revision(), provenance.code_digest())"
+    asked = "from components.base import provenance; print(provenance.code_revision(), provenance.code_digest())"
     assert image.run("-c", asked, program="python").stdout.split() == [revision, provenance.code_digest()]
 
 
@@ -69,7 +70,7 @@ def test_the_bill_of_materials_is_of_this_image(image: Image) -> None:
     assert {"tensorflow-cpu", "mlflow", "mura-pipeline"} <= named
 
 
-@pytest.mark.parametrize("words", [(), *((step,) for step in cli.STEPS), ("phantom",), ("summary",), ("doctor",)])
+@pytest.mark.parametrize("words", [(), *((step,) for step in steps.STEPS), ("phantom",), ("summary",), ("doctor",)])
 def test_every_command_explains_itself(image: Image, words: tuple[str, ...]) -> None:
     told = image.run(*words, "--help")
     assert (told.returncode, told.stderr) == (0, "")

@@ -1,0 +1,236 @@
+"""Bringing an archive under DVC: as one file, looked into, and known by its name."""
+
+import hashlib
+import logging
+import re
+import shutil
+import zipfile
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from components.archive import dvc, mura_v1_1
+from components.archive.archive import Archive, is_remote
+from components.archive.mura_csv import folder_of, is_sidecar, read_listing
+from components.base.errors import DataChanged, DataRefused, UsageError
+from components.base.files import write_text
+from components.base.progress import Bar
+from components.params.document import read_params
+
+logger = logging.getLogger(__name__)
+
+# Any fixed date makes the same zip of the same directory; this is the earliest that a zip can tell.
+_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+class Census(NamedTuple):
+    """What an archive has, by published split: train and valid."""
+
+    images: Mapping[str, int]
+    studies: Mapping[str, int]
+    patients: Mapping[str, int]
+
+    def __str__(self) -> str:
+        counts = ((self.images, "images"), (self.studies, "studies"), (self.patients, "patients"))
+        return ", ".join(f"{each['train']:,} + {each['valid']:,} {name}" for each, name in counts)
+
+
+PUBLISHED = Census(
+    {split: sum(size.images for size in cells.values()) for split, cells in mura_v1_1.CELLS.items()},
+    {split: sum(size.studies for size in cells.values()) for split, cells in mura_v1_1.CELLS.items()},
+    mura_v1_1.PATIENTS,
+)
+
+
+class Imported(NamedTuple):
+    """An archive under DVC."""
+
+    path: Path
+    bytes: int
+    md5: str
+    census: Census
+    what: str
+    """Whether it is MURA v1.1, in a sentence."""
+
+
+def import_archive(place: str, out: Path | None, params: Path) -> Imported:
+    """Look into an archive, bring it under DVC as one file and let params.yaml name it.
+
+    A zip inside the repository stays where it is. Another one is copied, one on S3 is fetched, of a directory a zip is
+    made; what arrives is the file it was, or nothing. DVC's own `import-url` is not used: it would write the bucket
+    into a file that git sees, and does not ask again for an answer that was cut.
+
+    Args:
+        place: a zip or a directory, here or on S3.
+        out: where it is to lie; below `data/` of the repository if None.
+        params: the file of choices whose `archive` becomes this one.
+
+    Raises:
+        UsageError: nothing is there, another file is where it should go, or there is no room.
+        DataRefused: it is no archive of MURA's layout, or lacks images that its lists name.
+        DataChanged: it was replaced meanwhile.
+        ServiceUnreachable: S3 does not answer.
+    """
+    root = dvc.root(params.parent)
+    read_params(params)
+    found = Archive.read(place)
+    census = take_census(found)
+    path = _destination(found, out, root)
+    was_there = path.exists()
+    size, md5 = _bring(found, path)
+    what = identify(census, size if found.version is not None else None)
+    logger.info("import: %s bytes at %s, which DVC puts into its cache", f"{size:,}", path)
+    try:
+        taken = dvc.add(path)
+    except UsageError:
+        if not was_there:
+            path.unlink()
+        raise
+    if taken != md5:
+        raise DataChanged(f"{path}: DVC found md5 {taken}, and not {md5}: written to meanwhile. Import it again.")
+    switch(params, path.relative_to(root).as_posix())
+    return Imported(path, size, md5, census, what)
+
+
+def take_census(archive: Archive) -> Census:
+    """Count what the lists of an archive name, and see that it is there.
+
+    Raises:
+        DataRefused: it is not of MURA's layout, or images are missing.
+    """
+    with archive:
+        members = set(archive.members())
+        listing = read_listing(archive, sorted(members))
+    if not listing.images:
+        raise DataRefused(f"{archive.place}: its lists name no image.")
+    if missing := sorted(set(listing.images) - members):
+        raise DataRefused(
+            f"{archive.place}: incomplete: {len(missing):,} of {len(listing.images):,} listed images are missing, such "
+            f"as {missing[0]}. Download or copy it again."
+        )
+    if unlisted := sum(name.lower().endswith(".png") and not is_sidecar(name) for name in members) - len(
+        listing.images
+    ):
+        logger.warning("import: %s images are in no list; validation will say which", f"{unlisted:,}")
+    images: dict[str, int] = defaultdict(int)
+    studies: dict[str, set[str]] = {"train": set(), "valid": set()}
+    patients: dict[str, set[str]] = {"train": set(), "valid": set()}
+    for image, split in listing.images.items():
+        images[split] += 1
+        studies[split].add(folder_of(image))
+        patients[split].add(folder_of(folder_of(image)).rpartition("/")[2])
+    return Census(
+        {split: images[split] for split in studies},
+        {split: len(each) for split, each in studies.items()},
+        {split: len(each) for split, each in patients.items()},
+    )
+
+
+def identify(census: Census, size: int | None) -> str:
+    """Whether an archive is the one published.
+
+    Args:
+        census: what it has.
+        size: bytes of the zip; None if it was made just now.
+    """
+    name, full = mura_v1_1.NAME, f"{mura_v1_1.ARCHIVE_BYTES:,} bytes"
+    if census == PUBLISHED and size == mura_v1_1.ARCHIVE_BYTES:
+        return f"{name} as published: {full}, {census}"
+    if census == PUBLISHED:
+        packed = "packed anew" if size is None else f"{size:,} bytes instead of {full}: packed anew, or a phantom"
+        return f"the counts of {name}, {packed}: {census}"
+    if size == mura_v1_1.ARCHIVE_BYTES:
+        return f"NOT {name}, although it has its size: {census}, where {name} has {PUBLISHED}"
+    return f"an archive of MURA's layout, not {name}: {census}, where {name} has {PUBLISHED}"
+
+
+def switch(params: Path, archive: str) -> None:
+    """Let a file of choices name another archive; all else in it, comments too, stays to the byte.
+
+    Raises:
+        UsageError: it has no line that names one.
+    """
+    with params.open(encoding="utf-8", newline="") as file:
+        text = file.read()
+    line = re.compile(
+        r"^(archive:[ \t]*)(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s#'\"][^\n]*?)([ \t]+#[^\n]*)?([ \t]*\r?)$", re.MULTILINE
+    )
+    plain = re.fullmatch(r"[\w./-]+", archive) is not None
+    value = archive if plain else "'" + archive.replace("'", "''") + "'"
+    changed, count = line.subn(lambda found: f"{found[1]}{value}{found[2] or ''}{found[3]}", text)
+    if count != 1:
+        raise UsageError(f"{params}: expected one line `archive: ...`, found {count}. Set it to {archive} by hand.")
+    write_text(params, changed)
+
+
+def _destination(archive: Archive, out: Path | None, root: Path) -> Path:
+    here = Path(archive.place).resolve()
+    is_file_here = not is_remote(archive.place) and archive.version is not None
+    if out is None and is_file_here and here.is_relative_to(root):
+        return here
+    path = (out or root / "data" / f"{archive.name.removesuffix('.zip')}.zip").resolve()
+    if not path.is_relative_to(root):
+        raise UsageError(f"--out {path}: DVC keeps what is inside its repository, {root}.")
+    return path
+
+
+def _bring(archive: Archive, path: Path) -> tuple[int, str]:
+    """Have the archive as one file at `path`; its size and md5."""
+    if not is_remote(archive.place) and path == Path(archive.place).resolve():
+        return path.stat().st_size, str(archive.md5())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        _room(archive, path.parent)
+        digest = _pack(archive, partial) if archive.version is None else _copy(archive, partial)
+        size = partial.stat().st_size
+        if path.exists():
+            if path.stat().st_size != size or _md5(path) != digest:
+                raise UsageError(f"{path}: another file is there. Move it away, or name another place with --out.")
+        else:
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return size, digest
+
+
+def _room(archive: Archive, folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    needed = archive.version[1] if archive.version else 0
+    if needed > free:
+        raise UsageError(f"{folder}: {free:,} bytes are free, {archive.place} has {needed:,}. Make room.")
+
+
+def _copy(archive: Archive, path: Path) -> str:
+    """Copy the bytes of a zip, and tell their md5."""
+    digest = hashlib.md5(usedforsecurity=False)
+    assert archive.version is not None
+    with Bar(archive.version[1] // 1_000_000, "import: MB") as bar, path.open("wb") as file:
+        done = 0
+        for piece in archive.pieces():
+            digest.update(piece)
+            file.write(piece)
+            done += len(piece)
+            bar.advance_to(done // 1_000_000)
+    return digest.hexdigest()
+
+
+def _pack(archive: Archive, path: Path) -> str:
+    """Make a zip of a directory, the same of the same files, and tell its md5."""
+    with archive, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as made:
+        names = list(archive.members())
+        archive.expect(names)
+        with Bar(len(names), "import: files") as bar:
+            for name in names:
+                entry = zipfile.ZipInfo(name, _DATE)
+                entry.create_system = 3  # Unix, on every system
+                entry.external_attr = 0o100644 << 16
+                made.writestr(entry, archive.bytes_of(name))
+                bar.advance()
+    return _md5(path)
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

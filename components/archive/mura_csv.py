@@ -1,0 +1,138 @@
+"""What the four CSVs of an archive say, row by row; a row that cannot be read is refused by file and number."""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from components.archive.archive import Archive
+from components.artifacts.manifest import TEST, TRAIN
+from components.base.errors import DataRefused
+
+# The published directories; MURA's own test set is private, so its `valid` is our test set.
+SOURCE_SPLITS = {"train": TRAIN, "valid": TEST}
+# MURA's have at most 70 characters.
+MAX_PATH = 1_000
+
+
+class Listing(NamedTuple):
+    """What the four CSVs say."""
+
+    images: dict[str, str]
+    """Source split of every listed image, by member."""
+    labels: dict[str, int]
+    """Label of every listed study, by the study's directory."""
+    files: set[str]
+    """The CSVs themselves."""
+
+
+def read_listing(archive: Archive, members: list[str]) -> Listing:
+    """Read the four CSVs of an open archive.
+
+    Args:
+        archive: open.
+        members: its members.
+
+    Raises:
+        DataRefused: a CSV is missing, there twice or unreadable, or one of its rows is not what it should be.
+    """
+    listing = Listing({}, {}, set())
+    for source_split in SOURCE_SPLITS:
+        for row in _csv_rows(archive, members, source_split, "image_paths", listing):
+            if len(row.fields) != 1 or not row.path.lower().endswith(".png"):
+                raise DataRefused(f"{row}: expected the path of a PNG, found {row.text}.")
+            if row.path in listing.images:
+                raise DataRefused(f"{row}: {row.path} is listed twice.")
+            listing.images[row.path] = source_split
+        for row in _csv_rows(archive, members, source_split, "labeled_studies", listing):
+            if len(row.fields) != 2 or row.fields[1].strip() not in ("0", "1"):
+                raise DataRefused(f"{row}: expected a study's path and a label 0 or 1, found {row.text}.")
+            label = int(row.fields[1])
+            if (known := listing.labels.get(row.path)) is not None:
+                raise DataRefused(f"{row}: {row.path} is labelled twice, {known} and {label}.")
+            listing.labels[row.path] = label
+    return listing
+
+
+def is_sidecar(member: str) -> bool:
+    """AppleDouble files hold macOS' attributes of the file they are named after, not its content."""
+    return name_of(member).startswith("._") or "/__MACOSX/" in f"/{member}"
+
+
+# Not pathlib: over the paths of the whole of MURA it takes three seconds more.
+def name_of(member: str) -> str:
+    """The last part of a member's path."""
+    return member.rpartition("/")[2]
+
+
+def folder_of(member: str) -> str:
+    """The path of a member without its last part."""
+    return member.rpartition("/")[0]
+
+
+class _CsvRow(NamedTuple):
+    """A row of one of the CSVs."""
+
+    file: str
+    number: int
+    fields: list[str]
+    path: str
+    """Its first field as the archive names it."""
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.number}"
+
+    @property
+    def text(self) -> str:
+        return repr(",".join(self.fields)[:200])
+
+
+def _csv_rows(
+    archive: Archive, members: list[str], source_split: str, what: str, listing: Listing
+) -> Iterator[_CsvRow]:
+    """Rows of the one CSV of that split and subject; the listing takes note of the file.
+
+    Stanford ships the CSVs without a header line; copies with one are about. A header has no path in it, and
+    no label. Paths start with MURA-v1.1/, wherever that lies in the archive.
+    """
+    name = f"{source_split}_{what}.csv"
+    found = [member for member in members if name_of(member) == name and not is_sidecar(member)]
+    if len(found) != 1:
+        raise DataRefused(
+            f"{archive.place}: expected one {name}, found {len(found)}. Is this MURA v1.1, or an archive of its layout?"
+        )
+    listing.files.add(found[0])
+    folder, content = found[0].removesuffix(name), archive.bytes_of(found[0])
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + content[: error.start].count(b"\n")
+        raise DataRefused(f"{found[0]}, row {line}: not UTF-8 ({error}). Save it as UTF-8.") from error
+    number = 0
+    try:
+        # Lines may end as on Unix, Windows or the Macs of old.
+        for number, fields in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
+            if not fields or (number == 1 and _is_header(fields)):
+                continue
+            path = folder + fields[0].strip().partition("/")[2].rstrip("/")
+            row = _CsvRow(name, number, fields, path)
+            _check_path(row, f"{folder}{source_split}/")
+            yield row
+    except csv.Error as error:
+        raise DataRefused(f"{found[0]}, row {number + 1}: not a CSV ({error}).") from error
+
+
+def _is_header(fields: list[str]) -> bool:
+    words = "".join(fields)
+    return words.isprintable() and "/" not in words and fields[-1].strip() not in ("0", "1")
+
+
+def _check_path(row: _CsvRow, below: str) -> None:
+    if len(row.path) > MAX_PATH:
+        raise DataRefused(f"{row}: expected a path, found {len(row.path):,} characters.")
+    if not row.path.isprintable():
+        raise DataRefused(f"{row}: a path with characters that cannot be printed, {row.text}.")
+    if not row.path.startswith(below):
+        raise DataRefused(f"{row}: expected a path below {below}, found {row.text}.")
+    if "\\" in row.path or not {"", ".", ".."}.isdisjoint(row.path.split("/")):
+        raise DataRefused(f"{row}: expected a path with single / that leads nowhere else, found {row.text}.")

@@ -1,0 +1,185 @@
+"""Second opinions on labels, beside the official ones and never in their place."""
+
+import csv
+import difflib
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar, NamedTuple, Self
+
+from components.base.errors import DataRefused, UsageError
+from components.base.files import json_sha256
+
+COLUMNS = ("study", "old", "new", "source", "reason")
+WORDS = {"0": 0, "normal": 0, "negative": 0, "1": 1, "abnormal": 1, "positive": 1}
+NAMES = ("normal", "abnormal")
+# A refusal names so many rows.
+NAMED_ROWS = 5
+MAX_BYTES = 64_000_000
+
+
+class Opinion(NamedTuple):
+    """A row: somebody says that a study's label is wrong."""
+
+    row: int
+    """In the file, the header being row 1."""
+    study: str
+    """As in the archive from the published split on: train/XR_WRIST/patient00001/study1_negative."""
+    old: int
+    new: int
+    source: str
+    """Who says so: a reader, a list, a publication."""
+    reason: str
+
+
+class Overlay:
+    """Second opinions on labels: a CSV with the columns study, old, new, source, reason.
+
+        study,old,new,source,reason
+        train/XR_WRIST/patient00006/study1_negative,0,1,Better-MURA v1.11,plate on the radius
+
+    Studies are named as in the archive's own CSVs, with or without `MURA-v1.1/` in front and `/` at the end; labels are
+    0, normal, negative or 1, abnormal, positive. A file with the header line alone is an overlay without opinions.
+    """
+
+    METAVAR: ClassVar[str] = "PATH"
+    BY_VALUE: ClassVar[bool] = True
+
+    def __init__(self, path: Path, opinions: tuple[Opinion, ...]) -> None:
+        """Use `read`."""
+        self.path = path
+        self.opinions = opinions
+
+    @classmethod
+    def read(cls, place: str | Path) -> Self:
+        """Read an overlay and see that it makes sense by itself.
+
+        Args:
+            place: the file; or the text of one, of several lines, as Kubeflow hands it over.
+
+        Raises:
+            UsageError: there is no such file.
+            DataRefused: it is no such CSV, or rows of it make no sense, contradict each other or repeat a study.
+        """
+        if isinstance(place, str) and "\n" in place:
+            return cls._parse(Path("the overlay"), place.encode())
+        path = Path(place)
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise UsageError(
+                f"{path}: cannot be read ({error.strerror}). `labels.overlay` of params.yaml names a CSV with the "
+                f"columns {','.join(COLUMNS)}; data/overlay.csv is one without rows."
+            ) from error
+        if len(content) > MAX_BYTES:
+            raise DataRefused(f"{path}: more than {MAX_BYTES:,} bytes. Is this an overlay?")
+        return cls._parse(path, content)
+
+    @classmethod
+    def _parse(cls, path: Path, content: bytes) -> Self:
+        try:
+            lines = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataRefused(f"{path}: expected a CSV in UTF-8, found another thing ({error}).") from error
+        header = tuple(field.strip().lower() for field in lines[0]) if lines else ()
+        if sorted(header) != sorted(COLUMNS):
+            found = ",".join(header)[:200] or "nothing"
+            raise DataRefused(f"{path}: expected the header {','.join(COLUMNS)}, found {found!r}.")
+        opinions: dict[str, Opinion] = {}
+        problems = []
+        # Empty lines are none; a number counts records, which are lines unless a field holds a line break.
+        for row, fields in enumerate(lines[1:], 2):
+            if not any(field.strip() for field in fields):
+                continue
+            try:
+                opinion = _opinion(row, header, fields)
+                if (first := opinions.setdefault(opinion.study, opinion)) is not opinion:
+                    agree = "again" if first.new == opinion.new else "again, with another label"
+                    raise ValueError(f"names {opinion.study!r} of row {first.row} {agree}")
+            except ValueError as error:
+                problems.append(f"row {row} {error}")
+        _refuse(path, problems)
+        return cls(path, tuple(sorted(opinions.values(), key=lambda opinion: opinion.study)))
+
+    @property
+    def digest(self) -> str | None:
+        """What it says, in whatever order and notation: sha256, hex. None if it says nothing."""
+        return json_sha256([list(opinion[1:]) for opinion in self.opinions]) if self.opinions else None
+
+    @property
+    def location(self) -> str:
+        """The file."""
+        return str(self.path)
+
+    @property
+    def identity(self) -> str | None:
+        """The digest."""
+        return self.digest
+
+    def by_study(self, official: Mapping[str, int]) -> dict[str, Opinion]:
+        """The opinions by the archive's own names of the studies.
+
+        Args:
+            official: label by study, such as MURA-v1.1/train/XR_WRIST/patient00006/study1_negative, wherever in the
+                archive that lies.
+
+        Raises:
+            DataRefused: a study is not in the archive, or `old` is not its label there; the rows are named.
+        """
+        if not self.opinions:
+            return {}
+        studies = {key(study): study for study in official}
+        problems = []
+        for opinion in self.opinions:
+            study = studies.get(opinion.study)
+            if study is None:
+                # Copies with corrected labels have renamed the directory.
+                near = difflib.get_close_matches(opinion.study, _relatives(opinion.study, studies), 1, 0)
+                hint = f"; {near[0]} is" if near else ""
+                problems.append(f"row {opinion.row} names {opinion.study!r}, which is not in the archive{hint}")
+            elif official[study] != opinion.old:
+                problems.append(
+                    f"row {opinion.row} says that {opinion.study!r} is {NAMES[opinion.old]}, officially it is "
+                    f"{NAMES[official[study]]}"
+                )
+        _refuse(self.path, problems)
+        return {studies[opinion.study]: opinion for opinion in self.opinions}
+
+
+def key(study: str) -> str:
+    """A study's name from the published split on, however much stands before it."""
+    return "/".join(study.strip().strip("/").split("/")[-4:])
+
+
+def _relatives(study: str, studies: Mapping[str, str]) -> Iterator[str]:
+    """Studies of the same number of the same patient and body part, whatever their label."""
+    stem = study.rpartition("_")[0]
+    return (other for other in studies if stem and other.rpartition("_")[0] == stem)
+
+
+def _opinion(row: int, header: tuple[str, ...], fields: list[str]) -> Opinion:
+    if len(fields) != len(header):
+        raise ValueError(f"has {len(fields)} fields, expected {len(header)}")
+    said = {name: field.strip() for name, field in zip(header, fields, strict=True)}
+    for name, field in said.items():
+        if not field:
+            raise ValueError(f"says nothing under {name}")
+    labels = []
+    for name in ("old", "new"):
+        if (label := WORDS.get(said[name].lower())) is None:
+            raise ValueError(f"says {said[name][:40]!r} under {name}, expected 0 (normal) or 1 (abnormal)")
+        labels.append(label)
+    if labels[0] == labels[1]:
+        raise ValueError(f"changes nothing: old and new are both {NAMES[labels[0]]}")
+    return Opinion(row, key(said["study"]), labels[0], labels[1], said["source"], said["reason"])
+
+
+def _refuse(path: Path, problems: list[str]) -> None:
+    if not problems:
+        return
+    more = f"; and {len(problems) - NAMED_ROWS:,} more" if len(problems) > NAMED_ROWS else ""
+    many = f"{len(problems):,} rows are" if len(problems) > 1 else "a row is"
+    raise DataRefused(
+        f"{path}: {many} not taken: {'; '.join(problems[:NAMED_ROWS])}{more}. Correct them or take them out."
+    )

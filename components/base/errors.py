@@ -1,0 +1,115 @@
+"""Errors that are told in one line, and the exit codes of the command line."""
+
+import errno
+from enum import IntEnum
+from pathlib import Path
+
+
+class ExitCode(IntEnum):
+    """Who must act after a command has ended."""
+
+    DONE = 0
+    """Nobody: it is done, or there was nothing to do."""
+    BUG = 1
+    """Us. No other kind of error ends with 1."""
+    USAGE = 2
+    """The caller: a flag, a parameter or a setting is wrong."""
+    DATA = 3
+    """Whoever keeps the data: it was refused."""
+    GATE = 4
+    """Whoever decides about models: the gate refused this one."""
+    OUTSIDE = 5
+    """Perhaps nobody: something outside failed, and running again may help."""
+    RUN = 6
+    """Whoever looks after the watched run: it failed or was cancelled, and the step's own code is not known."""
+
+
+class MuraError(Exception):
+    """An error that is told in one line: what was expected, what came, what to do."""
+
+    exit_code = ExitCode.BUG
+
+
+class UsageError(MuraError):
+    """A flag, a path, a parameter or a setting is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class DataRefused(MuraError):
+    """The data is not what it should be. The message names the members."""
+
+    exit_code = ExitCode.DATA
+
+    def __init__(self, message: str, *, keep: Path | None = None) -> None:
+        """Say what is wrong, and where more is said.
+
+        Args:
+            message: one line.
+            keep: directory of reports that should outlive the refusal, although the artifact is not made.
+        """
+        super().__init__(message)
+        self.keep = keep
+
+
+class DataChanged(MuraError):
+    """The data changed while the step read it. What was read so far is worth nothing."""
+
+    exit_code = ExitCode.DATA
+
+
+class GateRefused(MuraError):
+    """The model may not be promoted."""
+
+    exit_code = ExitCode.GATE
+
+
+class OutsideFailed(MuraError):
+    """Something outside this program failed: the disk, the memory, a worker. Running again may help."""
+
+    exit_code = ExitCode.OUTSIDE
+
+
+class ServiceUnreachable(OutsideFailed):
+    """MLflow, S3 or Kubeflow did not answer."""
+
+
+class RunFailed(MuraError):
+    """A watched run failed or was cancelled."""
+
+    exit_code = ExitCode.RUN
+
+
+# What the caller can set right: a path or a permission. Other errors of the system are the machine's: a full disk, a
+# broken device, too many open files.
+_OF_THE_CALLER = {
+    errno.ENOENT, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EROFS, errno.ENAMETOOLONG,
+    errno.ELOOP, errno.EINVAL, errno.EBADF, errno.ENOTEMPTY,
+}  # fmt: skip
+
+
+def classified(error: Exception) -> MuraError | None:
+    """The error to tell for an exception, with its exit code. None for a bug.
+
+    Args:
+        error: whatever ended a command.
+    """
+    if isinstance(error, MuraError):
+        return error
+    if isinstance(error, MemoryError):
+        return OutsideFailed("The memory is too small. Close other programs, or give this one more.")
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        kind = UsageError if error.errno in _OF_THE_CALLER else OutsideFailed
+        return kind(f"{where}{error.strerror}")
+    return None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message; the name of its class if it has none."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def printable(text: str) -> str:
+    """Text as one line that moves no cursor: members of an archive may be called anything."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,115 @@
+"""Files and directories that are written whole or not at all, and their digests."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from components.base.errors import UsageError
+
+CHECKPOINT = "checkpoint"
+INPUTS = "inputs.sha256"
+"""The file of a checkpoint that says which inputs it belongs to."""
+
+
+@contextmanager
+def writing(out: Path, inputs: dict[str, Any], card: str) -> Iterator[Path]:
+    """A work directory beside `out` that takes its place when the block ends well.
+
+    A killed step leaves only the work directory, which no reader takes for the artifact. Of what it holds,
+    `checkpoint/` alone survives into the next attempt, and only if that attempt has the same inputs.
+
+    Args:
+        out: where the artifact will stand; replaced if it is there.
+        inputs: everything the result depends on; JSON-serialisable.
+        card: name of the card that tells an artifact of this kind from a directory that must not be replaced.
+
+    Yields:
+        An existing directory, empty but for `checkpoint/`, on the same file system as `out`.
+
+    Raises:
+        UsageError: `out` is something else than an artifact, or another process is writing it.
+    """
+    out = Path(os.path.abspath(out))  # noqa: PTH100 - Path.absolute keeps `..`
+    work, discarded = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.discarded")
+    if discarded.exists() and not out.exists():
+        discarded.rename(out)  # killed between the two renames below
+    if out.exists() and not (out / card).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise UsageError(f"{out}: holds something else than an artifact, and would be replaced. Name another --out.")
+    work.mkdir(parents=True, exist_ok=True)
+    lock = _lock(work, out)
+    try:
+        _sweep(work, inputs)
+        yield work
+        _remove(discarded)
+        if out.exists():
+            out.rename(discarded)
+        work.rename(out)
+        # Last, so that whoever is killed before has either the checkpoint or the artifact.
+        _remove(out / CHECKPOINT)
+        _remove(discarded)
+    finally:
+        os.close(lock)
+
+
+def _lock(work: Path, out: Path) -> int:
+    """A handle that one process at a time can have; the kernel takes it back however the process ends."""
+    handle = os.open(work, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The holder before us may have put the directory into its place after we opened it.
+        mine = work.is_dir() and os.fstat(handle).st_ino == work.stat().st_ino
+    except BlockingIOError:
+        mine = False
+    if not mine:
+        os.close(handle)
+        raise UsageError(f"{out}: another process is writing it. Wait for it to end, or stop it.")
+    return handle
+
+
+def _sweep(work: Path, inputs: dict[str, Any]) -> None:
+    """Leave no more in the work directory than may be gone on with."""
+    checkpoint, fingerprint = work / CHECKPOINT, json_sha256(inputs)
+    inputs_file = checkpoint / INPUTS
+    resumable = inputs_file.is_file() and inputs_file.read_text() == fingerprint
+    for entry in work.iterdir():
+        if not (resumable and entry == checkpoint):
+            _remove(entry)
+    checkpoint.mkdir(exist_ok=True)
+    write_text(inputs_file, fingerprint)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that a reader sees the old text or the new, never a part."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def json_sha256(value: Any) -> str:
+    """Hex sha256 of the canonical JSON of a value (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

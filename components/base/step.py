@@ -1,0 +1,44 @@
+"""What a step takes, and what it may declare besides its signature."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+
+class StepInput(Protocol):
+    """What a step reads from a place: an artifact, the archive, the overlay."""
+
+    METAVAR: ClassVar[str]
+    """How the command line calls such a place."""
+    BY_VALUE: ClassVar[bool]
+    """Whether an orchestrator hands over the place itself (True), or a directory that it fetched (False)."""
+
+    @classmethod
+    def read(cls, place: Any) -> Self:
+        """Open what lies at a place, as the command line names it."""
+
+    @property
+    def location(self) -> str:
+        """Where it lies, for people."""
+
+    @property
+    def identity(self) -> Any:
+        """What of it decides a result. JSON-serialisable."""
+
+
+class Question(NamedTuple):
+    """A flag of a step that asks about its last result. The step itself does not run, and needs no other flag."""
+
+    flag: str
+    metavar: str
+    help: str
+    answer: Callable[[str, dict[str, Path | None]], str]
+    """From the flag's value and the step's other flags to the text to print."""
+
+
+class Declaration(NamedTuple):
+    """What a step says of itself besides its signature, as `DECLARES` of its package."""
+
+    questions: tuple[Question, ...] = ()
+    instead: Callable[[], Callable[..., None] | None] | None = None
+    """Gives what this process runs in place of the step, with the same inputs and no result; None if the step."""

@@ -1,0 +1,119 @@
+"""The one door: flags -> read artifacts -> run the step -> write the artifact."""
+
+import importlib.util
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+
+import click
+
+from components.base.errors import ExitCode, classified, first_line, printable
+from components.cli import steps, tools
+from components.cli.group import Group
+
+PACKAGE = "mura-pipeline"
+PLUGINS = "mura.commands"
+"""Entry points under which other packages of the project add commands."""
+# Libraries are told to be quiet before any is imported: TensorFlow of its instructions, the others of our users.
+QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "KERAS_BACKEND": "tensorflow",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GX_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "true",
+}
+
+
+class Door(Group):
+    """Commands are made when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Steps in the order of the graph, then the tools, then what other packages add."""
+        return [*steps.STEPS, *tools.TOOLS, *_plugins()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name."""
+        if cmd_name in steps.STEPS:
+            return steps.command(cmd_name)
+        if plugin := _plugins().get(cmd_name):
+            added: click.Command = plugin.load()
+            return added
+        return tools.TOOLS.get(cmd_name)
+
+
+def _plugins() -> dict[str, metadata.EntryPoint]:
+    """Commands of other packages, by name. An image has the steps, but not the package that submits them."""
+    found = metadata.distribution(PACKAGE).entry_points.select(group=PLUGINS)
+    return {each.name: each for each in found if importlib.util.find_spec(each.module.partition(".")[0])}
+
+
+@click.command(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
+@click.version_option(package_name=PACKAGE, prog_name="mura")
+def mura(debug: bool, quiet: bool) -> None:
+    """From an archive of bone X-rays to a trusted model, step by step.
+
+    Each step reads artifacts (directories that an earlier step made) and writes one. `dvc repro` runs them
+    all in order; here they can be run one by one. Research only: not a medical device.
+
+    \b
+    Exit codes:
+      0  done, or nothing to do
+      1  a bug
+      2  wrong usage, parameters or settings
+      3  the data was refused
+      4  the gate refused the model
+      5  something outside failed: a service, the disk, the memory. Running again may help
+      6  a watched run failed or was cancelled
+    """  # noqa: D301 - click wants the backspace itself
+    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
+    for ours in ("components", "pipelines"):
+        logging.getLogger(ours).setLevel(logging.WARNING if quiet else logging.INFO)
+    # Asked for here, read in `main`, which alone sees the error.
+    click.get_current_context().find_root().obj = debug
+
+
+def main() -> None:
+    """Run a command; errors are told in one line."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a command line and return its exit code."""
+    context: click.Context | None = None
+    try:
+        with mura.make_context("mura", list(words)) as context:
+            mura.invoke(context)
+        return ExitCode.DONE
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return ExitCode.DONE
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "mura"
+        click.echo(f"error: {error.format_message()} (`{command} --help` tells more)", err=True)
+        return ExitCode.USAGE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; the same command starts again where it can", err=True)
+        return 130
+    except Exception as error:
+        if (context is not None and context.obj) or "--debug" in words:
+            traceback.print_exc()
+        return _tell(error)
+
+
+def _tell(error: Exception) -> int:
+    known = classified(error)
+    if known is not None:
+        click.echo(f"error: {printable(str(known))}", err=True)
+        return known.exit_code
+    what = f"a bug, {type(error).__name__}: {printable(first_line(error))}"
+    click.echo(f"error: {what} (`mura --debug ...` shows where)", err=True)
+    return ExitCode.BUG

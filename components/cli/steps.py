@@ -1,0 +1,275 @@
+"""Steps as commands. The flags of a step are read from its signature.
+
+An artifact is a directory to read, a list of them a flag to repeat, one that may be None a flag that may be left out, a
+section is `--params`, `out` is where the result goes.
+"""
+
+import importlib
+import inspect
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import NoneType
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+
+import click
+
+from components.artifacts.artifact import Artifact
+from components.base import provenance
+from components.base.errors import DataRefused, UsageError
+from components.base.files import writing
+from components.base.step import Declaration
+from components.kubeflow.executor import ExecutorInput
+from components.params.document import DEFAULT, SECTIONS_BY_ENTRY, parse, read_params, section
+from components.params.section import Section
+
+logger = logging.getLogger(__name__)
+
+STEPS = ("ingest", "validate", "shard", "train", "evaluate", "register", "promote")
+
+
+class Input(NamedTuple):
+    """A step's parameter as the command line sees it."""
+
+    name: str
+    kind: Any
+    """The artifact's class, the section's class, or int."""
+    many: bool
+    optional: bool = False
+    """Whether it may be left out; the step then gets None."""
+
+    @property
+    def flag(self) -> str:
+        """`--model` for `models`, to be repeated."""
+        word = "params" if self.is_section else self.name.removesuffix("s") if self.many else self.name
+        return "--" + word.replace("_", "-")
+
+    @property
+    def is_section(self) -> bool:
+        """Whether it is chosen in params.yaml."""
+        return inspect.isclass(self.kind) and issubclass(self.kind, Section)
+
+
+def step_function(name: str) -> Callable[..., Artifact[Any]]:
+    """The step of that name; importing it is light, its libraries come when it runs."""
+    function: Callable[..., Artifact[Any]] = getattr(importlib.import_module(f"components.{name}"), name)
+    return function
+
+
+def inputs_of(function: Callable[..., Any]) -> list[Input]:
+    """A step's inputs in the order of its signature; `out`, where the result goes, is not one."""
+    hints = get_type_hints(function)
+    return [_input(name, hints[name]) for name in inspect.signature(function).parameters if name != "out"]
+
+
+def _input(name: str, hint: Any) -> Input:
+    """`model: Model` is one, `models: list[Model]` several, `model: Model | None` one or none."""
+    if get_origin(hint) is list:
+        return Input(name, get_args(hint)[0], many=True)
+    if NoneType in get_args(hint):
+        (kind,) = (each for each in get_args(hint) if each is not NoneType)
+        return Input(name, kind, many=False, optional=True)
+    return Input(name, hint, many=False)
+
+
+def declaration(step: str) -> Declaration:
+    """What the step of that name declares besides its signature."""
+    found: Declaration = getattr(importlib.import_module(f"components.{step}"), "DECLARES", Declaration())
+    return found
+
+
+def command(name: str) -> click.Command:
+    """The command of a step."""
+    function = step_function(name)
+    inputs = inputs_of(function)
+    questions = declaration(name).questions
+    options: list[click.Parameter] = [_option(name, each) for each in inputs]
+    product = get_type_hints(function)["return"]
+    options.append(
+        click.Option(
+            ["--out"],
+            type=click.Path(path_type=Path, file_okay=False),
+            required=True,
+            help=f"Where the {product.__name__} goes; replaced whole when the step is done.",
+        )
+    )
+
+    options.append(
+        click.Option(["--executor-input"], metavar="JSON", hidden=True, help="What Kubeflow hands over and is told.")
+    )
+
+    options += [click.Option([each.flag, each.flag], metavar=each.metavar, help=each.help) for each in questions]
+
+    def callback(out: Path, executor_input: str | None, **flags: Any) -> None:
+        for each in questions:
+            if (asked := flags.pop(each.flag)) is not None:
+                click.echo(each.answer(asked, {**flags, "out": out}))
+                return
+        _run_step(Call(name, function, inputs, flags, out), executor_input)
+
+    return _StepCommand(
+        name,
+        params=options,
+        callback=callback,
+        help=_help(function),
+        epilog=_choices([each.kind for each in inputs if each.is_section]),
+    )
+
+
+class _StepCommand(click.Command):
+    """A question about the last result needs none of the flags that making one needs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        words = {word.partition("=")[0] for word in args}
+        if words & {each.flag for each in declaration(self.name or "").questions}:
+            for option in self.params:
+                option.required = False
+        return super().parse_args(ctx, args)
+
+
+def _option(step: str, of: Input) -> click.Option:
+    if of.is_section:
+        many = step in SECTIONS_BY_ENTRY
+        return click.Option(
+            [of.flag, of.name],
+            default=None if many else f"{DEFAULT}:{step}",
+            required=many,
+            show_default=True,
+            metavar="FILE:SECTION|JSON",
+            help=_summary(of.kind) + (f" Such as {DEFAULT}:{step}.vgg16." if many else ""),
+        )
+    if of.kind is int:
+        return click.Option([of.flag, of.name], type=click.IntRange(min=0), help=f"[default: {of.name} of {DEFAULT}]")
+    again = " Repeat the flag." if of.many else ""
+    return click.Option(
+        [of.flag, of.name],
+        # A path object would make s3:/bucket of s3://bucket.
+        type=str if of.kind.BY_VALUE else click.Path(path_type=Path),
+        required=not of.optional,
+        multiple=of.many,
+        metavar=of.kind.METAVAR,
+        help=f"{of.kind.__name__}: {_summary(of.kind)}{again}{' Optional.' if of.optional else ''}",
+    )
+
+
+class Call(NamedTuple):
+    """A step as it was called on the command line."""
+
+    step: str
+    function: Callable[..., Artifact[Any]]
+    inputs: list[Input]
+    flags: dict[str, Any]
+    out: Path
+
+    @property
+    def refused(self) -> Path:
+        """Where the reports of refused data are kept."""
+        return self.out.absolute().with_name(f"{self.out.absolute().name}.refused")
+
+
+def _run_step(call: Call, executor_input: str | None) -> None:
+    """Read the artifacts, run the step in a work directory, put the result into its place."""
+    started = time.monotonic()
+    kubeflow = ExecutorInput(executor_input) if executor_input else None
+    arguments = {each.name: _argument(each, call.flags[each.name]) for each in call.inputs}
+    if kubeflow is not None:
+        kubeflow.check(arguments)
+    told = {key: value for key, value in arguments.items() if value is not None and not isinstance(value, Section)}
+    logger.info("%s: %s", call.step, ", ".join(f"{key} {_location(value)}" for key, value in told.items()))
+    instead = declaration(call.step).instead
+    if instead is not None and (other := instead()) is not None:
+        other(**arguments)
+        return
+    artifact = _make(call, arguments)
+    logger.info(
+        "%s: wrote %s, digest %s, %.0f s", call.step, call.out, artifact.digest[:12], time.monotonic() - started
+    )
+    if kubeflow is not None:
+        kubeflow.report(type(artifact)(call.out, artifact.facts, artifact.digest))
+    if problem := artifact.verdict():
+        raise problem
+
+
+def _make(call: Call, arguments: dict[str, Any]) -> Artifact[Any]:
+    """Run the step in a work directory and put the result into its place, or keep the reports of a refusal."""
+    # A half-done work directory of other code is not gone on with.
+    decisive = {key: _identity(value) for key, value in arguments.items()} | {
+        "code": provenance.code_digest(call.function.__module__)
+    }
+    with writing(call.out, decisive, get_type_hints(call.function)["return"].CARD) as work:
+        try:
+            artifact = call.function(**arguments, out=work)
+        except DataRefused as error:
+            if error.keep is not None:
+                shutil.rmtree(call.refused, ignore_errors=True)
+                shutil.copytree(error.keep, call.refused, ignore=shutil.ignore_patterns("checkpoint"))
+                raise DataRefused(f"{error} The report is in {call.refused}.") from error
+            raise
+    shutil.rmtree(call.refused, ignore_errors=True)
+    return artifact
+
+
+def _argument(of: Input, value: Any) -> Any:
+    if of.is_section:
+        return _section(of.kind, value)
+    if of.kind is int:
+        return read_params(DEFAULT).seed if value is None else value
+    if value is None:
+        return None
+    return [of.kind.read(path) for path in value] if of.many else of.kind.read(value)
+
+
+def _section(kind: type[Section], text: str) -> Section:
+    """A section from JSON, or from `FILE:SECTION`."""
+    if text.lstrip().startswith("{"):
+        try:
+            document = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"--params: not JSON ({error}).") from error
+        return parse(kind, document, "--params")
+    file, _, name = text.rpartition(":")
+    path = Path(file or text)
+    found = section(read_params(path), name, path)
+    if not isinstance(found, kind):
+        raise UsageError(f"--params: expected a section of {kind.__name__}, {text} is {type(found).__name__}.")
+    return found
+
+
+def _identity(value: Any) -> Any:
+    """What of an argument decides the result."""
+    if isinstance(value, list):
+        return [_identity(each) for each in value]
+    if isinstance(value, Section):
+        return value.model_dump(mode="json")
+    return value if isinstance(value, int | None) else value.identity
+
+
+def _location(value: Any) -> str:
+    """Where an argument lies, for people."""
+    if isinstance(value, list):
+        return " ".join(_location(each) for each in value)
+    return str(value) if isinstance(value, int) else str(value.location)
+
+
+def _help(function: Callable[..., Any]) -> str:
+    """A docstring without the part that says what the flags say."""
+    text = inspect.getdoc(function) or ""
+    for heading in ("\nArgs:", "\nReturns:", "\nRaises:"):
+        text = text.split(heading)[0]
+    return text.strip()
+
+
+def _choices(sections: list[type[Section]]) -> str | None:
+    """The choices of a section, one a line, as click prints them unwrapped."""
+    fields = [(name, field.description or "") for kind in sections for name, field in kind.model_fields.items()]
+    if not fields:
+        return None
+    width = max(len(name) for name, _ in fields)
+    return "\b\nChoices of --params:\n" + "\n".join(f"  {name:{width}}  {about}" for name, about in fields)
+
+
+def _summary(documented: Any) -> str:
+    return (inspect.getdoc(documented) or "").split("\n")[0]

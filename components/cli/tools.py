@@ -1,0 +1,257 @@
+"""Commands that are no steps."""
+
+import logging
+import os
+import time
+from pathlib import Path
+
+import click
+
+from components.base.errors import DataRefused, UsageError
+from components.params.document import DEFAULT, read_params, section
+
+logger = logging.getLogger(__name__)
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The zip to write.")
+@click.option("--studies", type=click.IntRange(min=14), default=800, show_default=True, help="MURA has 14,656.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Same seed, same bytes.")
+@click.option(
+    "--difficulty",
+    type=click.FloatRange(0, 1),
+    default=0.2,
+    show_default=True,
+    help="How hard abnormalities are to see.",
+)
+@click.option("--workers", type=click.IntRange(min=1), default=None, help="Processes. [default: one per core]")
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also draw a contact sheet, a PNG.")
+def phantom(out: Path, studies: int, seed: int, difficulty: float, workers: int | None, sheet: Path | None) -> None:
+    """Draw an archive of MURA's layout, for want of the real one.
+
+    MURA may not be redistributed. This zip has the same directories, CSVs and oddities, X-ray-like pictures of
+    seven body parts, and abnormalities that can be seen: fractures, plates and screws, lesions. At
+    `--studies 14656` it has MURA's exact size.
+    """
+    from components.base.progress import Bar
+    from components.phantom import archive
+
+    started = time.monotonic()
+    bar: Bar | None = None
+
+    def progress(done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = Bar(total, "phantom: images").__enter__()
+        bar.advance_to(done)
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        made = archive.write_phantom(
+            out, studies=studies, seed=seed, difficulty=difficulty, workers=workers, progress=progress
+        )
+    except ValueError as error:
+        raise UsageError(f"phantom: {error}") from error
+    finally:
+        if bar is not None:
+            bar.__exit__()
+    logger.info(
+        "phantom: %s images of %s studies -> %s, %.1f MB, %.0f s",
+        f"{made.images:,}",
+        f"{made.studies:,}",
+        out,
+        made.bytes / 1e6,
+        time.monotonic() - started,
+    )
+    if sheet is not None:
+        from components.phantom.sheet import contact_sheet
+
+        contact_sheet(out, sheet)
+        logger.info("phantom: contact sheet -> %s", sheet)
+
+
+@click.command("import")
+@click.argument("place", metavar="PATH|s3://BUCKET/KEY")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where it is to lie. [default: data/NAME]")
+@click.option(
+    "--params",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=DEFAULT,
+    show_default=True,
+    help="The choices whose `archive` becomes this one.",
+)
+def import_(place: str, out: Path | None, params: Path) -> None:
+    """Bring an archive under DVC as one file, and let params.yaml name it.
+
+    PATH is MURA-v1.1.zip, another zip of its layout, or a directory of which a zip is made; a zip inside the
+    repository stays where it is. What is on S3 is fetched; to read it there instead, set `archive: s3://...` in
+    params.yaml.
+    """
+    from components.archive import importing
+
+    made = importing.import_archive(place, out, params)
+    where = os.path.relpath(made.path)
+    click.echo(f"{where}: {made.what}")
+    click.echo(f"{made.bytes:,} bytes, md5 {made.md5}; `archive` of {params} names it")
+    click.echo(f"next: git add {where}.dvc {params} && dvc repro")
+
+
+@click.command()
+@click.argument("url", metavar="s3://BUCKET/PREFIX")
+@click.option("--endpoint", envvar="AWS_ENDPOINT_URL", help="A server other than Amazon's. [default: AWS_ENDPOINT_URL]")
+@click.option("--name", default="storage", show_default=True, help="What DVC calls it.")
+@click.option("--shared", is_flag=True, help="Write it into .dvc/config, for git, and not into .dvc/config.local.")
+def remote(url: str, endpoint: str | None, name: str, shared: bool) -> None:
+    """Let `dvc push` and `dvc pull` go to S3, or to a server like it.
+
+    It is asked before anything is written. Credentials are those of the environment, here and when DVC runs; none is
+    written down.
+    """
+    from components.archive import dvc
+
+    if endpoint:
+        os.environ["AWS_ENDPOINT_URL"] = endpoint
+    written = dvc.set_remote(name, url, endpoint, shared=shared)
+    click.echo(f"{os.path.relpath(written)}: {name} is {url}, and the default. next: dvc push")
+    if endpoint:
+        click.echo("If the server refuses uploads: AWS_REQUEST_CHECKSUM_CALCULATION=when_required dvc push")
+
+
+@click.group()
+def shards() -> None:
+    """Look into shards, and prove them."""
+
+
+@shards.command("show")
+@click.argument("path", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also draw a contact sheet, a PNG.")
+@click.option("--records", type=click.IntRange(min=1), default=40, show_default=True, help="Images on the sheet.")
+def show_shards(path: Path, sheet: Path | None, records: int) -> None:
+    """Print counts by split, body part and label, sizes and digests.
+
+    Only the index and the table of records are read. `mura shards verify` reads everything.
+    """
+    from components.artifacts.shards import Shards
+    from components.shard import show
+
+    found = Shards.peek(path)
+    show.show(found)
+    if sheet is not None:
+        show.sheet(found, records, sheet)
+        logger.info("shards: contact sheet -> %s", sheet)
+
+
+@shards.command("verify")
+@click.argument("path", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The ValidManifest they should be packed from.",
+)
+def verify_shards(path: Path, manifest: Path | None) -> None:
+    """Check every file and every record against the index, and name all that is wrong.
+
+    Exit code 3 if anything is.
+    """
+    from components.artifacts.manifest import ValidManifest
+    from components.shard import verify
+
+    faults = verify.faults(path, ValidManifest.read(manifest) if manifest else None)
+    for fault in faults:
+        click.echo(fault)
+    if faults:
+        things = "1 thing is" if len(faults) == 1 else f"{len(faults)} things are"
+        raise DataRefused(f"{path}: {things} wrong. Run `mura shard` again.")
+    click.echo(f"{path}: every file and every record is as `mura shard` left it.")
+
+
+@click.group()
+def bench() -> None:
+    """Find out what bounds the speed of this machine."""
+
+
+@bench.command("input")
+@click.option(
+    "--shards",
+    "path",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("artifacts/shards"),
+    show_default=True,
+    help="Whose training images are read.",
+)
+@click.option("--architecture", default="custom_cnn", show_default=True, help="Which entry of `train` is tried.")
+@click.option("--params", "file", type=click.Path(path_type=Path), default=DEFAULT, show_default=True)
+@click.option("--steps", type=click.IntRange(min=2), default=20, show_default=True, help="Of training, twice.")
+def bench_input(path: Path, architecture: str, file: Path, steps: int) -> None:
+    """Say what bounds the input of a training: reading, shuffling, the way to the device, or the network itself.
+
+    Each stage is measured alone, then all together; the slowest is the ceiling.
+    """
+    from components.artifacts.shards import Shards
+    from components.params.train import TrainParams
+    from components.train import input_benchmark
+
+    params = read_params(file)
+    chosen = section(params, f"train.{architecture}", file)
+    assert isinstance(chosen, TrainParams), "entries of `train` are"
+    input_benchmark.show(input_benchmark.diagnose(Shards.read(path), chosen, params.seed, steps))
+
+
+@click.command()
+@click.option(
+    "--promotion",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("artifacts/promotion"),
+    show_default=True,
+    help="The promotion to tell about.",
+)
+def summary(promotion: Path) -> None:
+    """Print the candidates of the last promotion, who was promoted, and where to look further."""
+    from components.artifacts.promotion import Promotion
+    from components.cli import summary as page
+
+    page.show(Promotion.read(promotion))
+
+
+@click.command()
+@click.option("--require-gpu", is_flag=True, help="That TensorFlow sees no GPU is a problem.")
+def doctor(require_gpu: bool) -> None:
+    """Check that this installation can do the work, here or in a container.
+
+    Versions, where steps write, whether MLflow answers, whether TensorFlow computes, and on what. Ends with 0 when
+    all is well, 2 when something is to be set right here, 5 when MLflow does not answer.
+    """
+    from components.cli import doctor as practice
+
+    findings = []
+    for finding in practice.examine(require_gpu):
+        click.echo(f"{'no' if finding.problem else 'ok'}  {finding.subject:18}  {finding.found}")
+        findings.append(finding)
+    if problem := practice.verdict(findings):
+        raise problem
+
+
+@click.command()
+@click.option("--status", default="{}", metavar="JSON", help="How the run ended, as Kubeflow says it.")
+@click.option("--run", "run_id", required=True, help="Id of the run.")
+def notify(status: str, run_id: str) -> None:
+    """Tell the webhook of MURA_WEBHOOK_URL how a run of the pipeline ended.
+
+    The last task of a pipeline on Kubeflow. It ends well whether or not the webhook answers.
+    """
+    from components.kubeflow import notify as telling
+
+    telling.send(telling.message(status, run_id))
+
+
+# In the order of the help.
+TOOLS: dict[str, click.Command] = {
+    "phantom": phantom,
+    "import": import_,
+    "remote": remote,
+    "shards": shards,
+    "bench": bench,
+    "summary": summary,
+    "doctor": doctor,
+    "notify": notify,
+}

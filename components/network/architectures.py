@@ -1,0 +1,226 @@
+"""The four networks: pixels in, logit out; every scaling lives inside."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from components.artifacts.trained_model import TrainedModel
+from components.base.errors import DataRefused, ServiceUnreachable, UsageError
+from components.params.train import TrainParams
+
+# Keras' weights without the top, by the file that keras.applications downloads.
+IMAGENET_FILES = {
+    "vgg16": "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "vgg19": "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+    "inception_v3": "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+}
+# The smallest square that Inception V3's five reductions leave anything of.
+INCEPTION_MIN_SIZE = 75
+# Mean of ImageNet's channels, which VGG's published weights expect to be taken off: blue, green, red
+# (keras.applications.imagenet_utils, mode "caffe").
+IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
+BACKBONE = "backbone"
+
+
+def build(
+    params: TrainParams,
+    image_size: int,
+    *,
+    seed: int,
+    precision: str = "float32",
+    augment: bool = True,
+    synchronized: bool = False,
+) -> keras.Model:
+    """Build a network with random weights.
+
+    Flips and rotations are layers of the network: they run on its device, in training only.
+
+    Args:
+        params: architecture, augmentation, dropout, momentum; and whether pretrained weights are to come, for
+            they want their pixels scaled as they were when they were learned.
+        image_size: side S of the square images, pixels.
+        seed: of the weights, the augmentation and the dropout.
+        precision: a Keras dtype policy; the logit is float32 under any.
+        augment: whether flips and rotations are in it. Keras' random layers act whenever they are not told that
+            this is no training, so a network that is to be used has none.
+        synchronized: whether batch normalisation goes by the whole batch, where workers share it.
+
+    Returns:
+        A model from pixels, [B, S, S, 1] in [0, 255], to the logit of abnormality, float32 [B, 1].
+    """
+    keras.utils.set_random_seed(seed)
+    with _policy(precision):
+        pixels = keras.Input((image_size, image_size, 1), name="pixels")  # [B, S, S, 1]
+        x = pixels
+        if augment and params.flip:
+            x = layers.RandomFlip("horizontal", seed=seed, name="flip")(x)
+        if augment and params.rotation:
+            turn = params.rotation / 360  # Keras counts in full turns
+            x = layers.RandomRotation(turn, fill_mode="constant", seed=seed + 1, name="rotation")(x)
+        features = _custom_cnn(x) if params.architecture == "custom_cnn" else _application(params, x, seed)  # [B, C]
+        features = layers.Dropout(params.dropout, seed=seed + 2, name="dropout")(features)
+        logit = layers.Dense(1, dtype="float32", name="logit")(features)  # [B, 1]
+    model = keras.Model(pixels, logit, name=params.architecture)
+    for layer in model._flatten_layers():
+        if isinstance(layer, layers.BatchNormalization):
+            # Keras' 0.99 remembers the first hundreds of steps: after a short training the statistics would
+            # still be those of the untrained network.
+            layer.momentum = params.batch_norm_momentum
+            layer.synchronized = synchronized
+    return model
+
+
+def load(model: TrainedModel) -> keras.Model:
+    """Rebuild a trained network in float32.
+
+    The architecture comes from code and the weights from a file of numbers: nothing in it can run.
+
+    Raises:
+        DataRefused: the weights are not those of the architecture on the card.
+    """
+    facts = model.facts
+    network = build(TrainParams.model_validate(facts.params), facts.image_size, seed=facts.seed, augment=False)
+    try:
+        with _strictly():
+            network.load_weights(model.weights)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
+        raise DataRefused(
+            f"{model.weights}: not the weights of {facts.architecture} ({_first_line(error)})."
+        ) from error
+    return network
+
+
+def is_pretrained(params: TrainParams) -> bool:
+    """Whether the backbone starts from weights, and the head is to be trained before the rest."""
+    return params.weights != "none"
+
+
+def load_pretrained(model: keras.Model, params: TrainParams) -> None:
+    """Give the backbone the weights that `params.weights` names: `imagenet`, or a file of Keras weights.
+
+    Raises:
+        UsageError: the architecture has none, or the file is missing or belongs to another network.
+        ServiceUnreachable: ImageNet's weights could not be downloaded.
+    """
+    name = params.architecture
+    if name == "custom_cnn":
+        raise UsageError("train: custom_cnn has no pretrained weights; set its weights to none.")
+    if params.weights != "imagenet" and not Path(params.weights).is_file():
+        raise UsageError(
+            f"train: no weights file {params.weights}; expected none, imagenet or a file of Keras weights."
+        )
+    try:
+        with _strictly():
+            donor = _APPLICATIONS[name](include_top=False, weights=params.weights, input_shape=_rgb_shape(name, 224))
+    except Exception as error:
+        # Keras raises a bare Exception when its download fails.
+        if params.weights != "imagenet":
+            raise UsageError(
+                f"train: {params.weights} does not hold Keras weights of {name} without its top ({_first_line(error)})."
+            ) from error
+        cache = Path(os.environ.get("KERAS_HOME", "~/.keras"), "models").expanduser()
+        raise ServiceUnreachable(
+            f"train: ImageNet weights for {name} could not be downloaded. On a machine with internet, fetch "
+            f"{IMAGENET_FILES[name]} (keras.applications names the address) and put it into {cache}, "
+            f"or set train.{name}.weights to the file."
+        ) from error
+    model.get_layer(BACKBONE).set_weights(donor.get_weights())
+
+
+def set_backbone_trainable(model: keras.Model, trainable: bool) -> None:
+    """Freeze or thaw everything but the head. Compile anew afterwards."""
+    model.get_layer(BACKBONE).trainable = trainable
+
+
+_APPLICATIONS = {
+    "vgg16": keras.applications.VGG16,
+    "vgg19": keras.applications.VGG19,
+    "inception_v3": keras.applications.InceptionV3,
+}
+
+
+def _application(params: TrainParams, x: keras.KerasTensor, seed: int) -> keras.KerasTensor:
+    """A network of keras.applications without its top, and the mean of its last maps: [B, S, S, 1] to [B, C]."""
+    name, size = params.architecture, x.shape[1]
+    shape = _rgb_shape(name, size)
+    if shape[0] != size:
+        x = layers.Resizing(shape[0], shape[0], name="enlarge")(x)
+    if name != "inception_v3" and is_pretrained(params):
+        # One grey level less three means: the three channels, blue first, as VGG learned them.
+        x = layers.Concatenate(name="channels")([x, x, x])
+        x = layers.Rescaling(1.0, offset=[-mean for mean in IMAGENET_MEAN_BGR], name="scale")(x)
+    else:
+        x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(x)  # [-1, 1], Inception's own
+        x = layers.Concatenate(name="channels")([x, x, x])
+    backbone = _APPLICATIONS[name](include_top=False, weights=None, input_shape=shape, pooling="avg", name=BACKBONE)
+    if name != "inception_v3" and not is_pretrained(params):
+        _initialise_for_relu(backbone, seed)
+    return backbone(x)
+
+
+def _initialise_for_relu(backbone: keras.Model, seed: int) -> None:
+    """Give convolutions weights of variance 2 / fan-in.
+
+    Keras' default halves the signal's variance in every layer with a ReLU. Through VGG's 13 or 16 layers
+    without normalisation little is left of it (He et al., arXiv:1502.01852, section 2.2).
+    """
+    for number, layer in enumerate(backbone.layers):
+        if isinstance(layer, layers.Conv2D):
+            layer.kernel.assign(keras.initializers.HeNormal(seed=seed + number)(layer.kernel.shape))
+
+
+def _rgb_shape(name: str, size: int) -> tuple[int, int, int]:
+    size = max(size, INCEPTION_MIN_SIZE) if name == "inception_v3" else size
+    return size, size, 3
+
+
+def _custom_cnn(x: keras.KerasTensor) -> keras.KerasTensor:
+    """A small residual network with its activations first (He et al., arXiv:1603.05027): [B, S, S, 1] to [B, 256]."""
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(x)
+    x = _convolution(x, 32, stride=2)  # [B, S/2, S/2, 32]
+    for stage, filters in enumerate((32, 64, 128, 256)):
+        for block in range(2):
+            x = _residual(x, filters, stride=2 if stage and not block else 1)
+    x = layers.Activation("relu")(layers.BatchNormalization()(x))  # [B, S/16, S/16, 256]
+    return layers.GlobalAveragePooling2D(name="mean")(x)
+
+
+def _residual(x: keras.KerasTensor, filters: int, stride: int) -> keras.KerasTensor:
+    active = layers.Activation("relu")(layers.BatchNormalization()(x))
+    shortcut = x
+    if stride > 1 or x.shape[-1] != filters:
+        shortcut = layers.Conv2D(filters, 1, strides=stride, use_bias=False, kernel_initializer="he_normal")(active)
+    y = _convolution(active, filters, stride)
+    y = layers.Activation("relu")(layers.BatchNormalization()(y))
+    return layers.Add()([shortcut, _convolution(y, filters)])
+
+
+def _convolution(x: keras.KerasTensor, filters: int, stride: int = 1) -> keras.KerasTensor:
+    return layers.Conv2D(filters, 3, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+
+
+@contextmanager
+def _strictly() -> Iterator[None]:
+    """Keras only warns when a layer finds no weights in a file, and leaves it as it was."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        yield
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _policy(precision: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

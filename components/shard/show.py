@@ -1,0 +1,85 @@
+"""What is in shards, for people."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.artifacts.shards import Shards
+from components.base.files import write_bytes
+
+if TYPE_CHECKING:
+    import pandas
+
+# A contact sheet: at most so many pictures side by side, so many pixels of paper between them, and a line of caption.
+ACROSS, GAP, CAPTION = 8, 4, 16
+PAPER, INK = 28, 230
+
+
+def show(shards: Shards) -> None:
+    """Print counts by split, body part and label, sizes and digests; the files are not read."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    records, facts = shards.records(), shards.facts
+    console = Console(highlight=False)
+    size = sum(path.stat().st_size for path in shards.path.glob("*.tfrecord"))
+    console.print(
+        f"{shards.path}: {len(records):,} images of {facts.image_size} x {facts.image_size} pixels, "
+        f"{sum(len(split.files) for split in facts.splits.values())} files, {size / 1e6:,.1f} MB",
+        soft_wrap=True,
+    )
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("images, abnormal")
+    for split in facts.splits:
+        table.add_column(split, justify="right")
+    for part, rows in records.groupby("body_part"):
+        table.add_row(str(part), *_counts(rows, list(facts.splits)))
+    table.add_section()
+    table.add_row("all", *_counts(records, list(facts.splits)), style="bold")
+    for name in ("studies", "patients"):
+        table.add_row(name, *(f"{getattr(split, name):,}" for split in facts.splits.values()))
+    table.add_row("files", *(str(len(split.files)) for split in facts.splits.values()))
+    table.add_row("digest", *(split.digest[:12] for split in facts.splits.values()))
+    console.print(table)
+    console.print(f"shards    {shards.digest}\ndata set  {facts.data_digest}", soft_wrap=True)
+
+
+def sheet(shards: Shards, count: int, out: Path) -> None:
+    """Draw the first images of the training split, which lie in no order, as networks will see them.
+
+    Args:
+        shards: where from.
+        count: how many, if there are so many.
+        out: the picture to write, a PNG.
+    """
+    import cv2
+    import numpy as np
+
+    from components.network.pixels import OnDisk
+
+    rows = shards.records().head(count)
+    pixels = OnDisk.of(shards, rows)[np.arange(len(rows))]
+    side = shards.facts.image_size
+    cell = max(side, 96)  # wide enough for its caption
+    down = -(-len(rows) // ACROSS)
+    paper = np.full((down * (cell + CAPTION + GAP) + GAP, ACROSS * (cell + GAP) + GAP), PAPER, np.uint8)
+    captions = zip(rows["body_part"], rows["abnormal"], strict=True)
+    for number, (square, (part, abnormal)) in enumerate(zip(pixels, captions, strict=True)):
+        top = GAP + number // ACROSS * (cell + CAPTION + GAP)
+        left = GAP + number % ACROSS * (cell + GAP)
+        paper[top : top + side, left : left + side] = square[:, :, 0]
+        words, at = f"{part}{' +' if abnormal else ''}", (left, top + cell + CAPTION - 4)
+        cv2.putText(paper, words, at, cv2.FONT_HERSHEY_SIMPLEX, 0.4, INK, 1, cv2.LINE_AA)
+    done, encoded = cv2.imencode(".png", paper)
+    assert done, "OpenCV encodes every uint8 image"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(out, encoded.tobytes())
+
+
+def _counts(rows: "pandas.DataFrame", splits: list[str]) -> list[str]:
+    """Images of each split, and how many of them are abnormal."""
+    found: list[str] = []
+    for split in splits:
+        abnormal: Any = rows.loc[rows["split"] == split, "abnormal"]
+        found.append(f"{len(abnormal):,}, {int(abnormal.sum()):,}")
+    return found

@@ -1,0 +1,152 @@
+"""What is known of one image, and what the last validation found of it."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.artifacts.manifest import DUPLICATES, OFFENDERS, SUMMARY, Manifest
+from components.base.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    import pandas
+
+LABELS = {0: "normal", 1: "abnormal"}
+# Names that an error suggests, and copies that are listed.
+NAMED = 3
+COPIES = 8
+
+
+def explain(asked: str, manifest: Manifest, out: Path) -> str:
+    """Tell of an image.
+
+    Args:
+        asked: its member, or a part of its name that no other image has.
+        manifest: that has it.
+        out: where validation writes; where it refused, the reports beside that are read.
+
+    Raises:
+        UsageError: no image, or more than one, is called so.
+    """
+    table = manifest.table
+    member = _member(asked, table["image"].drop_duplicates().tolist())
+    lines = [printable(member)]
+    for what, told in (*_known(member, table), *_found(member, table, manifest, out)):
+        lines.append(f"  {what:16}{printable(told)}")
+    return "\n".join(lines)
+
+
+def _member(asked: str, members: list[str]) -> str:
+    if asked in members:
+        return asked
+    matching = [member for member in members if asked.lower() in member.lower()]
+    if len(matching) == 1:
+        return matching[0]
+    if matching:
+        raise UsageError(
+            f"--explain: {len(matching):,} images have {printable(asked)!r} in their names, such as "
+            f"{', '.join(map(printable, matching[:NAMED]))}. Say more of the name."
+        )
+    # The number of a patient says more than the word `image`.
+    rarity = Counter(word for member in members for word in set(_words(member)))
+    words = set(_words(asked))
+    near = sorted(members, key=lambda member: -sum(1 / rarity[word] for word in words & set(_words(member))))[:NAMED]
+    raise UsageError(
+        f"--explain: no image of the manifest is called {printable(asked)!r}; nearest: "
+        f"{', '.join(map(printable, near)) or 'none, the manifest is empty'}."
+    )
+
+
+def _words(name: str) -> list[str]:
+    """Its parts, the letters and the numbers in them, and four digits in a row, of which one may have been lost."""
+    digits = [number[start : start + 4] for number in re.findall(r"\d{4,}", name) for start in range(len(number) - 3)]
+    return [*name.lower().split("/"), *re.findall(r"[a-z]+|\d+", name.lower()), *digits]
+
+
+def _known(member: str, table: "pandas.DataFrame") -> Iterator[tuple[str, str]]:
+    """What the manifest says."""
+    rows = table[table["image"] == member]
+    row = rows.iloc[0]
+    study, patient = table[table["study"] == row["study"]], table[table["patient"] == row["patient"]]
+    yield "split", f"{_or(row['split'])}, published as {_or(row['source_split'])}"
+    yield "body part", f"{_or(row['body_part'])}, view {_or(row['view'])}; images of the study: {len(study):,}"
+    yield "patient", f"{_or(row['patient'])}; studies: {patient['study'].nunique():,}, images: {len(patient):,}"
+    yield "label", f"{_label(row['abnormal'])} by the CSV, {_label(row['directory_label'])} by the directory"
+    if "overlay" in table and not _missing(row["overlay"]):
+        yield (
+            "2nd opinion",
+            f"{_label(row['overlay'])} ({_or(row['overlay_source'])}: {_or(row['overlay_reason'])})",
+        )
+    if len(rows) > 1:
+        yield "rows", f"{len(rows)} of the manifest"
+    yield "in the CSV", "yes" if row["listed"] else "no"
+    yield "in the archive", "yes" if row["found"] else "no"
+    if not _missing(row["problem"]):
+        yield "problem", str(row["problem"])
+    if not _missing(row["sha256"]):
+        yield "file", f"{row['bytes']:,} bytes, sha256 {row['sha256']}"
+    if not _missing(row["pixels_sha256"]):
+        yield "picture", f"{row['width']} x {row['height']} pixels, {row['mode']}"
+        yield (
+            "grey levels",
+            f"mean {row['mean']:.1f}, std {row['std']:.1f}, 1 % to 99 %: {row['low']} to {row['high']}",
+        )
+        yield "border", f"{row['frame']:.0%} of the area; rim {row['rim']:.0f}, centre {row['centre']:.0f}"
+        same = table.loc[(table["pixels_sha256"] == row["pixels_sha256"]) & (table["image"] != member), "image"]
+        yield from (("same pixels", name) for name in same.head(COPIES))
+
+
+def _found(member: str, table: "pandas.DataFrame", manifest: Manifest, out: Path) -> Iterator[tuple[str, str]]:
+    """What the last validation says."""
+    import pandas as pd
+
+    # Reports of a refusal are removed by the next success: if they are there, they are the last.
+    refused = out.with_name(f"{out.name}.refused")
+    reports = refused if (refused / SUMMARY).is_file() else out
+    if not (reports / SUMMARY).is_file():
+        yield "validation", f"none in {out} yet: run `mura validate`"
+        return
+    summary = json.loads((reports / SUMMARY).read_text(encoding="utf-8"))
+    stale = "" if summary["manifest"]["digest"] == manifest.digest else ", of another manifest: validate again"
+    yield "validation", f"{summary['verdict']}, {reports}{stale}"
+    pairs = pd.read_parquet(reports / DUPLICATES)
+    for pair in pairs[(pairs["first"] == member) | (pairs["second"] == member)].head(COPIES).to_dict("records"):
+        if pair["kind"] == "near":
+            other = pair["second"] if pair["first"] == member else pair["first"]
+            mirrored = ", mirrored" if pair["mirrored"] else ""
+            yield "near copy", f"{other} (similarity {pair['similarity']:.2f}{mirrored})"
+    rows = table[table["image"] == member]
+    offenders = pd.read_parquet(reports / OFFENDERS)
+    keys = {unit: set(rows[unit].dropna()) for unit in ("image", "study", "patient")}
+    mine = [
+        offender
+        for offender in offenders[offenders["unit"].isin(list(keys))].to_dict("records")
+        if offender["key"] in keys[offender["unit"]]
+    ]
+    for offender in mine:
+        holds = ", tolerated" if offender["holds"] else ""
+        yield "offends", f"{offender['expectation']} ({offender['severity']}{holds}){_more(offender['told'], member)}"
+    if not mine:
+        yield "offends", "nothing"
+
+
+def _more(told: str, member: str) -> str:
+    """What is told of an offender, but for the name that was asked for."""
+    more = told.removeprefix(printable(member)).strip()
+    return f": {more.removeprefix('(').removesuffix(')')}" if more else ""
+
+
+def _label(value: Any) -> str:
+    return "no label" if _missing(value) else LABELS.get(int(value), f"{value}, which is no label")
+
+
+def _or(value: Any) -> str:
+    return "unknown" if _missing(value) else str(value)
+
+
+def _missing(value: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.isna(value))

@@ -1,0 +1,311 @@
+"""The manifests as they are applied: valid for Kubernetes, restricted, least privileged, and fitting each other."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from pod_security import pods, violations
+
+from components.cli import steps
+from components.params.document import read_params
+from components.train import multi_worker
+
+ROOT = Path(__file__).parents[2]
+OVERLAYS = ("kind", "cluster", "serving")
+IMAGE = "registry.example/mura:cpu-0123456789abcdef"
+# The oldest and the newest that Kubeflow Pipelines 2.17 is tested with.
+KUBERNETES = ("1.33", "1.36")
+# Of KServe and not of Kubernetes; beside these fields its predictor is a pod's specification.
+PREDICTOR = {"minReplicas", "maxReplicas"}
+
+Manifests = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def infra(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy, to draw secrets in."""
+    drawn = shutil.ignore_patterns("drawn.*")
+    return Path(shutil.copytree(ROOT / "infra", tmp_path_factory.mktemp("rendered") / "infra", ignore=drawn))
+
+
+def render(infra: Path, overlay: str) -> str:
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    words = [str(infra / "render.sh"), overlay, IMAGE]
+    return subprocess.run(words, env={"PATH": path}, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def rendered(infra: Path) -> dict[str, Manifests]:
+    """All manifests by overlay."""
+    return {name: list(yaml.safe_load_all(render(infra, name))) for name in OVERLAYS}
+
+
+def every(rendered: Mapping[str, Manifests], kind: str) -> Iterator[dict[str, Any]]:
+    return (each for manifests in rendered.values() for each in manifests if each["kind"] == kind)
+
+
+def started(pod: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*pod.get("initContainers", ()), *pod["containers"]]
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_kubernetes_knows_every_field(rendered: dict[str, Manifests], overlay: str, version: str) -> None:
+    for manifest in rendered[overlay]:
+        if manifest["kind"] == "InferenceService":
+            spec = {key: value for key, value in manifest["spec"]["predictor"].items() if key not in PREDICTOR}
+            manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "predictor"}, "spec": spec}
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_pod_passes_the_restricted_standard_and_more(rendered: dict[str, Manifests], overlay: str) -> None:
+    found = [(path, pod) for manifest in rendered[overlay] for path, pod in pods(manifest)]
+    assert found
+    assert {path: violations(pod) for path, pod in found} == {path: [] for path, _ in found}
+    for _, pod in found:
+        assert pod["automountServiceAccountToken"] is False
+        for container in started(pod):
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True
+            assert {"requests", "limits"} <= set(container["resources"])
+            assert re.search(r":[^:/]*\d[^:/]*$", container["image"]), container["image"]
+
+
+def test_the_image_of_this_code_is_put_where_it_belongs(rendered: dict[str, Manifests]) -> None:
+    ours = {
+        container["name"]
+        for manifests in rendered.values()
+        for manifest in manifests
+        for _, pod in pods(manifest)
+        for container in started(pod)
+        if container["image"] == IMAGE
+    }
+    assert ours == {"mlflow", "buckets", "kserve-container"}
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_what_a_pod_refers_to_is_there(rendered: dict[str, Manifests], overlay: str) -> None:
+    there = {(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in rendered[overlay]}
+    for manifest in rendered[overlay]:
+        text = json.dumps(manifest.get("spec", {}))
+        names = re.findall(r'"secret(?:KeyRef|Ref)": \{[^}]*"name": "([^"]+)"', text)
+        names += re.findall(r'"secretName": "([^"]+)"', text)
+        for name in names:
+            assert ("Secret", manifest["metadata"]["namespace"], name) in there
+
+
+def test_a_service_finds_its_pods(rendered: dict[str, Manifests]) -> None:
+    labels = [
+        each["spec"]["template"]["metadata"]["labels"]
+        for kind in ("Deployment", "StatefulSet")
+        for each in every(rendered, kind)
+    ]
+    for service in every(rendered, "Service"):
+        assert any(service["spec"]["selector"].items() <= of.items() for of in labels)
+
+
+def test_the_role_can_read_by_name_only_and_change_nothing_but_its_results(rendered: dict[str, Manifests]) -> None:
+    for role in every(rendered, "Role"):
+        for rule in role["rules"]:
+            if set(rule["resources"]) & {"secrets", "configmaps"}:
+                assert rule["resourceNames"]
+                assert rule["verbs"] == ["get"]
+            elif rule["resources"] == ["serviceaccounts"]:
+                assert (rule["resourceNames"], rule["verbs"]) == (["mura-runner"], ["use"])
+                # Who runs pods does not submit any.
+                assert role["metadata"]["name"] not in [b["roleRef"]["name"] for b in every(rendered, "RoleBinding")]
+            elif rule["resources"] != ["workflowtaskresults"]:
+                assert rule["verbs"] == ["get"]
+    assert list(every(rendered, "ClusterRole")) == list(every(rendered, "ClusterRoleBinding")) == []
+
+
+def test_the_namespace_refuses_what_is_not_restricted(rendered: dict[str, Manifests]) -> None:
+    for namespace in every(rendered, "Namespace"):
+        assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def test_mlflow_answers_to_the_name_it_is_called_by(rendered: dict[str, Manifests]) -> None:
+    (places,) = {each["data"]["MLFLOW_TRACKING_URI"] for each in every(rendered, "ConfigMap")}
+    host = places.removeprefix("http://").partition(":")[0]
+    for deployment in every(rendered, "Deployment"):
+        (allowed,) = (
+            word.partition("=")[2]
+            for word in deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+            if word.startswith("--allowed-hosts=")
+        )
+        assert {host, f"{host}:*"} <= set(allowed.split(","))
+
+
+@pytest.mark.parametrize("params", ["params.yaml", "params.mura.yaml"])
+def test_the_runs_find_what_the_parameters_promise(rendered: dict[str, Manifests], params: str) -> None:
+    there: dict[tuple[str, str], set[str]] = {}
+    for each in (*every(rendered, "ConfigMap"), *every(rendered, "Secret")):
+        there.setdefault((each["kind"], each["metadata"]["name"]), set()).update(each["data"])
+    for source in read_params(ROOT / params).kubeflow.environment:
+        kind, name = ("Secret", source.secret) if source.secret else ("ConfigMap", source.config_map)
+        assert name
+        if not source.optional:
+            assert set(source.keys) <= there[kind, name]
+        elif (kind, name) in there:
+            assert there[kind, name] <= set(source.keys)
+
+
+def test_secrets_are_drawn_once_for_nobody_else_and_never_committed(infra: Path) -> None:
+    first = render(infra, "kind")
+    assert render(infra, "kind") == first
+    drawn = sorted(infra.glob("kustomize/secrets/*/drawn.*"))
+    assert [path.stat().st_mode & 0o077 for path in drawn] == [0, 0, 0]
+    ignored = [str(path.relative_to(infra.parent)) for path in drawn]
+    told = subprocess.run(["git", "-C", str(ROOT), "check-ignore", *ignored], capture_output=True, text=True)
+    assert told.stdout.split() == ignored
+
+
+@pytest.fixture(scope="module")
+def of_team(infra: Path) -> Manifests:
+    """What a training by several workers needs, and such a training."""
+    job = (infra / "kustomize" / "team" / "job.yaml").read_text()
+    return [*yaml.safe_load_all(render(infra, "team")), yaml.safe_load(job)]
+
+
+def the(kind: str, manifests: Manifests) -> dict[str, Any]:
+    (found,) = (each for each in manifests if each["kind"] == kind)
+    return found
+
+
+def test_trainer_knows_every_field_of_a_team(of_team: Manifests) -> None:
+    from kubeflow_trainer_api import models
+
+    kinds = {"TrainingRuntime": models.TrainerV1alpha1TrainingRuntime, "TrainJob": models.TrainerV1alpha1TrainJob}
+    for kind, model in kinds.items():
+        manifest = the(kind, of_team)
+        assert manifest["apiVersion"] == "trainer.kubeflow.org/v1alpha1"
+        # What a model does not know it drops.
+        assert model.from_dict(manifest).to_dict() == manifest
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_kubernetes_knows_every_field_of_a_team(of_team: Manifests, version: str) -> None:
+    (job,) = the("TrainingRuntime", of_team)["spec"]["template"]["spec"]["replicatedJobs"]
+    started = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "node"}, "spec": job["template"]["spec"]}
+    for manifest in (started, *(the(kind, of_team) for kind in ("PersistentVolumeClaim", "Pod", "NetworkPolicy"))):
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_pods_of_a_team_pass_the_restricted_standard_and_more(of_team: Manifests) -> None:
+    for kind in ("TrainingRuntime", "Pod"):
+        ((_, pod),) = pods(the(kind, of_team))
+        (container,) = pod["containers"]
+        assert violations(pod) == []
+        assert pod["automountServiceAccountToken"] is False
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["image"] == IMAGE
+        (claim,) = (
+            each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if "persistentVolumeClaim" in each
+        )
+        assert claim == the("PersistentVolumeClaim", of_team)["metadata"]["name"]
+
+
+def test_trainer_finds_the_workers_of_a_team_and_they_each_other(
+    of_team: Manifests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, job = the("TrainingRuntime", of_team), the("TrainJob", of_team)
+    (replicated,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    (container,) = replicated["template"]["spec"]["template"]["spec"]["containers"]
+    # By these names Trainer's controller looks for what it starts.
+    assert (replicated["name"], container["name"]) == ("node", "node")
+    assert replicated["template"]["metadata"]["labels"] == {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
+    assert job["spec"]["runtimeRef"]["name"] == runtime["metadata"]["name"]
+    assert job["metadata"]["namespace"] == runtime["metadata"]["namespace"]
+    name, workers = job["metadata"]["name"], runtime["spec"]["mlPolicy"]["numNodes"]
+    text = {each["name"]: each.get("value", "") for each in container["env"]}["TF_CONFIG"]
+    # JobSet's name of a pod, and of the service of all.
+    hosts = [f"{name}-node-0-{rank}.{name}:2222" for rank in range(workers)]
+    for rank in range(workers):
+        monkeypatch.setenv("TF_CONFIG", text.replace("$(TEAM)", name).replace("$(RANK)", str(rank)))
+        assert multi_worker.place() == (rank, workers)
+        assert json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"] == hosts
+
+
+def test_a_team_is_given_places_and_keys_like_every_run_and_words_that_mura_knows(of_team: Manifests) -> None:
+    ((_, pod),) = pods(the("TrainingRuntime", of_team))
+    given = {name for source in pod["containers"][0]["envFrom"] for name in [next(iter(source.values()))["name"]]}
+    known = {source.secret or source.config_map for source in read_params(ROOT / "params.yaml").kubeflow.environment}
+    assert given <= known
+    step, *words = the("TrainJob", of_team)["spec"]["trainer"]["args"]
+    flags = {word.partition("=")[0] for word in words}
+    assert flags == {each.flag for each in steps.inputs_of(steps.step_function(step))} - {"--seed"} | {"--out"}
+
+
+GOOD: dict[str, Any] = {
+    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    "containers": [
+        {
+            "name": "one",
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }
+    ],
+}
+
+
+def in_container(**changes: Any) -> dict[str, Any]:
+    one = GOOD["containers"][0]
+    return {**GOOD, "containers": [{**one, "securityContext": {**one["securityContext"], **changes}}]}
+
+
+def test_a_restricted_pod_passes() -> None:
+    assert violations(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        {**GOOD, "hostNetwork": True},
+        {**GOOD, "hostPID": True},
+        {**GOOD, "volumes": [{"name": "host", "hostPath": {"path": "/"}}]},
+        {**GOOD, "securityContext": {"runAsNonRoot": True}},
+        {**GOOD, "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},
+        {**GOOD, "securityContext": {**GOOD["securityContext"], "runAsUser": 0}},
+        {**GOOD, "securityContext": {**GOOD["securityContext"], "sysctls": [{"name": "kernel.msgmax", "value": "1"}]}},
+        {**GOOD, "initContainers": [{"name": "first"}]},
+        in_container(allowPrivilegeEscalation=None),
+        in_container(capabilities={"drop": ["NET_RAW"]}),
+        in_container(capabilities={"drop": ["ALL"], "add": ["SYS_ADMIN"]}),
+        in_container(privileged=True),
+        in_container(runAsNonRoot=False),
+        in_container(runAsUser=0),
+        in_container(seccompProfile={"type": "Unconfined"}),
+        in_container(procMount="Unmasked"),
+        in_container(seLinuxOptions={"type": "spc_t"}),
+        {**GOOD, "containers": [{**GOOD["containers"][0], "ports": [{"containerPort": 80, "hostPort": 80}]}]},
+    ],
+)
+def test_a_pod_that_is_not_restricted_is_found(pod: dict[str, Any]) -> None:
+    assert violations(pod) != []
+
+
+def test_a_laptop_has_the_same_servers_as_a_cluster(rendered: dict[str, Manifests]) -> None:
+    services = yaml.safe_load((ROOT / "infra/compose.yaml").read_text())["services"]
+    of_cluster = {
+        container["name"]: container
+        for manifest in rendered["kind"]
+        for _, pod in pods(manifest)
+        for container in started(pod)
+    }
+    assert set(services) == set(of_cluster)
+    for name, service in services.items():
+        there = of_cluster[name]
+        assert service["image"] == there["image"] or (service["image"][:12], there["image"]) == ("${MURA_IMAGE", IMAGE)
+        if "args" in there and name != "mlflow":
+            assert [word.strip() for word in service["command"]] == [word.strip() for word in there["args"]]
+    words = services["mlflow"]["command"][0].split()
+    for word in of_cluster["mlflow"]["args"]:
+        assert word in words or word.startswith("--allowed-hosts=")

@@ -1,0 +1,288 @@
+"""What Kubeflow is told: strictly what its launcher parses, and what its user interface shows."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from conftest import free_port
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from components.artifacts.artifact import Artifact
+from components.artifacts.evaluation import SUMMARY, Evaluation
+from components.artifacts.promotion import Decision, Promotion, PromotionFacts
+from components.artifacts.registration import RegisteredModel
+from components.artifacts.trained_model import TrainedModel
+from components.base import provenance
+from components.base.errors import DataRefused, UsageError
+from components.cli.main import run
+from components.kubeflow import notify, pod
+from components.kubeflow.executor import VIEWS, ExecutorInput, noun
+
+
+def handed(folder: Path, *outputs: str, **parameters: Any) -> str:
+    """What Kubeflow hands to a step of these outputs."""
+    artifacts = {
+        name: {"artifacts": [{"name": name, "type": {"schemaTitle": "x"}, "uri": str(folder / name)}]}
+        for name in outputs
+    }
+    document = {
+        "inputs": {"parameterValues": parameters},
+        "outputs": {"artifacts": artifacts, "outputFile": str(folder / "deep" / "output_metadata.json")},
+    }
+    return json.dumps(document)
+
+
+def told(folder: Path, artifact: Artifact[Any]) -> dict[str, Any]:
+    """What is reported of an artifact, parsed as the launcher does: by protobuf, and nothing unknown in it."""
+    kind = type(artifact)
+    ExecutorInput(handed(folder, noun(kind), *VIEWS.get(kind, {}))).report(artifact)
+    text = (folder / "deep" / "output_metadata.json").read_text()
+    parsed = json_format.Parse(text, pipeline_spec_pb2.ExecutorOutput())
+    assert parsed.parameter_values["digest"].string_value == artifact.digest
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    document: dict[str, Any] = json.loads(text, parse_constant=refuse)
+    return {name: each["artifacts"][0] for name, each in document["artifacts"].items()}
+
+
+@pytest.fixture
+def evaluation(make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]) -> Evaluation:
+    made = make_evaluation(make_model())
+    plots = made.path / "plots"
+    plots.mkdir()
+    rows = "".join(f"{i / 200},{min(1, i / 100)},{1 - i / 200}\n" for i in range(1, 200))
+    (plots / "roc.csv").write_text(f"false_positive_rate,sensitivity,threshold\n0,0,inf\n{rows}")
+    (made.path / SUMMARY).write_text('{"test_auroc": 0.8, "test_cohen_kappa": null}')
+    return made
+
+
+def test_an_evaluation_is_shown_as_numbers_a_curve_a_matrix_and_a_page(tmp_path: Path, evaluation: Evaluation) -> None:
+    shown = told(tmp_path, evaluation)
+    assert shown["metrics"]["metadata"] == {"test_auroc": 0.8}
+    roc = shown["roc"]["metadata"]
+    assert len(roc["confidenceMetrics"]) == 199
+    assert set(roc["confidenceMetrics"][0]) == {"confidenceThreshold", "falsePositiveRate", "recall"}
+    assert roc["confusionMatrix"]["rows"] == [{"row": [35, 15]}, {"row": [10, 40]}]
+    assert (tmp_path / "report").read_text() == evaluation.report.read_text()
+    assert shown["evaluation"]["metadata"]["model_digest"] == evaluation.facts.model_digest
+
+
+def test_a_model_links_to_its_run_without_the_password(
+    tmp_path: Path, make_model: Callable[..., TrainedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://anna:secret@mlflow.example:5000/")
+    shown = told(tmp_path, model)
+    assert shown["trained_model"]["metadata"]["mlflow_run"] == f"https://mlflow.example:5000/#/runs/{'0' * 32}"
+    assert shown["metrics"]["metadata"]["best_tuning_auroc"] == 0.7
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
+    assert "mlflow_run" not in told(tmp_path, model)["trained_model"]["metadata"]
+
+
+def test_the_champion_is_a_model_at_its_place_in_the_registry(
+    tmp_path: Path, evaluation: Evaluation, make_model: Callable[..., TrainedModel]
+) -> None:
+    version = RegisteredModel(
+        model="mura",
+        version=3,
+        run_id="0" * 32,
+        architecture="vgg16",
+        model_digest="0d" * 32,
+        evaluation_digest=evaluation.digest,
+        data_digest="da" * 32,
+        code_revision="c0de",
+        training_seconds=1.0,
+        scores=evaluation.facts.scores,
+    )
+    path = tmp_path / "promotion"
+    path.mkdir()
+    (path / "report.html").write_text("<p>promoted</p>")
+    facts = PromotionFacts(
+        alias="champion",
+        decision=Decision(outcome="promoted", reasons=("It is good.",)),
+        challenger=version,
+        previous=None,
+        current=version,
+        candidates=(version,),
+    )
+    shown = told(tmp_path / "told", Promotion.seal(path, facts))
+    assert shown["champion"]["metadata"]["version"] == "models:/mura/3"
+    assert shown["champion"]["metadata"]["alias"] == "models:/mura@champion"
+
+
+@pytest.mark.parametrize("scheme", ["s3", "minio", "gs"])
+def test_pages_go_where_the_launcher_takes_them_from(scheme: str) -> None:
+    from components.kubeflow.executor import _place
+
+    assert str(_place(f"{scheme}://bucket/a/report")) == f"/{'gcs' if scheme == 'gs' else scheme}/bucket/a/report"
+
+
+def test_what_goes_by_a_volume_is_no_output_of_kubeflow(
+    tmp_path: Path, make_model: Callable[..., TrainedModel]
+) -> None:
+    ExecutorInput(handed(tmp_path)).report(make_model())
+    document = json.loads((tmp_path / "deep" / "output_metadata.json").read_text())
+    assert document["artifacts"] == {}
+    assert list(document["parameterValues"]) == ["digest"]
+
+
+def test_another_artifact_than_the_one_announced_is_refused(
+    tmp_path: Path, make_model: Callable[..., TrainedModel]
+) -> None:
+    model = make_model()
+    ExecutorInput(handed(tmp_path, model_digest=model.digest)).check({"model": model})
+    with pytest.raises(DataRefused, match="digest 0badc0de"):
+        ExecutorInput(handed(tmp_path, model_digest="0badc0de")).check({"model": model})
+
+
+def test_an_image_of_other_code_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ExecutorInput(handed(tmp_path, code=provenance.code_digest())).check({})
+    assert caplog.text == ""
+    ExecutorInput(handed(tmp_path, code="0badc0de")).check({})
+    assert "compiled for code 0badc0de" in caplog.text
+
+
+@pytest.mark.parametrize("text", ["{{$}}", "[]", "{}", '{"outputs": 1}'])
+def test_what_kubeflow_does_not_hand_over_is_told(text: str) -> None:
+    with pytest.raises(UsageError, match="--executor-input"):
+        ExecutorInput(text)
+
+
+class Hook(BaseHTTPRequestHandler):
+    """A webhook that answers as it is told and remembers what it heard."""
+
+    heard: ClassVar[list[dict[str, Any]]]
+    asked: ClassVar[list[tuple[str, str | None]]]
+    """Which paths, and with which Authorization."""
+    status: int
+    runs: ClassVar[dict[str, Any]]
+
+    def do_GET(self) -> None:
+        self.asked.append((self.path, self.headers["Authorization"]))
+        found = self.runs.get(self.path)
+        self.send_response(403 if found is None else 302 if isinstance(found, str) else 200)
+        if isinstance(found, str):
+            self.send_header("Location", found)
+        self.end_headers()
+        self.wfile.write(json.dumps(found).encode())
+
+    def do_POST(self) -> None:
+        self.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(self.status)
+        self.end_headers()
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hook]]:
+    class Mine(Hook):
+        heard: ClassVar[list[dict[str, Any]]] = []
+        asked: ClassVar[list[tuple[str, str | None]]] = []
+        runs: ClassVar[dict[str, Any]] = {}
+        status = 200
+
+    with HTTPServer(("127.0.0.1", 0), Mine) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv(notify.WEBHOOK, f"http://127.0.0.1:{server.server_port}/secret-path")
+        monkeypatch.setenv(pod.API, f"http://127.0.0.1:{server.server_port}/")
+        yield Mine
+        server.shutdown()
+
+
+FAILED = json.dumps(
+    {
+        "state": "FAILED",
+        "error": {"message": "task validate\nfailed"},
+        "pipelineJobResourceName": "mura-7",
+        "pipelineTaskName": "training",
+    }
+)
+
+
+def test_the_webhook_hears_what_failed_and_where_to_look(hook: type[Hook], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(pod.UI, "https://kubeflow.example/pipeline/")
+    assert run(["notify", "--status", FAILED, "--run", "r1"]) == 0
+    (heard,) = hook.heard
+    link = "https://kubeflow.example/pipeline/#/runs/details/r1"
+    assert heard["text"] == f"mura mura-7: failed, task validate failed {link}"
+    assert (heard["state"], heard["run_id"], heard["url"]) == ("FAILED", "r1", link)
+
+
+@pytest.mark.parametrize("status", ["{}", "no JSON", "[]", '{"state": null, "error": null}', '{"state": "RUNNING"}'])
+def test_a_status_that_says_little_is_passed_on(hook: type[Hook], status: str) -> None:
+    assert run(["notify", "--status", status, "--run", "r1"]) == 0
+    assert hook.heard[0]["text"] == "mura r1: ended, and Kubeflow does not say how"
+
+
+@pytest.mark.parametrize("state", ["COMPLETE", "CACHED", "SUCCEEDED"])
+def test_a_run_that_succeeded_is_told_in_the_same_words_everywhere(hook: type[Hook], state: str) -> None:
+    # As Kubeflow's server puts it, and kfp.local.
+    status = {"error": {}, "pipelineJobResourceName": "mura-7", "pipelineTaskName": "exit-handler-1", "state": state}
+    assert run(["notify", "--status", json.dumps(status), "--run", "r1"]) == 0
+    assert (hook.heard[0]["text"], hook.heard[0]["state"]) == ("mura mura-7: succeeded", "SUCCEEDED")
+
+
+@pytest.mark.parametrize("state", ["FAILED", "RUNNING"])
+def test_which_steps_failed_is_asked_of_the_server(hook: type[Hook], state: str) -> None:
+    ended = {
+        **dict.fromkeys(("mura-7-x2x4f", "exit-handler-1", "train-vgg16", "executor", "executor(0)"), "FAILED"),
+        "train-vgg16-driver": "SUCCEEDED",
+        "shard": "SUCCEEDED",
+        "notify": "RUNNING",
+        "validate": "FAILED",
+    }
+    tasks = [{"display_name": name, "state": found} for name, found in ended.items()]
+    hook.runs["/apis/v2beta1/runs/r%2F1"] = {"run_details": {"task_details": tasks}}
+    assert run(["notify", "--status", json.dumps({"state": state, "error": {}}), "--run", "r/1"]) == 0
+    (heard,) = hook.heard
+    assert heard["text"] == "mura r/1: failed in train-vgg16, validate"
+    assert (heard["state"], heard["failed"]) == ("FAILED", ["train-vgg16", "validate"])
+
+
+def test_the_server_is_shown_the_pods_token_and_nobody_else(
+    hook: type[Hook], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(pod.TOKEN_PATH, str(tmp_path / "token"))
+    assert run(["notify", "--status", '{"state": "FAILED"}', "--run", "r1"]) == 0
+    (tmp_path / "token").write_text("secret\n")
+    hook.runs["/apis/v2beta1/runs/r1"] = "/login"
+    assert run(["notify", "--status", '{"state": "FAILED"}', "--run", "r1"]) == 0
+    (tmp_path / "token").write_bytes(b"\xff")
+    assert run(["notify", "--status", '{"state": "FAILED"}', "--run", "r1"]) == 0
+    path = "/apis/v2beta1/runs/r1"
+    assert hook.asked == [(path, None), (path, "Bearer secret"), ("/login", None)]
+    assert [heard["text"] for heard in hook.heard] == ["mura r1: failed"] * 3
+
+
+@pytest.mark.parametrize(
+    "answer", [{}, [], {"run_details": {"task_details": None}}, {"run_details": {"task_details": [1]}}]
+)
+def test_a_server_that_does_not_tell_what_failed_does_no_harm(hook: type[Hook], answer: Any) -> None:
+    hook.runs["/apis/v2beta1/runs/r1"] = answer
+    assert run(["notify", "--status", '{"state": "FAILED", "error": {}}', "--run", "r1"]) == 0
+    assert hook.heard[0]["text"] == "mura r1: failed"
+
+
+def test_a_webhook_that_refuses_is_told_without_its_address(hook: type[Hook], caplog: pytest.LogCaptureFixture) -> None:
+    hook.status = 500
+    assert run(["notify", "--status", FAILED, "--run", "r1"]) == 0
+    assert "127.0.0.1 could not be told (HTTP 500)" in caplog.text
+    assert "secret-path" not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["nonsense", "file:///etc/passwd", "http://a b/", "closed"])
+def test_a_webhook_that_is_not_there_does_no_harm(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(notify.WEBHOOK, f"http://127.0.0.1:{free_port()}/" if url == "closed" else url)
+    assert run(["notify", "--status", FAILED, "--run", "r1"]) == 0
+    assert "could not be told" in caplog.text

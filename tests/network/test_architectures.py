@@ -1,0 +1,173 @@
+"""The four networks: pixels in, logit out."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from components.artifacts.trained_model import WEIGHTS, TrainedModel
+from components.base.errors import DataRefused, ServiceUnreachable, UsageError
+from components.network import architectures
+from components.params.document import read_params
+from components.params.train import TrainParams
+
+NAMES = ("custom_cnn", "vgg16", "vgg19", "inception_v3")
+DEMO = read_params(Path(__file__).parents[2] / "params.yaml").train
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
+
+
+def params(name: str, **choices: Any) -> TrainParams:
+    return DEMO[name].model_copy(update=choices)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_takes_pixels_and_gives_one_finite_logit_for_each(name: str) -> None:
+    model = architectures.build(params(name), 64, seed=1)
+    logit = model.predict_on_batch(PIXELS)
+    assert logit.shape == (3, 1)
+    assert logit.dtype == np.float32
+    assert np.isfinite(logit).all()
+    assert model.count_params() < 25_000_000  # no 124 million fully connected weights
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_signal_neither_dies_nor_explodes_on_its_way(name: str) -> None:
+    model = architectures.build(params(name), 64, seed=1)
+    spread = model.predict_on_batch(PIXELS.astype(np.float32)).std()
+    assert 1e-6 < spread < 100
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_others() -> None:
+    one, same, other = (architectures.build(params("custom_cnn"), 32, seed=seed).get_weights() for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
+    assert any(not np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_augmentation_acts_in_training_only() -> None:
+    model = architectures.build(params("custom_cnn", dropout=0.0), 64, seed=1)
+    still = [np.asarray(model(PIXELS, training=False)) for _ in range(2)]
+    assert np.array_equal(*still)
+    turn = model.get_layer("rotation")
+    assert not np.array_equal(turn(PIXELS.astype(np.float32), training=True), PIXELS)
+    # A corner of a white square turned by at most 30 degrees leaves black behind; its centre stays white.
+    white = np.full((8, 64, 64, 1), 255, np.float32)
+    turned = np.asarray(turn(white, training=True))
+    assert (turned[:, 28:36, 28:36] > 250).all()
+    assert (turned[:, 0, 0] < 5).any()
+
+
+def test_rotation_is_in_degrees() -> None:
+    model = architectures.build(params("custom_cnn", rotation=30.0), 64, seed=1)
+    assert model.get_layer("rotation").factor == pytest.approx((-30 / 360, 30 / 360))
+
+
+@pytest.mark.parametrize("name", ["custom_cnn", "inception_v3"])
+def test_batch_normalisation_forgets_as_fast_as_asked(name: str) -> None:
+    model = architectures.build(params(name, batch_norm_momentum=0.87), 64, seed=1)
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    assert norms
+    assert {layer.momentum for layer in norms} == {0.87}
+
+
+def test_vgg_sees_what_it_learned_on_when_pretrained() -> None:
+    model = architectures.build(params("vgg16", weights="imagenet"), 64, seed=1)
+    scaled = keras.Model(model.input, model.get_layer("scale").output)(PIXELS.astype(np.float32), training=False)
+    grey = np.repeat(PIXELS.astype(np.float32), 3, axis=-1)
+    expected = keras.applications.vgg16.preprocess_input(grey.copy())
+    np.testing.assert_allclose(scaled, expected, atol=1e-4)
+
+
+def test_inception_sees_what_it_learned_on() -> None:
+    model = architectures.build(params("inception_v3", weights="imagenet"), 80, seed=1)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 80, 80, 1)).astype(np.float32)
+    scaled = keras.Model(model.input, model.get_layer("channels").output)(pixels, training=False)
+    expected = keras.applications.inception_v3.preprocess_input(np.repeat(pixels, 3, axis=-1))
+    np.testing.assert_allclose(scaled, expected, atol=1e-4)
+
+
+def test_bfloat16_gives_a_float32_logit_and_leaves_the_policy_alone() -> None:
+    model = architectures.build(params("custom_cnn"), 32, seed=1, precision="mixed_bfloat16")
+    assert model.predict_on_batch(PIXELS[:, :32, :32]).dtype == np.float32
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_a_file_of_weights_is_put_into_the_backbone(tmp_path: Path) -> None:
+    donor = keras.applications.VGG16(include_top=False, weights=None)
+    file = tmp_path / "vgg16.weights.h5"
+    donor.save_weights(file)
+    choices = params("vgg16", weights=str(file))
+    model = architectures.build(choices, 64, seed=1)
+    architectures.load_pretrained(model, choices)
+    backbone = model.get_layer(architectures.BACKBONE)
+    assert all(np.array_equal(a, b) for a, b in zip(donor.get_weights(), backbone.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "word"),
+    [
+        ("vgg16", None, "no weights file"),
+        ("custom_cnn", None, "no pretrained weights"),
+        ("vgg16", b"not HDF5", "vgg16"),
+    ],
+)
+def test_unusable_weights_are_told_in_one_line(name: str, make: bytes | None, word: str, tmp_path: Path) -> None:
+    file = tmp_path / "some.weights.h5"
+    if make is not None:
+        file.write_bytes(make)
+    choices = params(name, weights=str(file))
+    with pytest.raises(UsageError, match=word) as refusal:
+        architectures.load_pretrained(architectures.build(choices, 64, seed=1), choices)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_failed_download_says_which_file_to_put_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # A proxy that nobody listens at: as on a machine without internet.
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    choices = params("vgg16", weights="imagenet")
+    model = architectures.build(choices, 64, seed=1)
+    with pytest.raises(ServiceUnreachable) as refusal:
+        architectures.load_pretrained(model, choices)
+    assert architectures.IMAGENET_FILES["vgg16"] in str(refusal.value)
+    assert str(tmp_path / "models") in str(refusal.value)
+    assert refusal.value.exit_code == 5
+
+
+def test_load_gives_back_what_was_saved(make_model: Callable[..., TrainedModel], tmp_path: Path) -> None:
+    choices = params("custom_cnn")
+    model = architectures.build(choices, 32, seed=3, precision="mixed_bfloat16")
+    model.save_weights(tmp_path / WEIGHTS)
+    sealed = make_model(
+        "custom_cnn",
+        weights=(tmp_path / WEIGHTS).read_bytes(),
+        image_size=32,
+        seed=9,
+        params=choices.model_dump(mode="json"),
+    )
+    loaded = architectures.load(sealed)
+    # The states of random layers are not weights.
+    pairs = zip(model.weights, loaded.weights, strict=True)
+    assert all(np.array_equal(a.numpy(), b.numpy()) for a, b in pairs if "seed_generator" not in a.path)
+
+
+def test_a_loaded_network_never_augments(make_model: Callable[..., TrainedModel], tmp_path: Path) -> None:
+    choices = params("custom_cnn", dropout=0.5)
+    trained = architectures.build(choices, 64, seed=3)
+    trained.save_weights(tmp_path / WEIGHTS)
+    weights = (tmp_path / WEIGHTS).read_bytes()
+    card = choices.model_dump(mode="json")
+    loaded = architectures.load(make_model("custom_cnn", weights=weights, image_size=64, params=card))
+    # Called without a word about training, Keras' random layers would act.
+    assert not any(isinstance(layer, keras.layers.RandomFlip | keras.layers.RandomRotation) for layer in loaded.layers)
+    np.testing.assert_allclose(loaded(PIXELS), trained.predict_on_batch(PIXELS), atol=1e-5)
+
+
+def test_weights_of_another_architecture_are_refused(make_model: Callable[..., TrainedModel], tmp_path: Path) -> None:
+    architectures.build(params("custom_cnn"), 32, seed=3).save_weights(tmp_path / WEIGHTS)
+    weights = (tmp_path / WEIGHTS).read_bytes()
+    wrong = params("vgg16").model_dump(mode="json")
+    with pytest.raises(DataRefused, match="not the weights of vgg16"):
+        architectures.load(make_model("vgg16", weights=weights, image_size=32, params=wrong))

@@ -1,0 +1,189 @@
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.base.errors import UsageError
+from components.params.document import Params, parse, read_params, section
+from components.params.ingest import IngestParams
+from components.params.shard import ShardParams
+from components.params.train import TrainParams
+from components.params.validate import ValidateParams
+
+ROOT = Path(__file__).parents[2]
+ARCHITECTURES = ["custom_cnn", "vgg16", "vgg19", "inception_v3"]
+
+
+@pytest.fixture(scope="module")
+def known() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+    return document
+
+
+@pytest.fixture
+def params() -> Params:
+    return read_params(ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "params.mura.yaml"])
+def test_the_files_of_the_project_are_read(name: str) -> None:
+    params = read_params(ROOT / name)
+    assert list(params.train) == ARCHITECTURES
+    assert [entry.architecture for entry in params.train.values()] == ARCHITECTURES
+
+
+def test_choices_are_frozen(params: Params) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        params.shard.image_size = 1  # type: ignore[misc]
+
+
+def put(place: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    *folders, key = place.split(".")
+
+    def change(document: dict[str, Any]) -> None:
+        for folder in folders:
+            document = document[folder]
+        document[key] = value
+
+    return change
+
+
+def drop(place: str) -> Callable[[dict[str, Any]], None]:
+    *folders, key = place.split(".")
+
+    def change(document: dict[str, Any]) -> None:
+        for folder in folders:
+            document = document[folder]
+        del document[key]
+
+    return change
+
+
+BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
+    "unknown section": ("deploy: .*not permitted", put("deploy", {})),
+    "unknown key": (r"shard\.image_sise: .*not permitted", put("shard.image_sise", 64)),
+    "unknown key of an architecture": (r"train\.vgg16\.lr: .*not permitted", put("train.vgg16.lr", 0.1)),
+    "unknown architecture": (r"train\.resnet\.architecture: .*'resnet'", put("train.resnet", {})),
+    "missing section": ("promote: Field required", drop("promote")),
+    "missing key": (r"ingest\.tuning_fraction: Field required", drop("ingest.tuning_fraction")),
+    "missing key of an architecture": (r"train\.vgg19\.epochs: Field required", drop("train.vgg19.epochs")),
+    "a section by its attribute": (
+        "validate: Field required",
+        lambda d: d.update(validate_=d.pop("validate")),
+    ),
+    "a word for a number": (r"shard\.image_size: .*integer.*found 'large'", put("shard.image_size", "large")),
+    "a fraction for a whole number": (r"seed: .*integer.*found 1\.5", put("seed", 1.5)),
+    "nothing for a number": (r"shard\.images_per_shard: .*found None", put("shard.images_per_shard", None)),
+    "a list for a section": (r"ingest: .*found \[1\]", put("ingest", [1])),
+    "a number for the architectures": ("train: .*found 3", put("train", 3)),
+    "nothing for an architecture": (r"train\.vgg16: .*found None", put("train.vgg16", None)),
+    "an architecture that says another name": (
+        "train: .*the key vgg16 is the architecture",
+        put("train.vgg16.architecture", "vgg19"),
+    ),
+    "too small": (r"shard\.image_size: .*greater than or equal to 32, found 8", put("shard.image_size", 8)),
+    "too large": (r"ingest\.tuning_fraction: .*less than 0\.5, found 0\.5", put("ingest.tuning_fraction", 0.5)),
+    "negative": ("seed: .*found -1", put("seed", -1)),
+    "not a number": (r"train\.vgg16\.learning_rate: .*found nan", put("train.vgg16.learning_rate", float("nan"))),
+    "none of the choices": (r"evaluate\.operating_point: .*'kappa'", put("evaluate.operating_point", "best")),
+    "empty list": (r"validate\.modes: .*at least 1", put("validate.modes", [])),
+}
+
+
+@pytest.mark.parametrize(("reason", "change"), BAD.values(), ids=BAD)
+def test_a_bad_choice_is_told_in_one_line_that_names_its_place(
+    tmp_path: Path, known: dict[str, Any], reason: str, change: Callable[[dict[str, Any]], None]
+) -> None:
+    document = copy.deepcopy(known)
+    change(document)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(UsageError, match=rf"params\.yaml: {reason}") as error:
+        read_params(path)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
+
+
+def test_further_errors_are_counted(tmp_path: Path, known: dict[str, Any]) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(known | {"seed": -1, "archive": 3, "deploy": 1}))
+    with pytest.raises(UsageError, match=r"\(and 2 more\)"):
+        read_params(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the document: .*found None"),
+        (b"- a\n- b\n", "the document: "),
+        (b"seed: [1\narchive: }", "not readable as YAML"),
+        (b"seed: \xff", "not readable as YAML"),
+        (b"seed: !!python/object/apply:os.getcwd []", "not readable as YAML"),
+    ],
+    ids=["empty", "a list", "no YAML", "no UTF-8", "an object"],
+)
+def test_a_file_that_is_no_document_is_refused_in_one_line(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=rf"params\.yaml: {reason}") as error:
+        read_params(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.yaml: no such file; run in the project's directory"):
+        read_params(tmp_path / "none.yaml")
+    with pytest.raises(UsageError, match="not readable as YAML"):
+        read_params(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("ingest", IngestParams), ("validate", ValidateParams), ("shard", ShardParams), ("train.vgg19", TrainParams)],
+)
+def test_a_section_is_found_by_its_name(params: Params, name: str, kind: type) -> None:
+    assert isinstance(section(params, name, Path("params.yaml")), kind)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_key_of_an_entry_is_its_architecture(params: Params, architecture: str) -> None:
+    found = section(params, f"train.{architecture}", Path("params.yaml"))
+    assert found == params.train[architecture]
+    assert params.train[architecture].architecture == architecture
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("deploy", "it has archive, seed, phantom, labels, ingest, validate"),
+        ("validate_", "it has archive"),
+        ("", "it has archive"),
+        ("seed", "it has archive"),
+        ("shard.image_size", "it has archive"),
+        ("model_fields", "it has archive"),
+        ("train", r"it has train\.custom_cnn, train\.vgg16"),
+        ("train.resnet", r"it has train\.custom_cnn, train\.vgg16"),
+        ("train.vgg16.epochs", r"it has train\.custom_cnn"),
+    ],
+)
+def test_an_unknown_section_is_told_with_those_there_are(params: Params, name: str, known: str) -> None:
+    with pytest.raises(UsageError, match=rf"params\.yaml: no section {name}; {known}") as error:
+        section(params, name, Path("params.yaml"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_section_from_json_is_checked_in_the_same_way() -> None:
+    parsed = parse(ShardParams, {"image_size": 64, "images_per_shard": 5}, "--params")
+    assert parsed == ShardParams(image_size=64, images_per_shard=5)
+    with pytest.raises(UsageError, match=r"--params: images_per_shard: Field required \(and 1 more\)"):
+        parse(ShardParams, {"image_size": 64, "seed": 1}, "--params")
+    with pytest.raises(UsageError, match="--params: the document: "):
+        parse(ShardParams, [1], "--params")
+
+
+def test_what_is_written_as_json_is_read_again(params: Params) -> None:
+    for part in (params.ingest, params.validate_, params.shard, params.evaluate, *params.train.values()):
+        assert parse(type(part), part.model_dump(mode="json"), "--params") == part

@@ -1,0 +1,152 @@
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from components import tracking
+from components.artifacts.evaluation import Evaluation
+from components.artifacts.registration import RegisteredModel, Registration
+from components.artifacts.trained_model import TrackedRun, TrainedModel
+from components.base.errors import UsageError
+from components.params.register import RegisterParams
+from components.register import register
+
+PARAMS = RegisterParams(model="mura")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def test_each_candidate_becomes_a_version(
+    mlflow_here: Path,
+    out: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    models = [make_model("vgg19", run=make_tracked()), make_model("vgg16", run=make_tracked())]
+    evaluations = [make_evaluation(models[1], 0.7), make_evaluation(models[0], 0.8)]
+    registration = register(models, evaluations, PARAMS, out)
+    versions = registration.facts.versions
+    assert [(v.architecture, v.version, v.scores.test.auroc.value) for v in versions] == [
+        ("vgg16", 1, 0.7),
+        ("vgg19", 2, 0.8),
+    ]
+    assert {path.name for path in out.iterdir()} == {"card.json", "vgg16.json", "vgg19.json"}
+    assert RegisteredModel.model_validate_json((out / "vgg19.json").read_text()) == versions[1]
+
+
+def test_registering_again_gives_the_same_receipt(
+    mlflow_here: Path,
+    out: Path,
+    tmp_path: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    model = make_model(run=make_tracked())
+    evaluation = make_evaluation(model)
+    (tmp_path / "again").mkdir()
+    first = register([model], [evaluation], PARAMS, out)
+    second = register([model], [evaluation], PARAMS, tmp_path / "again")
+    assert first.digest == second.digest
+    assert Registration.read(out).facts == second.facts
+    assert len(tracking.connect().search_model_versions("name = 'mura'")) == 1
+
+
+def test_registering_what_is_on_the_server_imports_no_tensorflow(
+    mlflow_here: Path,
+    out: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    model = make_model(run=make_tracked())
+    evaluation = make_evaluation(model)
+    script = f"""
+import sys
+from pathlib import Path
+from components.artifacts.evaluation import Evaluation
+from components.artifacts.trained_model import TrainedModel
+from components.params.promote import PromoteParams
+from components.params.register import RegisterParams
+from components.promote import promote
+from components.register import register
+assert "mlflow" not in sys.modules
+(out := Path({str(out)!r}, "promotion")).mkdir()
+models, evaluations = [TrainedModel.read(Path({str(model.path)!r}))], [Evaluation.read(Path({str(evaluation.path)!r}))]
+registration = register(models, evaluations, RegisterParams(model="mura"), Path({str(out)!r}))
+promote(registration, PromoteParams(alias="champion", metric="auroc", min_gain=0, min_auroc=0, max_loss=0), out)
+print({{"tensorflow", "keras", "great_expectations"}} & set(sys.modules))
+"""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=mlflow_here,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_nothing_to_register_is_refused(out: Path) -> None:
+    with pytest.raises(UsageError, match="at least one model"):
+        register([], [], PARAMS, out)
+
+
+def test_a_model_without_its_evaluation_is_refused(
+    out: Path, make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]
+) -> None:
+    trained, retrained = make_model(weights=b"1"), make_model(weights=b"2")
+    with pytest.raises(UsageError, match="has no evaluation"):
+        register([retrained], [make_evaluation(trained)], PARAMS, out)
+
+
+def test_an_evaluation_without_its_model_is_refused(
+    out: Path, make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]
+) -> None:
+    models = [make_model("vgg16"), make_model("vgg19")]
+    with pytest.raises(UsageError, match="not among those given"):
+        register(models[:1], [make_evaluation(model) for model in models], PARAMS, out)
+
+
+def test_two_of_an_architecture_are_refused(
+    out: Path, make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]
+) -> None:
+    models = [make_model(weights=b"1"), make_model(weights=b"2")]
+    with pytest.raises(UsageError, match="expected one model of vgg16, got 2"):
+        register(models, [make_evaluation(model) for model in models], PARAMS, out)
+
+
+def test_two_evaluations_of_a_model_are_refused(
+    out: Path, make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]
+) -> None:
+    model = make_model()
+    with pytest.raises(UsageError, match="expected one evaluation of vgg16, got 2"):
+        register([model], [make_evaluation(model, auroc) for auroc in (0.7, 0.8)], PARAMS, out)
+
+
+def test_candidates_of_different_data_are_refused(
+    out: Path, make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]
+) -> None:
+    models = [make_model("vgg16"), make_model("vgg19", data_digest="0" * 64)]
+    with pytest.raises(UsageError, match="same data"):
+        register(models, [make_evaluation(model) for model in models], PARAMS, out)
+
+
+@pytest.mark.parametrize("split", ["tuning", "test"])
+def test_candidates_evaluated_on_different_studies_are_refused(
+    split: str, out: Path, make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]
+) -> None:
+    models = [make_model("vgg16"), make_model("vgg19")]
+    evaluations = [make_evaluation(models[0]), make_evaluation(models[1], **{f"{split}_digest": "0" * 64})]
+    with pytest.raises(UsageError, match=f"same {split} studies"):
+        register(models, evaluations, PARAMS, out)

@@ -1,0 +1,489 @@
+"""The numbers that a result rests on, against hand-made values and scikit-learn."""
+
+import numpy as np
+import pytest
+import sklearn.metrics as oracle
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from components.artifacts.evaluation import Confusion
+from components.scores import metrics
+from components.scores.metrics import Studies
+
+DRAWS = 2000
+quick = settings(max_examples=60, deadline=None)
+
+# Few distinct values, so that ties are the rule.
+scored = st.lists(
+    st.tuples(st.integers(0, 1), st.one_of(st.integers(0, 4).map(lambda x: x / 4), st.floats(0, 1, width=32))),
+    min_size=2,
+    max_size=40,
+).filter(lambda rows: {label for label, _ in rows} == {0, 1})
+
+
+def columns(rows):
+    return np.array([label for label, _ in rows]), np.array([value for _, value in rows], dtype=float)
+
+
+def studies_of(abnormal, probability, patient=None, body_part=None):
+    n = len(abnormal)
+    return Studies.of_images(
+        [f"study{i:05}" for i in range(n)],
+        [f"patient{i:05}" for i in range(n)] if patient is None else patient,
+        ["wrist"] * n if body_part is None else body_part,
+        abnormal,
+        probability,
+    )
+
+
+def drawn(seed, n, merit=1.6):
+    random = np.random.default_rng(seed)
+    abnormal = random.integers(0, 2, n)
+    probability = 1 / (1 + np.exp(-(random.normal(size=n) + merit * (abnormal - 0.5))))
+    return abnormal, probability
+
+
+# Studies from images
+
+
+def test_a_study_gets_the_mean_of_its_views():
+    distinct, mean = metrics.study_probability([0.2, 0.9, 0.4], [7, 3, 7])
+    assert distinct.tolist() == [3, 7]
+    assert mean == pytest.approx([0.9, 0.3])
+
+
+@quick
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), min_size=1, max_size=30), st.randoms())
+def test_the_order_of_images_does_not_matter_to_the_last_bit(rows, random):
+    shuffled = list(rows)
+    random.shuffle(shuffled)
+    one, two = (metrics.study_probability([p for _, p in r], [s for s, _ in r]) for r in (rows, shuffled))
+    assert np.array_equal(one[0], two[0])
+    assert np.array_equal(one[1], two[1])
+
+
+@pytest.mark.parametrize(
+    ("probability", "study", "message"),
+    [
+        ([0.5], [1, 2], "one probability per image"),
+        ([], [], "at least one image"),
+        ([0.5, 1.5], [1, 2], r"in \[0, 1\], got 1.5"),
+        ([0.5, float("nan")], [1, 2], "got nan"),
+        ([-0.1], [1], "got -0.1"),
+    ],
+)
+def test_what_is_no_probability_is_refused(probability, study, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.study_probability(probability, study)
+
+
+def test_studies_are_ascending_and_keep_their_facts():
+    studies = Studies.of_images(
+        ["b", "a", "b"], ["p2", "p1", "p2"], ["hand", "wrist", "hand"], [1, 0, 1], [0.2, 0.1, 0.6]
+    )
+    assert studies.study.tolist() == ["a", "b"]
+    assert studies.patient.tolist() == ["p1", "p2"]
+    assert studies.body_part.tolist() == ["wrist", "hand"]
+    assert studies.abnormal.tolist() == [0, 1]
+    assert studies.probability == pytest.approx([0.1, 0.4])
+    assert studies.of_part("hand").study.tolist() == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("patient", "part", "label", "named"),
+    [
+        (["p1", "p2"], ["hand", "hand"], [1, 1], "patient"),
+        (["p1", "p1"], ["hand", "wrist"], [1, 1], "body_part"),
+        (["p1", "p1"], ["hand", "hand"], [1, 0], "abnormal"),
+    ],
+)
+def test_views_of_a_study_that_disagree_are_refused(patient, part, label, named):
+    with pytest.raises(ValueError, match=f"wrist/study1: expected one {named} for all its views"):
+        Studies.of_images(["wrist/study1"] * 2, patient, part, label, [0.1, 0.2])
+
+
+def test_a_label_other_than_0_and_1_is_refused():
+    with pytest.raises(ValueError, match=r"labels 0 \(normal\) and 1 \(abnormal\), got \[2\]"):
+        Studies.of_images(["a"], ["p"], ["hand"], [2], [0.1])
+
+
+# Point values
+
+
+def test_hand_made_values():
+    abnormal, probability = [0, 0, 1, 1, 1], [0.1, 0.6, 0.6, 0.35, 0.8]
+    # Six pairs: 0.1 lies under all three; 0.6 ties once and lies under 0.8, not under 0.35.
+    assert metrics.auroc(abnormal, probability) == pytest.approx((3 + 0.5 + 1 + 0) / 6)
+    # Steps at 0.8 (1 of 1), 0.6 (2 of 3), 0.35 (3 of 4).
+    assert metrics.average_precision(abnormal, probability) == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+    assert metrics.brier(abnormal, probability) == pytest.approx((0.01 + 0.36 + 0.16 + 0.4225 + 0.04) / 5)
+    counts = metrics.confusion(abnormal, probability, 0.6)
+    assert counts == Confusion(true_positive=2, false_positive=1, true_negative=1, false_negative=1)
+    # Observed agreement 3/5; by chance 3/5 * 3/5 + 2/5 * 2/5 = 13/25.
+    assert metrics.rate("cohen_kappa", counts) == pytest.approx((3 / 5 - 13 / 25) / (1 - 13 / 25))
+    assert [metrics.rate(name, counts) for name in ("sensitivity", "specificity", "ppv", "npv", "f1", "accuracy")] == (
+        pytest.approx([2 / 3, 1 / 2, 2 / 3, 1 / 2, 2 / 3, 3 / 5])
+    )
+
+
+def test_a_probability_on_the_threshold_is_abnormal():
+    assert metrics.confusion([1], [0.5], 0.5).true_positive == 1
+
+
+@quick
+@given(scored, st.floats(0, 1, width=32))
+def test_values_agree_with_scikit_learn(rows, threshold):
+    abnormal, probability = columns(rows)
+    called = (probability >= threshold).astype(int)
+    counts = metrics.confusion(abnormal, probability, threshold)
+    assert metrics.auroc(abnormal, probability) == pytest.approx(oracle.roc_auc_score(abnormal, probability))
+    assert metrics.average_precision(abnormal, probability) == pytest.approx(
+        oracle.average_precision_score(abnormal, probability)
+    )
+    assert metrics.brier(abnormal, probability) == pytest.approx(oracle.brier_score_loss(abnormal, probability))
+    assert metrics.rate("cohen_kappa", counts) == pytest.approx(oracle.cohen_kappa_score(abnormal, called))
+    assert metrics.rate("sensitivity", counts) == pytest.approx(oracle.recall_score(abnormal, called))
+    assert metrics.rate("specificity", counts) == pytest.approx(oracle.recall_score(abnormal, called, pos_label=0))
+    if called.any():
+        assert metrics.rate("ppv", counts) == pytest.approx(oracle.precision_score(abnormal, called))
+    if not called.all():
+        assert metrics.rate("npv", counts) == pytest.approx(oracle.precision_score(abnormal, called, pos_label=0))
+    assert metrics.rate("f1", counts) == pytest.approx(oracle.f1_score(abnormal, called))
+
+
+@quick
+@given(scored)
+def test_inverted_labels_give_the_other_side_of_auroc(rows):
+    abnormal, probability = columns(rows)
+    assert metrics.auroc(1 - abnormal, probability) == pytest.approx(1 - metrics.auroc(abnormal, probability))
+
+
+@quick
+@given(scored)
+def test_auroc_sees_the_order_of_scores_only(rows):
+    abnormal, probability = columns(rows)
+    # Halving is exact but for subnormals, which no float32 becomes here.
+    assert metrics.auroc(abnormal, probability) == metrics.auroc(abnormal, probability / 2)
+
+
+def test_one_class_leaves_undefined_what_is():
+    assert metrics.auroc([1, 1], [0.2, 0.3]) is None
+    assert metrics.auroc([0, 0], [0.2, 0.3]) is None
+    assert metrics.average_precision([0, 0], [0.2, 0.3]) is None
+    all_normal = metrics.confusion([0, 0], [0.2, 0.3], 0.5)
+    undefined = {name for name in metrics.RATES if metrics.rate(name, all_normal) is None}
+    assert undefined == {"cohen_kappa", "sensitivity", "ppv", "f1"}
+
+
+def test_predictive_values_follow_the_prevalence():
+    # 1,000 studies, 100 abnormal: 80 found, 20 missed, 90 false alarms, 810 passed.
+    assert metrics.predictive_values(0.8, 0.9, 0.1) == pytest.approx((80 / 170, 810 / 830))
+    assert metrics.predictive_values(None, 0.9, 0.1) == (None, None)
+    assert metrics.predictive_values(0.0, 1.0, 0.1) == (None, pytest.approx(0.9))
+
+
+# Thresholds
+
+
+ABNORMAL = [0, 0, 1, 0, 1, 1]
+PROBABILITY = [0.1, 0.2, 0.3, 0.4, 0.6, 0.8]
+
+
+@pytest.mark.parametrize(
+    ("rule", "target", "threshold"),
+    [
+        # Calling the top 2 and the top 4 both agree on 5 of 6, with equal kappa and Youden: the lower one is taken.
+        ("kappa", 0.5, 0.25),
+        ("youden", 0.5, 0.25),
+        ("sensitivity", 0.6, 0.5),
+        ("sensitivity", 2 / 3, 0.5),
+        ("sensitivity", 0.7, 0.25),
+        ("sensitivity", 0.1, 0.7),
+        ("fixed", 0.123, 0.123),
+    ],
+)
+def test_rules_choose_their_threshold(rule, target, threshold):
+    assert metrics.choose_threshold(ABNORMAL, PROBABILITY, rule, target) == pytest.approx(threshold)
+
+
+@quick
+@given(scored, st.sampled_from(["kappa", "youden"]))
+def test_no_other_threshold_is_better(rows, rule):
+    abnormal, probability = columns(rows)
+
+    def merit(threshold):
+        counts = metrics.confusion(abnormal, probability, threshold)
+        if rule == "kappa":
+            return metrics.rate("cohen_kappa", counts)
+        return metrics.rate("sensitivity", counts) + metrics.rate("specificity", counts)
+
+    chosen = merit(metrics.choose_threshold(abnormal, probability, rule, 0.5))
+    assert all(chosen >= merit(other) - 1e-12 for other in [*probability, 2.0])
+
+
+@quick
+@given(scored, st.floats(0.01, 0.99))
+def test_the_sensitivity_rule_reaches_its_target_and_no_more(rows, target):
+    abnormal, probability = columns(rows)
+    threshold = metrics.choose_threshold(abnormal, probability, "sensitivity", target)
+    assert metrics.rate("sensitivity", metrics.confusion(abnormal, probability, threshold)) >= target
+    higher = probability[probability >= threshold].min()
+    above = metrics.confusion(abnormal, probability, np.nextafter(higher, 2))
+    assert metrics.rate("sensitivity", above) < target
+
+
+def test_a_threshold_does_not_sit_on_a_score_unless_scores_are_neighbours():
+    assert metrics.choose_threshold([0, 1], [0.2, 0.4], "kappa", 0.5) == pytest.approx(0.3)
+    upper = np.nextafter(0.2, 1)
+    assert metrics.choose_threshold([0, 1], [0.2, upper], "kappa", 0.5) == upper
+
+
+def test_a_model_without_merit_calls_everything_abnormal():
+    threshold = metrics.choose_threshold([1, 0], [0.2, 0.8], "kappa", 0.5)
+    assert threshold == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("rule", ["kappa", "youden", "sensitivity"])
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_threshold_cannot_be_learned_from_one_class(rule, label):
+    with pytest.raises(ValueError, match="expected abnormal and normal studies"):
+        metrics.choose_threshold([label, label], [0.2, 0.8], rule, 0.5)
+
+
+# Intervals
+
+
+def sample_metrics(studies, threshold, weight):
+    return metrics._Sample.of(studies, threshold).metrics(np.asarray(weight, dtype=float))
+
+
+@quick
+@given(scored, st.integers(0, 2**32 - 1))
+def test_a_weighted_draw_equals_scikit_learn_on_repeated_rows(rows, seed):
+    abnormal, probability = columns(rows)
+    weight = np.random.default_rng(seed).integers(0, 4, (3, len(abnormal)))
+    found = sample_metrics(studies_of(abnormal, probability), 0.5, weight)
+    for i, times in enumerate(weight):
+        y, p = np.repeat(abnormal, times), np.repeat(probability, times)
+        if len(set(y.tolist())) < 2:
+            assert np.isnan(found["auroc"][i])
+            continue
+        called = p >= 0.5
+        expected = {
+            "auroc": oracle.roc_auc_score(y, p),
+            "average_precision": oracle.average_precision_score(y, p),
+            "cohen_kappa": oracle.cohen_kappa_score(y, called),
+            "sensitivity": oracle.recall_score(y, called),
+            "specificity": oracle.recall_score(y, called, pos_label=0),
+            "f1": oracle.f1_score(y, called),
+            "brier": oracle.brier_score_loss(y, p),
+        }
+        assert {name: found[name][i] for name in expected} == pytest.approx(expected)
+
+
+def test_a_weighted_draw_equals_scikit_learn_with_sample_weights():
+    abnormal, probability = drawn(5, 300)
+    probability = np.round(probability, 1)
+    weight = np.random.default_rng(1).random((1, 300))
+    found = sample_metrics(studies_of(abnormal, probability), 0.5, weight)
+    assert found["auroc"][0] == pytest.approx(oracle.roc_auc_score(abnormal, probability, sample_weight=weight[0]))
+    assert found["average_precision"][0] == pytest.approx(
+        oracle.average_precision_score(abnormal, probability, sample_weight=weight[0])
+    )
+
+
+def test_a_score_holds_the_point_values_and_counts():
+    abnormal, probability = drawn(0, 120)
+    scores = metrics.score(studies_of(abnormal, probability), 0.5, DRAWS, seed=1)
+    assert scores.auroc.value == pytest.approx(oracle.roc_auc_score(abnormal, probability))
+    assert scores.cohen_kappa.value == pytest.approx(oracle.cohen_kappa_score(abnormal, probability >= 0.5))
+    assert scores.brier.value == pytest.approx(oracle.brier_score_loss(abnormal, probability))
+    assert scores.confusion == metrics.confusion(abnormal, probability, 0.5)
+    assert (scores.n_studies, scores.n_abnormal, scores.n_patients) == (120, abnormal.sum(), 120)
+
+
+def test_intervals_are_those_of_a_plain_bootstrap():
+    abnormal, probability = drawn(3, 150)
+    scores = metrics.score(studies_of(abnormal, probability), 0.5, DRAWS, seed=1)
+    random = np.random.default_rng(99)
+    draws = [random.integers(0, 150, 150) for _ in range(1000)]
+    plain = np.quantile([oracle.roc_auc_score(abnormal[i], probability[i]) for i in draws], (0.025, 0.975))
+    assert (scores.auroc.low, scores.auroc.high) == pytest.approx(plain, abs=0.012)
+
+
+def test_the_same_seed_gives_the_same_scores_and_another_seed_others():
+    studies = studies_of(*drawn(0, 100))
+    assert metrics.score(studies, 0.5, DRAWS, 1) == metrics.score(studies, 0.5, DRAWS, 1)
+    assert metrics.score(studies, 0.5, DRAWS, 1) != metrics.score(studies, 0.5, DRAWS, 2)
+
+
+def test_the_order_of_rows_does_not_matter():
+    abnormal, probability = drawn(0, 100)
+    keys = np.array([f"study{i:05}" for i in range(100)])
+    patient = np.array([f"patient{i // 3}" for i in range(100)])
+    order = np.random.default_rng(4).permutation(100)
+    part = np.array(["hand"] * 100)
+    one = Studies.of_images(keys, patient, part, abnormal, probability)
+    two = Studies.of_images(keys[order], patient[order], part, abnormal[order], probability[order])
+    assert metrics.score(one, 0.5, DRAWS, 1) == metrics.score(two, 0.5, DRAWS, 1)
+
+
+def test_patients_with_several_like_studies_widen_the_interval():
+    abnormal, probability = (np.repeat(column, 5) for column in drawn(0, 60))
+    alone = metrics.score(studies_of(abnormal, probability), 0.5, DRAWS, 1)
+    together = metrics.score(
+        studies_of(abnormal, probability, patient=[f"patient{i // 5:03}" for i in range(300)]), 0.5, DRAWS, 1
+    )
+    assert together.auroc.value == alone.auroc.value
+    # Five copies carry the evidence of one: the width grows by about the root of five.
+    widths = [s.auroc.high - s.auroc.low for s in (together, alone)]
+    assert 1.8 < widths[0] / widths[1] < 2.7
+
+
+@pytest.mark.parametrize("name", ["auroc", "cohen_kappa", "sensitivity", "specificity", "ppv", "npv", "f1", "brier"])
+def test_the_interval_holds_its_value(name):
+    interval = getattr(metrics.score(studies_of(*drawn(8, 200)), 0.5, DRAWS, 1), name)
+    assert interval.low < interval.value < interval.high
+
+
+def test_nineteen_of_twenty_intervals_hold_the_truth():
+    # AUROC of two normal distributions 1.2 deviations apart, of one variance: Phi(1.2 / sqrt 2).
+    truth, held = 0.80193, 0
+    for seed in range(100):
+        abnormal, probability = drawn(1000 + seed, 200, merit=1.2)
+        interval = metrics.score(studies_of(abnormal, probability), 0.5, 400, seed).auroc
+        held += interval.low <= truth <= interval.high
+    assert 89 <= held <= 100
+
+
+def test_one_class_has_no_auroc_and_no_interval():
+    scores = metrics.score(studies_of([1, 1, 1], [0.2, 0.6, 0.7]), 0.5, DRAWS, 1)
+    assert scores.auroc.value is scores.auroc.low is scores.auroc.high is None
+    assert scores.specificity.value is None
+    assert scores.sensitivity.value == pytest.approx(2 / 3)
+
+
+def test_one_patient_has_values_but_no_intervals():
+    scores = metrics.score(studies_of([0, 1], [0.2, 0.6], patient=["p", "p"]), 0.5, DRAWS, 1)
+    assert scores.auroc.value == 1
+    assert scores.auroc.low is scores.auroc.high is None
+
+
+@pytest.mark.parametrize(("undefined", "low"), [(49, 0.5), (51, None)])
+def test_an_interval_needs_half_of_the_draws(undefined, low):
+    draws = np.array([np.nan] * undefined + [0.5] * (100 - undefined))
+    assert metrics._interval(0.5, [draws]).low == low
+
+
+def test_draws_in_which_a_metric_is_not_defined_are_left_out():
+    # A third of the draws of these three patients holds one class only; the AUROC of all others is 1.
+    scores = metrics.score(studies_of([0, 1, 1], [0.2, 0.6, 0.7]), 0.5, DRAWS, 1)
+    assert (scores.auroc.low, scores.auroc.high) == (1, 1)
+
+
+def test_no_study_cannot_be_scored():
+    studies = studies_of([0, 1], [0.2, 0.6]).of_part("hand")
+    with pytest.raises(ValueError, match="at least one study"):
+        metrics.score(studies, 0.5, DRAWS, 1)
+
+
+def test_draws_are_chunked_without_a_trace(monkeypatch):
+    studies = studies_of(*drawn(0, 90))
+    whole = metrics.score(studies, 0.5, DRAWS, 1)
+    monkeypatch.setattr(metrics, "CHUNK", 1000)
+    assert metrics.score(studies, 0.5, DRAWS, 1) == whole
+
+
+# Curves
+
+
+@quick
+@given(scored)
+def test_the_roc_curve_encloses_the_auroc(rows):
+    abnormal, probability = columns(rows)
+    curve = metrics.roc_curve(abnormal, probability)
+    x, y = curve.false_positive_rate, curve.sensitivity
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+    assert (np.diff(x) >= 0).all()
+    assert (np.diff(y) >= 0).all()
+    assert np.trapezoid(y, x) == pytest.approx(metrics.auroc(abnormal, probability))
+
+
+def test_points_of_the_roc_curve_are_what_their_thresholds_give():
+    abnormal, probability = drawn(0, 80)
+    curve = metrics.roc_curve(abnormal, probability)
+    assert np.isinf(curve.threshold[0])
+    for x, y, threshold in zip(curve.false_positive_rate, curve.sensitivity, curve.threshold, strict=True):
+        counts = metrics.confusion(abnormal, probability, threshold)
+        assert metrics.rate("sensitivity", counts) == pytest.approx(y)
+        assert 1 - metrics.rate("specificity", counts) == pytest.approx(x)
+
+
+def test_a_thinned_curve_keeps_its_ends_and_nearly_its_area():
+    abnormal, probability = drawn(0, 4000)
+    curve = metrics.roc_curve(abnormal, probability)
+    assert len(curve.threshold) <= metrics.CURVE_POINTS
+    assert (curve.false_positive_rate[0], curve.sensitivity[-1]) == (0, 1)
+    area = np.trapezoid(curve.sensitivity, curve.false_positive_rate)
+    assert area == pytest.approx(metrics.auroc(abnormal, probability), abs=5e-4)
+    assert len(metrics.precision_recall_curve(abnormal, probability).threshold) <= metrics.CURVE_POINTS
+
+
+def test_a_perfect_roc_curve_is_three_corners():
+    curve = metrics.roc_curve([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9])
+    assert list(zip(curve.false_positive_rate, curve.sensitivity, strict=True)) == [(0, 0), (0, 1), (1, 1)]
+
+
+def test_points_of_the_precision_recall_curve_are_what_their_thresholds_give():
+    abnormal, probability = drawn(0, 80)
+    curve = metrics.precision_recall_curve(abnormal, probability)
+    for x, y, threshold in zip(curve.sensitivity, curve.ppv, curve.threshold, strict=True):
+        counts = metrics.confusion(abnormal, probability, threshold)
+        assert metrics.rate("sensitivity", counts) == pytest.approx(x)
+        assert metrics.rate("ppv", counts) == pytest.approx(y)
+
+
+def test_curves_need_their_classes():
+    with pytest.raises(ValueError, match="one class only"):
+        metrics.roc_curve([1, 1], [0.1, 0.2])
+    with pytest.raises(ValueError, match="expected abnormal studies"):
+        metrics.precision_recall_curve([0, 0], [0.1, 0.2])
+
+
+def test_calibration_by_hand():
+    curve = metrics.calibration_curve([0, 1, 1, 1], [0.0, 0.25, 0.29, 1.0])
+    assert curve.lower.tolist() == pytest.approx([0.0, 0.2, 0.9])
+    assert curve.upper.tolist() == pytest.approx([0.1, 0.3, 1.0])
+    assert curve.mean_probability == pytest.approx([0, 0.27, 1])
+    assert curve.abnormal_share.tolist() == [0, 1, 1]
+    assert curve.studies.tolist() == [1, 2, 1]
+    assert curve.expected_error == pytest.approx(2 * 0.73 / 4)
+
+
+def test_calibration_intervals_are_wilsons():
+    abnormal = [1] * 8 + [0] * 2
+    curve = metrics.calibration_curve(abnormal, [0.75] * 10)
+    # Wilson's interval for 8 of 10, from the literature (Newcombe 1998 has 0.4902 to 0.9433).
+    assert (curve.low[0], curve.high[0]) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
+
+
+@quick
+@given(scored)
+def test_calibration_counts_every_study_once(rows):
+    abnormal, probability = columns(rows)
+    curve = metrics.calibration_curve(abnormal, probability)
+    assert curve.studies.sum() == len(abnormal)
+    assert (curve.low <= curve.abnormal_share).all()
+    assert (curve.abnormal_share <= curve.high).all()
+    assert (curve.studies * curve.abnormal_share).sum() == pytest.approx(abnormal.sum())
+
+
+# Errors
+
+
+def test_the_farthest_errors_come_first():
+    studies = studies_of([1, 1, 1, 0, 0, 0], [0.4, 0.1, 0.9, 0.6, 0.95, 0.2])
+    missed, alarms = metrics.confident_errors(studies, 0.5, most=10)
+    assert [error.study for error in missed] == ["study00001", "study00000"]
+    assert [error.probability for error in alarms] == [0.95, 0.6]
+    assert [len(errors) for errors in metrics.confident_errors(studies, 0.5, most=1)] == [1, 1]

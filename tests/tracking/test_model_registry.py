@@ -1,0 +1,194 @@
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import make_scores
+
+from components import tracking
+from components.artifacts.evaluation import Evaluation, Interval
+from components.artifacts.trained_model import TrackedRun, TrainedModel
+from components.base.errors import ServiceUnreachable, UsageError
+from components.tracking import model_registry
+
+
+@pytest.fixture(params=["database", "server"])
+def name(request: pytest.FixtureRequest, no_mlflow: pytest.MonkeyPatch) -> str:
+    """A name nobody has used, in the registry of a local database and of a server."""
+    if request.param == "database":
+        request.getfixturevalue("mlflow_here")
+    else:
+        no_mlflow.setenv("MLFLOW_TRACKING_URI", request.getfixturevalue("mlflow_server"))
+    return f"mura-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def model(make_model: Callable[..., TrainedModel]) -> TrainedModel:
+    return make_model("vgg16")
+
+
+@pytest.fixture
+def evaluation(model: TrainedModel, make_evaluation: Callable[..., Evaluation]) -> Evaluation:
+    return make_evaluation(model, 0.8)
+
+
+def test_registering_twice_makes_one_version(
+    name: str, model: TrainedModel, evaluation: Evaluation, make_tracked: Callable[[], TrackedRun]
+) -> None:
+    run = make_tracked()
+    first = model_registry.ensure_version(name, model, evaluation, run)
+    # Where the model is published may change in between.
+    second = model_registry.ensure_version(name, model, evaluation, make_tracked())
+    assert first == second
+    assert first.version == 1
+    assert first.run_id == run.run_id
+    assert len(tracking.connect().search_model_versions(f"name = '{name}'")) == 1
+
+
+def test_another_evaluation_of_the_model_is_another_version(
+    name: str,
+    model: TrainedModel,
+    evaluation: Evaluation,
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    run = make_tracked()
+    versions = [
+        model_registry.ensure_version(name, model, e, run).version for e in (evaluation, make_evaluation(model, 0.7))
+    ]
+    assert versions == [1, 2]
+
+
+def test_a_version_tells_people_what_it_is(
+    name: str, model: TrainedModel, evaluation: Evaluation, make_tracked: Callable[[], TrackedRun]
+) -> None:
+    run = make_tracked()
+    model_registry.ensure_version(name, model, evaluation, run)
+    version = tracking.connect().get_model_version(name, "1")
+    assert version.run_id == run.run_id
+    assert version.source == run.model_uri
+    assert "AUROC 0.800 (0.750 to 0.850)" in version.description
+    assert version.tags["test_auroc"] == "0.800 (0.750 to 0.850)"
+    assert version.tags["code_revision"] == model.facts.code_revision
+    assert version.tags["data_digest"] == model.facts.data_digest
+
+
+def test_the_scores_stand_with_the_model_and_its_run_once(
+    name: str, model: TrainedModel, evaluation: Evaluation, make_tracked: Callable[[], TrackedRun]
+) -> None:
+    run, client = make_tracked(), tracking.connect()
+    for _ in range(2):
+        model_registry.ensure_version(name, model, evaluation, run)
+    logged = client.get_logged_model(run.model_uri.removeprefix("models:/"))
+    assert {metric.key: metric.value for metric in logged.metrics}["test/auroc"] == 0.8
+    assert client.get_run(run.run_id).data.metrics["tuning/cohen_kappa"] == pytest.approx(0.6)
+    assert len(client.get_metric_history(run.run_id, "test/auroc")) == 1
+
+
+def test_scores_that_are_not_defined_are_left_out(
+    name: str,
+    model: TrainedModel,
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    undefined = Interval(value=None, low=None, high=None)
+    one_class = make_scores().test.model_copy(update={"auroc": undefined, "sensitivity": undefined})
+    run = make_tracked()
+    registered = model_registry.ensure_version(name, model, make_evaluation(model, 0.8, test=one_class), run)
+    assert registered.scores.test.auroc.value is None
+    assert "test/auroc" not in tracking.connect().get_run(run.run_id).data.metrics
+
+
+def test_the_report_stands_with_the_run(
+    name: str, model: TrainedModel, evaluation: Evaluation, make_tracked: Callable[[], TrackedRun]
+) -> None:
+    run = make_tracked()
+    model_registry.ensure_version(name, model, evaluation, run)
+    files = tracking.connect().list_artifacts(run.run_id, f"evaluation/{evaluation.digest[:12]}")
+    assert [Path(file.path).name for file in files] == ["report.html"]
+
+
+def test_what_was_registered_is_read_back_as_champion(
+    name: str, model: TrainedModel, evaluation: Evaluation, make_tracked: Callable[[], TrackedRun]
+) -> None:
+    registered = model_registry.ensure_version(name, model, evaluation, make_tracked())
+    model_registry.set_alias(registered, "champion")
+    assert model_registry.champion(name, "champion") == registered
+
+
+def test_the_alias_moves(
+    name: str,
+    model: TrainedModel,
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    run = make_tracked()
+    first, second = (model_registry.ensure_version(name, model, make_evaluation(model, a), run) for a in (0.7, 0.8))
+    model_registry.set_alias(first, "champion")
+    model_registry.set_alias(second, "champion")
+    assert model_registry.champion(name, "champion") == second
+
+
+def test_without_a_model_or_an_alias_there_is_no_champion(
+    name: str, model: TrainedModel, evaluation: Evaluation, make_tracked: Callable[[], TrackedRun]
+) -> None:
+    assert model_registry.champion(name, "champion") is None
+    model_registry.ensure_version(name, model, evaluation, make_tracked())
+    assert model_registry.champion(name, "champion") is None
+
+
+def test_a_champion_that_was_deleted_is_none(
+    name: str, model: TrainedModel, evaluation: Evaluation, make_tracked: Callable[[], TrackedRun]
+) -> None:
+    registered = model_registry.ensure_version(name, model, evaluation, make_tracked())
+    model_registry.set_alias(registered, "champion")
+    tracking.connect().delete_model_version(name, "1")
+    assert model_registry.champion(name, "champion") is None
+    assert not model_registry.exists(registered)
+
+
+@pytest.mark.parametrize("tags", [{}, {"registered_model": "nonsense"}, {"registered_model": '{"model": "x"}'}])
+def test_a_champion_of_strangers_is_refused(
+    name: str, tags: dict[str, str], make_tracked: Callable[[], TrackedRun]
+) -> None:
+    client, run = tracking.connect(), make_tracked()
+    client.create_registered_model(name)
+    model_id = run.model_uri.removeprefix("models:/")
+    client.create_model_version(name, source=run.model_uri, run_id=run.run_id, tags=tags, model_id=model_id)
+    client.set_registered_model_alias(name, "champion", "1")
+    with pytest.raises(UsageError, match="version 1"):
+        model_registry.champion(name, "champion")
+
+
+def test_a_version_exists_only_as_the_model_it_was(
+    name: str, model: TrainedModel, evaluation: Evaluation, make_tracked: Callable[[], TrackedRun]
+) -> None:
+    registered = model_registry.ensure_version(name, model, evaluation, make_tracked())
+    assert model_registry.exists(registered)
+    assert not model_registry.exists(registered.model_copy(update={"model_digest": "another"}))
+    assert not model_registry.exists(registered.model_copy(update={"version": 2}))
+    assert not model_registry.exists(registered.model_copy(update={"model": "unheard of"}))
+
+
+@pytest.mark.parametrize("bad", ["mura/wrist", "mura:1", "it's"])
+def test_a_name_that_mlflow_does_not_take_is_told(
+    bad: str, mlflow_here: Path, model: TrainedModel, evaluation: Evaluation, make_tracked: Callable[[], TrackedRun]
+) -> None:
+    with pytest.raises(UsageError, match="name"):
+        model_registry.ensure_version(bad, model, evaluation, make_tracked())
+
+
+@pytest.mark.parametrize("bad", ["latest", "v1"])
+def test_an_alias_that_mlflow_reserves_is_told(
+    bad: str, name: str, model: TrainedModel, evaluation: Evaluation, make_tracked: Callable[[], TrackedRun]
+) -> None:
+    registered = model_registry.ensure_version(name, model, evaluation, make_tracked())
+    with pytest.raises(UsageError, match="alias") as caught:
+        model_registry.set_alias(registered, bad)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_registry_that_is_not_there_is_told(no_mlflow: pytest.MonkeyPatch) -> None:
+    no_mlflow.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(ServiceUnreachable, match=r"127\.0\.0\.1:9"):
+        model_registry.champion("mura", "champion")

@@ -79,6 +79,7 @@ class SecondOpinion(Facts):
 class EvaluationFacts(Facts):
     """Which model, on which data, with which scores."""
 
+    candidate: str
     architecture: str
     model_digest: str
     data_digest: str
@@ -93,7 +94,7 @@ class EvaluationFacts(Facts):
 class Evaluation(Artifact[EvaluationFacts]):
     """Metrics with intervals, and the predictions they were computed from.
 
-    evaluation/<architecture>/
+    evaluation/<candidate>/
         card.json
         metrics.json            test, tuning, body_part: {metric: {value, low, high}}; threshold; digests; with an
                                 overlay `second_opinion`, the test split by its labels

@@ -48,4 +48,4 @@ class Promotion(Artifact[PromotionFacts]):
         decision = self.facts.decision
         if decision.outcome != "refused":
             return None
-        return GateRefused(f"promote: {self.facts.challenger.architecture} is refused: {' '.join(decision.reasons)}")
+        return GateRefused(f"promote: {self.facts.challenger.candidate} is refused: {' '.join(decision.reasons)}")

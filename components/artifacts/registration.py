@@ -11,6 +11,7 @@ class RegisteredModel(Facts):
     """Name of the registered model."""
     version: int
     run_id: str
+    candidate: str
     architecture: str
     model_digest: str
     evaluation_digest: str
@@ -31,7 +32,7 @@ class Registration(Artifact[RegistrationFacts]):
 
     registration/
         card.json       the receipt
-        <architecture>.json     one version each
+        <candidate>.json        one version each
     """
 
     FACTS = RegistrationFacts

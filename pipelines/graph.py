@@ -159,11 +159,11 @@ def _with_training_arguments(params: Params) -> Callable[[Callable[..., None]], 
         fixed = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
         entries = [
             inspect.Parameter(f"train_{key}", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=dict)
-            for key in params.train
+            for key in params.train.candidates
         ]
 
         def called(*channels: Any) -> None:
-            function(*channels[: len(fixed)], **dict(zip(params.train, channels[len(fixed) :], strict=True)))
+            function(*channels[: len(fixed)], **dict(zip(params.train.candidates, channels[len(fixed) :], strict=True)))
 
         called.__name__, called.__doc__ = function.__name__, ABOUT
         called.__signature__ = signature.replace(parameters=[*fixed, *entries])  # type: ignore[attr-defined]

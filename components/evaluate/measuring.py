@@ -69,6 +69,7 @@ def run(
         for part in _parts(set(test.body_part.tolist()))
     }
     facts = EvaluationFacts(
+        candidate=model.facts.candidate,
         architecture=model.facts.architecture,
         model_digest=model.digest,
         data_digest=shards.facts.data_digest,

@@ -141,6 +141,7 @@ def _tags(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRu
         model=name,
         version=0,
         run_id=run.run_id,
+        candidate=model.facts.candidate,
         architecture=model.facts.architecture,
         model_digest=model.digest,
         evaluation_digest=evaluation.digest,

@@ -126,6 +126,7 @@ def run(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedMod
         _write_curves(out / CURVES, state.curves)
         run.log_file(out / CURVES, "")
         facts = TrainedModelFacts(
+            candidate=params.candidate,
             architecture=params.architecture,
             image_size=shards.facts.image_size,
             parameters=model.count_params(),

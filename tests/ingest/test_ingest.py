@@ -15,8 +15,8 @@ from miniature import ROOT, archive, images, lists, manifest, png, use_cores, wr
 
 from components.artifacts.manifest import BODY_PARTS, TABLE, Manifest
 from components.base.errors import DataRefused
-from components.ingest.reading import tuning_patients
 from components.ingest.grey_levels import pixels_sha256
+from components.ingest.reading import tuning_patients
 from components.xray.images import decode, perceptual_hash, signature
 
 WRIST = f"{ROOT}/train/XR_WRIST/patient00001"

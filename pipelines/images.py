@@ -7,7 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from components.base import provenance
+from components.base import code, provenance
 from components.base.errors import UsageError
 from components.params.kubeflow import KubeflowParams
 
@@ -30,7 +30,7 @@ def tag(hardware: str) -> str:
     """
     digest = hashlib.sha256()
     for path in _contents(hardware):
-        digest.update(path.relative_to(provenance.ROOT).as_posix().encode() + b"\0" + _read(path) + b"\0")
+        digest.update(path.relative_to(code.ROOT).as_posix().encode() + b"\0" + _read(path) + b"\0")
     return f"{hardware}-{digest.hexdigest()[:_DIGITS]}"
 
 
@@ -57,11 +57,11 @@ def reference(profile: KubeflowParams, hardware: str) -> str:
 
 
 def _contents(hardware: str) -> list[Path]:
-    lock = provenance.ROOT / "requirements" / f"{hardware}.txt"
+    lock = code.ROOT / "requirements" / f"{hardware}.txt"
     if not lock.is_file():
         raise UsageError(f"{lock}: no such file. Run in a checkout, or give `kubeflow.image` a tag.")
-    sources = (path for path in (provenance.ROOT / "components").rglob("*") if "__pycache__" not in path.parts)
-    recipe = [provenance.ROOT / name for name in _RECIPE]
+    sources = (path for path in (code.ROOT / "components").rglob("*") if "__pycache__" not in path.parts)
+    recipe = [code.ROOT / name for name in _RECIPE]
     return sorted([*(path for path in sources if path.is_file()), lock, *recipe])
 
 

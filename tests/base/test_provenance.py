@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from components.base import provenance
+from components.base import code, provenance
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project of its own, with our module in it, under git."""
     (tmp_path / "components" / "inner").mkdir(parents=True)
-    shutil.copy(provenance.__file__, tmp_path / "components" / "provenance.py")
+    (tmp_path / "components" / "base").mkdir()
+    for module in (code, provenance):
+        shutil.copy(module.__file__, tmp_path / "components" / "base")
     (tmp_path / "components" / "__init__.py").write_text("")
     (tmp_path / "components" / "inner" / "step.py").write_text("STEP = 1\n")
     (tmp_path / "README.md").write_text("read\n")

@@ -1,5 +1,6 @@
 """Commands that are no steps."""
 
+import json
 import logging
 import os
 import time
@@ -7,10 +8,16 @@ from pathlib import Path
 
 import click
 
+from components.base import code
 from components.base.errors import DataRefused, UsageError
+from components.base.files import write_text
+from components.cli.steps import STEPS
 from components.params.document import DEFAULT, read_params, section
 
 logger = logging.getLogger(__name__)
+
+# What DVC's stages run, and the module that is imported for it.
+CODE_OF = {step: f"components.{step}" for step in STEPS} | {"phantom": "components.phantom.archive"}
 
 
 @click.command()
@@ -244,6 +251,19 @@ def notify(status: str, run_id: str) -> None:
     telling.send(telling.message(status, run_id))
 
 
+@click.command("code")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory to write.")
+def code_(out: Path) -> None:
+    """Write a file for each step with the digest of the code that can change its result.
+
+    DVC's stages depend on these files: a change of code reruns the steps whose results it can change, and no others.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name, module in CODE_OF.items():
+        files = code.files(module)
+        write_text(out / f"{name}.json", json.dumps({"digest": code.digest(module), "files": files}, indent=2) + "\n")
+
+
 # In the order of the help.
 TOOLS: dict[str, click.Command] = {
     "phantom": phantom,
@@ -252,6 +272,7 @@ TOOLS: dict[str, click.Command] = {
     "shards": shards,
     "bench": bench,
     "summary": summary,
+    "code": code_,
     "doctor": doctor,
     "notify": notify,
 }

@@ -35,6 +35,11 @@ class Question(NamedTuple):
     answer: Callable[[str, dict[str, Path | None]], str]
     """From the flag's value and the step's other flags to the text to print."""
 
+    @property
+    def name(self) -> str:
+        """`explain` for `--explain`."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
 
 class Declaration(NamedTuple):
     """What a step says of itself besides its signature, as `DECLARES` of its package."""

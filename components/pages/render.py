@@ -7,6 +7,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from components.base.progress import duration
+
 NAMES = {"custom_cnn": "Custom CNN", "vgg16": "VGG-16", "vgg19": "VGG-19", "inception_v3": "Inception V3"}
 METRICS = {
     "auroc": "AUROC",
@@ -56,16 +58,6 @@ def picture(png: bytes, description: str) -> Markup:
 def name(architecture: str) -> str:
     """An architecture as people write it."""
     return NAMES.get(architecture, architecture.replace("_", " "))
-
-
-def duration(seconds: float) -> str:
-    """42 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 @cache

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from components.params.section import Section
 
 Architecture = Literal["custom_cnn", "vgg16", "vgg19", "inception_v3"]
+Residence = Literal["auto", "memory", "disk"]
 TITLES: dict[str, str] = {
     "custom_cnn": "custom CNN", "vgg16": "VGG-16", "vgg19": "VGG-19", "inception_v3": "Inception V3"
 }  # fmt: skip
@@ -44,9 +45,8 @@ class TrainParams(Section):
     precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(
         description="Of the arithmetic; auto is bfloat16 where the hardware multiplies it, else float32"
     )
-    residence: Literal["auto", "memory", "disk", "device"] = Field(
-        description="Where the training images are held; auto is in memory if half of what is free suffices, else on "
-        "disk; device is the GPU's memory"
+    residence: Residence = Field(
+        description="Where the training images are held; auto is memory if half of what is free suffices, else disk"
     )
 
     @field_validator("candidate")

@@ -457,14 +457,14 @@ def _measure(logit: "np.ndarray[Any, Any]", split: "Split", weights: "np.ndarray
     """Weighted loss over the images of a split, and AUROC over its studies."""
     import numpy as np
 
-    from components.scores import metrics
+    from components.scores import studies
 
     logit = logit.astype(np.float64)
     # Binary cross-entropy of a logit z is log(1 + exp(z)) - y z.
     loss = float(np.mean(weights * (np.logaddexp(0, logit) - split.abnormal * logit)))
-    probability = metrics.sigmoid(logit)
-    studies = metrics.Studies.of_images(split.study, split.patient, split.body_part, split.abnormal, probability)
-    auroc = metrics.auroc(studies.abnormal, studies.probability)
+    probability = studies.sigmoid(logit)
+    tuning = studies.Studies.of_images(split.study, split.patient, split.body_part, split.abnormal, probability)
+    auroc = studies.auroc(tuning.abnormal, tuning.probability)
     if auroc is None:
         raise DataRefused("train: the tuning split has studies of one label only; nothing can be measured on it.")
     return loss, auroc

@@ -2,6 +2,10 @@
 
 import os
 
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
 from components.artifacts.promotion import REPORT, Promotion
 from components.base.progress import duration
 from components.base.urls import without_credentials
@@ -10,10 +14,6 @@ from components.params.train import title
 
 def show(promotion: Promotion) -> None:
     """Print the candidates, the decision, and where to look further."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     facts = promotion.facts
     console = Console(highlight=False, width=None if os.isatty(1) else 120)
     table = Table(box=box.SIMPLE_HEAD, title="Per study; intervals by bootstrap over patients", title_justify="left")

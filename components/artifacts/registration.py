@@ -28,11 +28,11 @@ class RegistrationFacts(Facts):
 
 
 class Registration(Artifact[RegistrationFacts]):
-    """The versions exist in the registry; doing it twice makes no second ones.
+    """The versions exist in the registry. Registering twice makes no second versions.
 
     registration/
-        card.json       the receipt
-        <candidate>.json        one version each
+        card.json           the receipt
+        <candidate>.json    one version each
     """
 
     FACTS = RegistrationFacts

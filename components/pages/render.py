@@ -1,4 +1,4 @@
-"""Templates into pages."""
+"""Fill templates."""
 
 import base64
 from functools import cache
@@ -9,18 +9,6 @@ from markupsafe import Markup
 
 from components.base.progress import duration
 
-NAMES = {"custom_cnn": "Custom CNN", "vgg16": "VGG-16", "vgg19": "VGG-19", "inception_v3": "Inception V3"}
-METRICS = {
-    "auroc": "AUROC",
-    "average_precision": "Average precision",
-    "cohen_kappa": "Cohen's kappa",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "f1": "F1",
-    "brier": "Brier score",
-}
 # Charts have 144 pixels to the inch, CSS has 96.
 PIXELS_PER_CSS_PIXEL = 1.5
 
@@ -30,7 +18,7 @@ def render(template: Path, **values: object) -> str:
 
     Args:
         template: the file. It may include files of its own directory and of this one.
-        values: what the template is filled with.
+        values: the template's variables.
 
     Returns:
         HTML.
@@ -43,7 +31,7 @@ def picture(png: bytes, description: str) -> Markup:
 
     Args:
         png: the file's bytes.
-        description: what it shows, for those who cannot see it.
+        description: of what it shows, for people who cannot see it.
     """
     # IHDR is always first: 8 bytes of signature, 8 of chunk header, then width and height.
     width, height = int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
@@ -55,11 +43,6 @@ def picture(png: bytes, description: str) -> Markup:
     )
 
 
-def name(architecture: str) -> str:
-    """An architecture as people write it."""
-    return NAMES.get(architecture, architecture.replace("_", " "))
-
-
 @cache
 def _environment(folder: Path) -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -69,6 +52,5 @@ def _environment(folder: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"name": name, "duration": duration}
-    environment.globals |= {"METRICS": METRICS}
+    environment.filters["duration"] = duration
     return environment

@@ -11,7 +11,7 @@ from components.base.errors import DataRefused
 from components.network import batches
 from components.network.batches import Split
 from components.params.train import TrainParams
-from components.scores import metrics
+from components.scores.studies import Studies, auroc, sigmoid
 from components.train.multi_worker import Predict
 
 
@@ -50,15 +50,15 @@ class Tuning:
         split = self.split
         # Binary cross-entropy of a logit z is log(1 + exp(z)) - y z.
         loss = float(np.mean(self._weights * (np.logaddexp(0, logit) - split.abnormal * logit)))
-        probability = metrics.sigmoid(logit)
-        studies = metrics.Studies.of_images(split.study, split.patient, split.body_part, split.abnormal, probability)
-        auroc = metrics.auroc(studies.abnormal, studies.probability)
-        if auroc is None:
+        probability = sigmoid(logit)
+        studies = Studies.of_images(split.study, split.patient, split.body_part, split.abnormal, probability)
+        area = auroc(studies.abnormal, studies.probability)
+        if area is None:
             raise DataRefused(
                 "train: all studies of the tuning split have the same label, so no AUROC can be measured. Use a larger "
                 "archive or a larger tuning_fraction."
             )
-        return Measures(loss, auroc)
+        return Measures(loss, area)
 
 
 def loss_weights(split: Split, shards: Shards, params: TrainParams) -> NDArray[np.float32]:

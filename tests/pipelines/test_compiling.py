@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
+from pipelines.compiling import Compiled, compile_pipeline
 from pod_security import violations
 
 from components.base.errors import UsageError
 from components.cli.main import run
 from components.params.document import Params, parse, read_params
 from components.params.kubeflow import KubeflowParams, StepProfile, Toleration
-from pipelines.compiling import Compiled, compile_pipeline
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("golden_pipeline.yaml")

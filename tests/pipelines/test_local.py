@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 import docker
 import pytest
 import yaml
+from pipelines.containers import Attempt, Containers, StepFailed
 
 from components.cli.main import run
-from pipelines.containers import Attempt, Containers, StepFailed
 
 ROOT = Path(__file__).parents[2]
 IMAGE = "localhost/nothing:1"

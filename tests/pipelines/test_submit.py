@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 from kubeflow_api import PIPELINE, ApiError, Fault, KubeflowApi, Mura, check
+from pipelines.package import Need, Package
 
 from components.base.errors import UsageError
 from pipelines import cron
-from pipelines.package import Need, Package
 
 ROOT = Path(__file__).parents[2]
 CONTENT = b"a zip" * 100

@@ -90,4 +90,4 @@ def send(told: dict[str, Any]) -> None:
             logger.info("notify: %s; sent to %s", told["text"], where)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
-        logger.warning("notify: %s; %s did not take the message (%s)", told["text"], where, reason)
+        logger.warning("notify: %s; not sent to %s (%s)", told["text"], where, reason)

@@ -44,13 +44,14 @@ class Submission:
     experiment: str
     arguments: dict[str, Any]
     """Those that differ from the defaults of the package, and those about the archive."""
-    archive: Located | None
+    archive: Located
     service_account: str | None
     pipeline_root: str | None
 
     def lines(self, access: Access) -> list[str]:
         """The same for people, a line for each thing. There are no secrets in it."""
         needs = self.package.needs
+        size = f", {self.archive.size:,} bytes" if self.archive.size is not None else ""
         told = [
             ("to", f"{access.host}{f', namespace {access.namespace}' if access.namespace else ''}"),
             ("as", access.authentication if access.authentication != "none" else "nobody in particular"),
@@ -60,10 +61,8 @@ class Submission:
             ),
             ("version", self.package.version),
             ("experiment", self.experiment),
+            ("archive", f"{self.archive.uri}{size}, according to {self.archive.source}"),
         ]
-        if self.archive is not None:
-            size = f", {self.archive.size:,} bytes" if self.archive.size is not None else ""
-            told.append(("archive", f"{self.archive.uri}{size}, according to {self.archive.source}"))
         told += [("image", image) for image in needs.images]
         told += [("gpu", f"{count} x {kind}, if all steps run at once") for kind, count in needs.gpus.items()]
         for need in needs.sources:

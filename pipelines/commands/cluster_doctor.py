@@ -11,13 +11,13 @@ import requests
 
 from components.base.errors import MuraError, ServiceUnreachable
 from components.base.urls import without_credentials
-from components.params.document import DEFAULT, Params, read_params
+from components.params.document import Params, read_params
 from pipelines.checks import image_registry
 from pipelines.checks.check_result import CheckResult, missing, unknown
 from pipelines.checks.tracked_archive import Located, locate, present
 from pipelines.client.access import Access
 from pipelines.client.cluster import OLDEST_SERVER, Kubeflow, Server
-from pipelines.commands.options import cluster
+from pipelines.commands.options import PARAMS, cluster
 from pipelines.graph.compiling import compile_pipeline
 from pipelines.graph.package import Package
 
@@ -28,13 +28,7 @@ _SECONDS = (5, 10)
 
 
 @click.command("doctor")
-@click.option(
-    "--params",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=DEFAULT,
-    show_default=True,
-    help="The choices to compile, and the section `kubeflow`.",
-)
+@PARAMS
 @click.option("--archive", metavar="PATH|URI", help="The archive. [default: `archive` of --params]")
 @click.option("--kube-context", metavar="NAME", help="Of the kubeconfig. [default: the current one]")
 @cluster

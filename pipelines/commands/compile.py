@@ -5,12 +5,13 @@ from pathlib import Path
 import click
 
 from components.base.files import write_text
-from components.params.document import DEFAULT, read_params
+from components.params.document import read_params
+from pipelines.commands.options import PARAMS
 from pipelines.graph.compiling import compile_pipeline
 
 
 @click.command("compile")
-@click.option("--params", type=click.Path(path_type=Path, dir_okay=False), default=DEFAULT, show_default=True)
+@PARAMS
 @click.option("--archive", metavar="URI", help="Where the steps find the archive. [default: `archive` of --params]")
 @click.option("--archive-digest", default="", metavar="DIGEST", help="Digest of its content, for Kubeflow's cache.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The YAML to write. [default: print it]")

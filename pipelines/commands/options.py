@@ -41,14 +41,16 @@ _CLUSTER = (
     ),
 )
 
+PARAMS = click.option(
+    "--params",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=DEFAULT,
+    show_default=True,
+    help="The choices to compile, and the section `kubeflow`.",
+)
+
 _SUBMISSION = (
-    click.option(
-        "--params",
-        type=click.Path(path_type=Path, dir_okay=False),
-        default=DEFAULT,
-        show_default=True,
-        help="The choices to compile, and the section `kubeflow`.",
-    ),
+    PARAMS,
     click.option(
         "--package",
         type=click.Path(path_type=Path, dir_okay=False),

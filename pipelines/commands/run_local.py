@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-from components.params.document import DEFAULT, parse, read_params
+from components.params.document import parse, read_params
 from components.params.kubeflow import KubeflowParams
+from pipelines.commands.options import PARAMS
 from pipelines.kfp_extra import needs_kfp
 
 
 @click.command("run-local")
-@click.option("--params", type=click.Path(path_type=Path, dir_okay=False), default=DEFAULT, show_default=True)
+@PARAMS
 @click.option("--archive", metavar="PATH|s3://BUCKET/KEY", help="The archive. [default: `archive` of --params]")
 @click.option(
     "--image", metavar="REFERENCE", help="The image. [default: the one of this code, as `make image` names it]"

@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 
-from components.base import provenance
 from components.base.errors import UsageError
 from pipelines.client import cron, upload
 from pipelines.client.access import Access
@@ -62,18 +61,12 @@ def command(access: Access, choices: Choices, name: str, when: str | None, remov
 
 def _put(kubeflow: Kubeflow, name: str, expression: str, submission: Submission) -> None:
     """Make this schedule the only one of its name."""
-    version = upload.upload(kubeflow, submission.package, f"code revision {provenance.code_revision()}")
+    version = upload.upload(kubeflow, submission.package)
     models = kubeflow.client.api_models
     wanted = models.V2beta1RecurringRun(
         display_name=name,
         experiment_id=upload.experiment(kubeflow, submission.experiment),
-        pipeline_version_reference=models.V2beta1PipelineVersionReference(
-            pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
-        ),
-        runtime_config=models.V2beta1RuntimeConfig(
-            parameters=submission.arguments, pipeline_root=submission.pipeline_root
-        ),
-        service_account=submission.service_account,
+        **upload.fields(kubeflow, version, submission),
         trigger=models.V2beta1Trigger(cron_schedule=models.V2beta1CronSchedule(cron=expression)),
         mode=models.RecurringRunMode.ENABLE,
         # One run at a time. No runs are made up for when the server was down.

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from components.base import provenance
 from pipelines.client import upload
 from pipelines.client.access import Access
 from pipelines.client.cluster import Kubeflow
@@ -49,7 +48,7 @@ def command(access: Access, choices: Choices, name: str | None, once: bool, wait
         return
 
     kubeflow = Kubeflow(access).new_enough()
-    version = upload.upload(kubeflow, submission.package, f"code revision {provenance.code_revision()}")
+    version = upload.upload(kubeflow, submission.package)
     logger.info(
         "pipeline: %s %s, %s", submission.package.name, submission.package.version, "new" if version.new else "known"
     )
@@ -85,17 +84,8 @@ def _known(kubeflow: Kubeflow, experiment: str, version_id: str, arguments: dict
 
 
 def _start(kubeflow: Kubeflow, name: str, experiment: str, version: upload.Version, submission: Submission) -> Any:
-    models = kubeflow.client.api_models
-    body = models.V2beta1Run(
-        experiment_id=experiment,
-        display_name=name,
-        pipeline_version_reference=models.V2beta1PipelineVersionReference(
-            pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
-        ),
-        runtime_config=models.V2beta1RuntimeConfig(
-            parameters=submission.arguments, pipeline_root=submission.pipeline_root
-        ),
-        service_account=submission.service_account,
+    body = kubeflow.client.api_models.V2beta1Run(
+        experiment_id=experiment, display_name=name, **upload.fields(kubeflow, version, submission)
     )
     try:
         return kubeflow.call(f"starting {name}", kubeflow.client.runs.run_service_create_run, run=body)

@@ -69,6 +69,7 @@ class Artifact(Generic[F]):
     CARD: ClassVar[str] = "card.json"
     METAVAR: ClassVar[str] = "PATH"
     BY_VALUE: ClassVar[bool] = False
+    WITH_DIGEST: ClassVar[bool] = True
     CONTENT: ClassVar[tuple[str, ...]] = ("*",)
     FACTS: ClassVar[type[Facts]]
 

@@ -178,7 +178,7 @@ def _run_step(call: Call, executor_input: str | None) -> None:
     kubeflow = ExecutorInput(executor_input) if executor_input else None
     arguments = {each.name: _argument(each, call.flags) for each in call.inputs}
     if kubeflow is not None:
-        kubeflow.check(arguments)
+        kubeflow.check(arguments, call.function.__module__)
     told = {key: value for key, value in arguments.items() if value is not None and not isinstance(value, Section)}
     logger.info("%s: %s", call.step, ", ".join(f"{key} {_location(value)}" for key, value in told.items()))
     instead = declaration(call.step).instead

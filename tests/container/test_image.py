@@ -9,7 +9,7 @@ from containers import Image
 
 from components.base import provenance
 from components.cli import steps
-from pipelines import images
+from pipelines.graph import image_names
 
 
 def test_it_runs_as_a_numbered_user_who_is_not_root(image: Image) -> None:
@@ -54,7 +54,7 @@ def test_no_secret_key_archive_or_document_of_ours_is_in_it(image: Image) -> Non
 
 def test_it_says_which_code_it_is(image: Image) -> None:
     about = image.about()
-    revision = images.revision("cpu")
+    revision = image_names.revision("cpu")
     assert about["Config"]["Labels"]["org.opencontainers.image.revision"] == revision
     asked = "from components.base import provenance; print(provenance.code_revision(), provenance.code_digest())"
     assert image.run("-c", asked, program="python").stdout.split() == [revision, provenance.code_digest()]

@@ -18,17 +18,12 @@ def code_revision() -> str:
     if revision := os.environ.get("MURA_CODE_REVISION"):
         return revision
     if not (ROOT / ".git").exists():
-        return f"sources-{code_digest()[:12]}"
+        return f"sources-{code.whole_digest()[:12]}"
     commit = git("rev-parse", "HEAD")
     if commit is None:
-        return f"sources-{code_digest()[:12]}"
+        return f"sources-{code.whole_digest()[:12]}"
     changed = git("status", "--porcelain", "--", "components", "requirements", "pyproject.toml")
     return commit if changed == "" else commit + "+dirty"
-
-
-def code_digest(module: str | None = None) -> str:
-    """The digest of the code that can change a step's result, or of all code."""
-    return code.digest(module) if module else code.whole_digest()
 
 
 def environment() -> dict[str, str]:

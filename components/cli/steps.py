@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 import click
 
 from components.artifacts.artifact import Artifact
-from components.base import provenance
+from components.base import code
 from components.base.errors import DataRefused, UsageError
 from components.base.files import writing
 from components.base.step import Declaration
@@ -199,7 +199,7 @@ def _make(call: Call, arguments: dict[str, Any]) -> Artifact[Any]:
     """Run the step in a work directory and put the result into its place, or keep the reports of a refusal."""
     # A half-done work directory of other code is not gone on with.
     decisive = {key: _identity(value) for key, value in arguments.items()} | {
-        "code": provenance.code_digest(call.function.__module__)
+        "code": code.digest(call.function.__module__)
     }
     with writing(call.out, decisive, get_type_hints(call.function)["return"].CARD) as work:
         try:

@@ -23,7 +23,7 @@ from components.artifacts.promotion import REPORT as PROMOTION_REPORT
 from components.artifacts.promotion import Promotion
 from components.artifacts.registration import RegisteredModel, Registration
 from components.artifacts.trained_model import TrainedModel
-from components.base import provenance
+from components.base import code
 from components.base.errors import DataRefused, UsageError
 from components.base.files import write_text
 from components.base.urls import without_credentials
@@ -91,7 +91,7 @@ class ExecutorInput:
                     f"step before made, found {artifact.digest[:12]}. Was the artifact replaced?"
                 )
         compiled = self.parameters.get(CODE)
-        if compiled and compiled != (found := provenance.code_digest(module)):
+        if compiled and compiled != (found := code.digest(module)):
             logger.warning(
                 "the pipeline was compiled for code %s, this image contains %s; Kubeflow's cache knows only the first",
                 compiled[:12],

@@ -12,7 +12,7 @@ from components import tracking
 from components.artifacts.manifest import TRAIN
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
-from components.base import provenance
+from components.base import code, provenance
 from components.base.errors import DataRefused, UsageError
 from components.base.files import CHECKPOINT, json_sha256
 from components.base.progress import Bar, duration
@@ -42,11 +42,11 @@ def run(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedMod
         training.precision,
         training.device,
     )
-    checkpoint, code = Checkpoint(out / CHECKPOINT), provenance.code_digest("components.train")
-    saved = checkpoint.state(code, training.precision)
+    checkpoint, made_by = Checkpoint(out / CHECKPOINT), code.digest("components.train")
+    saved = checkpoint.state(made_by, training.precision)
     description = _description(training)
     with tracking.training_run(description, saved.run_id if saved else None) as tracked:
-        state = saved or State(code=code, precision=training.precision, run_id=tracked.run_id)
+        state = saved or State(code=made_by, precision=training.precision, run_id=tracked.run_id)
         # A server that does not have the previous run has made a new one.
         state.run_id = tracked.run_id
         checkpoint.begin(state)

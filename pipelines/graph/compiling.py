@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from components.archive.overlay import Overlay
+from components.base.code import digest
 from components.base.errors import UsageError
-from components.base.provenance import code_digest
 from components.params.document import Params
 from pipelines.graph import image_names
 from pipelines.graph.package import Package
@@ -22,7 +22,7 @@ def compile_pipeline(
     *,
     archive: str | None = None,
     archive_digest: str = "",
-    code: Callable[[str], str] = code_digest,
+    code: Callable[[str], str] = digest,
 ) -> Package:
     """Compile the pipeline. The same choices give the same text.
 

@@ -17,7 +17,7 @@ from components.artifacts.evaluation import SUMMARY, Evaluation
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
 from components.artifacts.registration import RegisteredModel, Registration, RegistrationFacts
 from components.artifacts.trained_model import TrainedModel
-from components.base import provenance
+from components.base import code
 from components.base.errors import DataRefused, UsageError
 from components.cli.main import run
 from components.kubeflow import notify, pod
@@ -154,7 +154,7 @@ def test_another_artifact_than_the_one_announced_is_refused(
 
 
 def test_an_image_of_other_code_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    shard, train = (provenance.code_digest(f"components.{step}") for step in ("shard", "train"))
+    shard, train = (code.digest(f"components.{step}") for step in ("shard", "train"))
     ExecutorInput(handed(tmp_path, code=shard)).check({}, "components.shard")
     assert caplog.text == ""
     ExecutorInput(handed(tmp_path, code=train)).check({}, "components.shard")

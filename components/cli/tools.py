@@ -186,10 +186,10 @@ def bench() -> None:
     show_default=True,
     help="Whose training images are read.",
 )
-@click.option("--architecture", default="custom_cnn", show_default=True, help="Which entry of `train` is tried.")
+@click.option("--candidate", default="custom_cnn", show_default=True, help="Name of the candidate that is tried.")
 @click.option("--params", "file", type=click.Path(path_type=Path), default=DEFAULT, show_default=True)
 @click.option("--steps", type=click.IntRange(min=2), default=20, show_default=True, help="Of training, twice.")
-def bench_input(path: Path, architecture: str, file: Path, steps: int) -> None:
+def bench_input(path: Path, candidate: str, file: Path, steps: int) -> None:
     """Say what bounds the input of a training: reading, shuffling, the way to the device, or the network itself.
 
     Each stage is measured alone, then all together; the slowest is the ceiling.
@@ -199,7 +199,7 @@ def bench_input(path: Path, architecture: str, file: Path, steps: int) -> None:
     from components.train import input_benchmark
 
     params = read_params(file)
-    chosen = section(params, f"train.{architecture}", file)
+    chosen = section(params, f"train.{candidate}", file)
     assert isinstance(chosen, TrainParams), "entries of `train` are"
     input_benchmark.show(input_benchmark.diagnose(Shards.read(path), chosen, params.seed, steps))
 

@@ -144,7 +144,7 @@ def _metadata(artifact: Artifact[Any]) -> dict[str, Any]:
         }
     if isinstance(artifact, Registration):
         links = {version.candidate: _version_uri(version) for version in artifact.facts.versions}
-    return {DIGEST: artifact.digest, **plain, **{name: link for name, link in links.items() if link}}
+    return plain | {name: link for name, link in links.items() if link} | {DIGEST: artifact.digest}
 
 
 def _training(model: TrainedModel) -> Content:

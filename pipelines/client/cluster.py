@@ -137,7 +137,7 @@ class Kubeflow:
             response = _api(function).last_response
             kind = response.getheader("content-type", "")
             if "json" not in kind:
-                page = "a page to log in" if "html" in kind else f"content of type {kind or 'unknown'}"
+                page = "a login page" if "html" in kind else f"content of type {kind or 'unknown'}"
                 raise ServiceUnreachable(
                     f"{self.access.host} answered with {page} instead of JSON while {doing}. "
                     + (f"{LOG_IN} {WRONG_PLACE}" if "html" in kind else WRONG_PLACE)

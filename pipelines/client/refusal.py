@@ -53,7 +53,7 @@ def refused(error: Any, doing: str, access: Access) -> MuraError:
     where, said = f"Kubeflow Pipelines at {access.host}", clean(_said(error), access)
     status = error.status
     if status == 401 or re.search(_UNKNOWN_USER, said, re.I):
-        return ServiceUnreachable(f"{where} does not know who asks while {doing} (401). {LOG_IN}")
+        return ServiceUnreachable(f"{where} does not accept our login while {doing} (401). {LOG_IN}")
     if status in (400, 403) and re.search(_ACCOUNT, said, re.I):
         return ServiceUnreachable(
             f"{where} does not allow {doing} with this service account ({status}){_because(said)}. Its administrator "

@@ -54,7 +54,7 @@ class Submission:
         size = f", {self.archive.size:,} bytes" if self.archive.size is not None else ""
         told = [
             ("to", f"{access.host}{f', namespace {access.namespace}' if access.namespace else ''}"),
-            ("as", access.authentication if access.authentication != "none" else "nobody in particular"),
+            ("as", access.authentication if access.authentication != "none" else "no login"),
             (
                 "pipeline",
                 f"{self.package.name}, {len(self.package.steps)} steps, {len(self.package.text) / 1000:.0f} kB",

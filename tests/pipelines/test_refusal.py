@@ -32,7 +32,7 @@ def json_error(message: str) -> bytes:
         (
             Fault("healthz", 401, b"Jwt is missing", "text/plain"),
             5,
-            "does not know who asks while asking for its version",
+            "does not accept our login while asking for its version",
         ),
         (Fault("healthz", 403, b"RBAC: access denied", "text/plain"), 5, "does not allow asking for its version (403)"),
         (
@@ -40,7 +40,7 @@ def json_error(message: str) -> bytes:
             5,
             "has nothing at /apis/v2beta1 (404). Is this the",
         ),
-        (Fault("healthz", 200, LOGIN, "text/html"), 5, "answered with a page to log in instead of JSON"),
+        (Fault("healthz", 200, LOGIN, "text/html"), 5, "answered with a login page instead of JSON"),
         (Fault("healthz", 302, b"", headers={"location": "/dex/auth"}), 5, "(404). Is this the address of the API?"),
         (Fault("healthz", 200, b"ok", "text/plain"), 5, "content of type text/plain instead of JSON"),
         (
@@ -59,7 +59,11 @@ def json_error(message: str) -> bytes:
         ),
         (Fault("healthz", 429, b"slow down", "text/plain"), 5, "is not ready while asking for its version (429)"),
         (Fault("runs", 500, json_error("Internal Server Error")), 5, "(500): Internal Server Error. Its log: kubectl"),
-        (Fault("runs", 500, json_error("Internal error: Unauthenticated: no user identity header")), 5, "who asks"),
+        (
+            Fault("runs", 500, json_error("Internal error: Unauthenticated: no user identity header")),
+            5,
+            "accept our login",
+        ),
         (Fault("runs", 500, json_error('namespaces "radiolgy" not found')), 2, "has no namespace radiolgy"),
         (Fault("runs", 403, json_error("User 'ada' is not authorized")), 5, "does not allow listing runs (403): User"),
         (

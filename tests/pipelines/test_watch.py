@@ -83,7 +83,7 @@ def test_losing_the_right_to_ask_says_that_the_run_goes_on(api: KubeflowApi, mur
     api.faults.append(Fault(r"/runs/[0-9a-f]", 401, b"Jwt is expired", "text/plain"))
     code, _, err = mura("watch", "mura-1", "--interval", "0")
     assert code == 5
-    assert "does not know who asks" in err
+    assert "does not accept our login" in err
     assert "The run goes on: `mura pipeline watch" in err
 
 

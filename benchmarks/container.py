@@ -119,7 +119,7 @@ def steps(engine: str, image: str, studies: int) -> dict[str, dict[str, float]]:
 def _write_params(folder: Path, studies: int) -> None:
     choices = yaml.safe_load((ROOT / "params.yaml").read_text())
     choices["phantom"]["studies"] = studies
-    choices["train"]["custom_cnn"] |= {"epochs": 1, "patience": 1}
+    choices["train"]["default"] |= {"epochs": 1, "patience": 1}
     (folder / "params.yaml").write_text(yaml.safe_dump(choices))
 
 

@@ -32,7 +32,9 @@ ROOT = Path(__file__).parent.parent
 MURA = Path(sys.executable).with_name("mura")
 DEMO = yaml.safe_load((ROOT / "params.yaml").read_text())
 SHARD = json.dumps({"image_size": 32, "images_per_shard": 40})
-TRAIN = json.dumps({"architecture": "custom_cnn", **DEMO["train"]["custom_cnn"], "epochs": 3, "patience": 3})
+TRAIN = json.dumps(
+    {**DEMO["train"]["default"], "candidate": "custom_cnn", "architecture": "custom_cnn", "epochs": 3, "patience": 3}
+)
 
 
 class Done(NamedTuple):
@@ -284,7 +286,7 @@ def test_doing_it_again_registers_nothing_new_and_keeps_the_champion(place: Work
 
 def test_the_summary_names_the_champion_the_reports_and_mlflow(place: Workplace) -> None:
     told = place.must("summary", "--promotion", "promotion").told
-    for word in ("custom_cnn *", "models:/mura@champion", "promotion/report.html", "mlflow.db", "not a medical device"):
+    for word in ("custom CNN *", "models:/mura@champion", "promotion/report.html", "mlflow.db", "not a medical device"):
         assert word in told
 
 

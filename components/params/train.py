@@ -18,7 +18,7 @@ TITLES: dict[str, str] = {
 
 
 # Names of directories, charts, MLflow runs and Kubeflow tasks are made of it.
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_NAME = re.compile(r"(?=.{1,40}$)[a-z](_?[a-z0-9])*")
 
 
 class TrainParams(Section):
@@ -53,7 +53,7 @@ class TrainParams(Section):
     @classmethod
     def _printable_everywhere(cls, name: str) -> str:
         if not _NAME.fullmatch(name):
-            raise ValueError("a name is 1 to 40 of a-z, 0-9 and _, and begins with a letter")
+            raise ValueError("expected 1 to 40 of a-z, 0-9 and single _ between them, and a letter first")
         return name
 
 

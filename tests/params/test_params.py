@@ -81,7 +81,7 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
         put("train.candidates.a", None),
     ),
     "a name that is no directory": (
-        r"train\.candidates\.A/b\.candidate: .*begins with a letter",
+        r"train\.candidates\.A/b\.candidate: .*a letter first",
         put("train.candidates.A/b", {"architecture": "vgg16"}),
     ),
     "no candidates": (r"train\.candidates: .*at least 1", put("train.candidates", {})),

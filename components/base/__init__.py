@@ -8,5 +8,6 @@ base/
     step.py         what a step takes, and what it declares besides its signature
     progress.py     bars, log lines, durations
     workers.py      work for all cores, in order, in bounded memory
+    variables.py    environment variables of the project
     urls.py         addresses without user and password
 """

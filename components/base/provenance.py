@@ -7,6 +7,7 @@ from importlib import metadata
 
 from components.base import code
 from components.base.code import ROOT
+from components.base.variables import CODE_REVISION
 
 
 def code_revision() -> str:
@@ -15,7 +16,7 @@ def code_revision() -> str:
     An image has no repository: there MURA_CODE_REVISION says it, and without either the digest of the
     sources does.
     """
-    if revision := os.environ.get("MURA_CODE_REVISION"):
+    if revision := os.environ.get(CODE_REVISION):
         return revision
     if not (ROOT / ".git").exists():
         return f"sources-{code.whole_digest()[:12]}"

@@ -12,7 +12,6 @@ from components.artifacts.evaluation import Evaluation
 from components.artifacts.manifest import ValidManifest
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
-from components.network import backend
 from components.params.evaluate import EvaluateParams
 
 
@@ -36,8 +35,6 @@ def evaluate(
         DataRefused: manifest, model and shards do not belong together, a patient is in both splits, the model's
             answers are not numbers, or a split has one class only.
     """
-    # `measuring` imports Keras.
-    backend.prepare()
     from components.evaluate import measuring
 
     return measuring.run(manifest, shards, model, params, seed, out)

@@ -29,6 +29,7 @@ from components.base.errors import DataRefused
 from components.base.files import write_text
 from components.evaluate.page import Figures, Measured, draw, evaluation_page
 from components.evaluate.predictions import predict
+from components.network import backend
 from components.params.evaluate import EvaluateParams
 from components.scores import curves, metrics
 from components.scores.studies import Studies
@@ -41,6 +42,7 @@ def run(
 ) -> Evaluation:
     """Do what `components.evaluate.evaluate` says."""
     _check_inputs(manifest, shards, model)
+    backend.prepare()
     started = time.monotonic()
     log.info("evaluate: %s on %s", model.facts.candidate, shards.path)
     opinions = _opinions(manifest)

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.base.errors import OutsideFailed, UsageError
-
-REQUIRE_GPU = "MURA_REQUIRE_GPU"
-"""Set it where a GPU must be there, as in a pod that asked for one. Without it a training uses the CPU, for days."""
+from components.base.variables import REQUIRE_GPU
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 from kfp import kubernetes
 from kfp.dsl.pipeline_task import PipelineTask
 
+from components.base.variables import REQUIRE_GPU
 from components.kubeflow.pod import RUN_ID
-from components.network.backend import REQUIRE_GPU
 from components.params.kubeflow import KubeflowParams, StepProfile
 
 

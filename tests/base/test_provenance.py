@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from components.base import code, provenance
+from components.base import code, provenance, variables
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def project(tmp_path: Path) -> Path:
     """A project of its own, with our module in it, under git."""
     (tmp_path / "components" / "inner").mkdir(parents=True)
     (tmp_path / "components" / "base").mkdir()
-    for module in (code, provenance):
+    for module in (code, provenance, variables):
         shutil.copy(module.__file__, tmp_path / "components" / "base")
     (tmp_path / "components" / "__init__.py").write_text("")
     (tmp_path / "components" / "inner" / "step.py").write_text("STEP = 1\n")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from components.archive import dvc
 from components.base.errors import UsageError
 
 _PUSH = "`mura remote s3://...` or `dvc remote add`, then `dvc push`"
@@ -89,10 +90,9 @@ def present(archive: Located) -> Located:
 
 
 def _root(path: Path) -> Path:
-    for folder in path.parents:
-        if (folder / ".dvc").is_dir():
-            return folder
-    raise UsageError(f"{path}: not inside a DVC repository. Name the archive as s3://bucket/key.")
+    if (root := dvc.find_root(path.parent)) is None:
+        raise UsageError(f"{path}: not inside a DVC repository. Name the archive as s3://bucket/key.")
+    return root
 
 
 def _entry(path: Path, root: Path) -> tuple[dict[str, Any], Path]:

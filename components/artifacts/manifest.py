@@ -18,6 +18,8 @@ DUPLICATES = "duplicates.parquet"
 
 BODY_PARTS = ("elbow", "finger", "forearm", "hand", "humerus", "shoulder", "wrist")
 TRAIN, TUNING, TEST = SPLITS = ("train", "tuning", "test")
+LABEL_NAMES = ("normal", "abnormal")
+"""The names of the labels 0 and 1."""
 
 
 class ManifestFacts(Facts):

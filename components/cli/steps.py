@@ -101,11 +101,11 @@ def command(name: str) -> click.Command:
         click.Option(["--executor-input"], metavar="JSON", hidden=True, help="What Kubeflow hands over and is told.")
     )
 
-    options += [click.Option([each.flag, each.flag], metavar=each.metavar, help=each.help) for each in questions]
+    options += [click.Option([each.flag], metavar=each.metavar, help=each.help) for each in questions]
 
     def callback(out: Path, executor_input: str | None, **flags: Any) -> None:
         for each in questions:
-            if (asked := flags.pop(each.flag)) is not None:
+            if (asked := flags.pop(each.flag.removeprefix("--"))) is not None:
                 click.echo(each.answer(asked, {**flags, "out": out}))
                 return
         _run_step(Call(name, function, inputs, flags, out), executor_input)

@@ -15,8 +15,8 @@ from miniature import ROOT, archive, images, lists, manifest, png, use_cores, wr
 
 from components.artifacts.manifest import BODY_PARTS, TABLE, Manifest
 from components.base.errors import DataRefused
-from components.ingest.reading import tuning_patients
 from components.ingest.grey_levels import pixels_sha256
+from components.ingest.reading import tuning_patients
 from components.xray.images import decode, perceptual_hash, signature
 
 WRIST = f"{ROOT}/train/XR_WRIST/patient00001"
@@ -300,7 +300,7 @@ BAD_LISTS = {
         "row 1: expected a path with single",
     ),
     "a long path": (TRAIN_IMAGES, lambda text: text.replace("image", "i" * 100_000, 1), "row 1: .* 100,0.. characters"),
-    "a NUL": (TRAIN_IMAGES, lambda text: text.replace("image", "im\0ge", 1), "row 1: .*cannot be printed"),
+    "a NUL": (TRAIN_IMAGES, lambda text: text.replace("image", "im\0ge", 1), "row 1: .*unprintable"),
     "a colour of the terminal": (TRAIN_IMAGES, lambda text: text.replace("image", "\x1b[2J", 1), "row 1: .*be printed"),
     "another label": (TRAIN_STUDIES, lambda text: text.replace(",0", ",2", 1), r"row \d+: .*label 0 or 1, found"),
     "a word as label": (TRAIN_STUDIES, lambda text: text.replace(",1", ",positive", 1), r"row \d+: .*label 0 or 1"),

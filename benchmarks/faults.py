@@ -28,7 +28,7 @@ from benchmarks.duplicates import kinds as copies
 from components.artifacts.manifest import DUPLICATES, OFFENDERS
 from components.phantom import film, radiograph
 from components.phantom.plan import plan
-from components.xray import images
+from components.xray.png import Grey, decode
 
 ABOUT_PICTURES = ("picture_", "near_", "not_", "contrast", "aspect", "channels_agree")
 # As `harness.draw` draws them.
@@ -60,9 +60,9 @@ class Archive:
         """The file as it was."""
         return self.source.read(member)
 
-    def grey(self, member: str) -> images.Grey:
+    def grey(self, member: str) -> Grey:
         """The pixels as they were, uint8 [height, width]."""
-        return images.decode(self.png(member)).grey
+        return decode(self.png(member)).grey
 
     def move(self, old: str, new: str) -> None:
         """Give an image another name, in the lists too."""
@@ -180,7 +180,7 @@ def _negatives(members: set[str], studies: int) -> set[str]:
     develop = film.develop
     exposures: list[film.Exposure] = []
 
-    def note(*arguments: Any) -> images.Grey:
+    def note(*arguments: Any) -> Grey:
         exposures.extend(each for each in arguments if isinstance(each, film.Exposure))
         return np.zeros((1, 1), np.uint8)
 

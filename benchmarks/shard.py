@@ -93,13 +93,13 @@ def rates(pngs: list[bytes], image_size: int, rounds: int = 3) -> dict[str, floa
     """Images per second of one core, file to square, by decoder; the best of some rounds, in turn."""
     import numpy as np
 
-    from components.xray import images
+    from components.xray import square
 
     def fit(decoded: Any) -> None:
         pixels = decoded.grey if hasattr(decoded, "grey") else np.asarray(decoded)
         # Of colours one channel: nothing is cheaper, and in MURA they are equal.
         grey = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., 0])
-        images.fit(grey, image_size)
+        square.fit(grey, image_size)
 
     seconds: dict[str, list[float]] = {}
     for _ in range(rounds):

@@ -86,7 +86,7 @@ class Manifest(Artifact[ManifestFacts]):
         rim, centre     Float64 mean levels of the outermost tenth on every side and of the middle half, within the
                                 frame; `rim` far above `centre` is an inverted picture
         phash           str     64-bit perceptual hash, 16 hex digits
-        spectrum        bytes   int8 [16, 16], the low frequencies that `images.low_frequencies` reads
+        spectrum        bytes   int8 [16, 16], for `components.xray.signature.low_frequencies`
     """
 
     FACTS = ManifestFacts

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from components.archive.archive import Archive
 from components.base.errors import DataRefused
-from components.xray.images import BadImage, decode
+from components.xray.png import BadImage, decode
 
 # Longer side, pixels: enough to see what a picture is, too little to read it.
 SIDE = 160

@@ -20,7 +20,7 @@ from components.base.files import json_sha256
 from components.params.validate import DEFAULTS, ValidateParams
 from components.phantom.plan import plan
 from components.validate import validate
-from components.xray.images import SPECTRUM_SIDE
+from components.xray.signature import SPECTRUM_SIDE
 
 PARAMS = ValidateParams(
     published="auto",

@@ -114,7 +114,7 @@ class ValidManifest(Artifact[ValidManifestFacts]):
         card.json
         manifest.parquet    the same table
         report.html         what was found, for people, with pictures
-        validation.json     every expectation and what came; components/validate/report.py documents its keys
+        validation.json     every expectation and its outcome; components/validate/results.py documents the keys
         offenders.parquet   everything that is not as expected
         duplicates.parquet  pairs of pictures that are one, as `components.validate.duplicates.find` gives them
         data_docs.html      Great Expectations' own page

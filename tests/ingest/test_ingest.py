@@ -302,7 +302,11 @@ BAD_LISTS = {
     ),
     "a long path": (TRAIN_IMAGES, lambda text: text.replace("image", "i" * 100_000, 1), "row 1: .* 100,0.. characters"),
     "a NUL": (TRAIN_IMAGES, lambda text: text.replace("image", "im\0ge", 1), "row 1: .*unprintable"),
-    "a colour of the terminal": (TRAIN_IMAGES, lambda text: text.replace("image", "\x1b[2J", 1), "row 1: .*unprintable"),
+    "a colour of the terminal": (
+        TRAIN_IMAGES,
+        lambda text: text.replace("image", "\x1b[2J", 1),
+        "row 1: .*unprintable",
+    ),
     "another label": (TRAIN_STUDIES, lambda text: text.replace(",0", ",2", 1), r"row \d+: .*label 0 or 1, found"),
     "a word as label": (TRAIN_STUDIES, lambda text: text.replace(",1", ",positive", 1), r"row \d+: .*label 0 or 1"),
     "no label": (TRAIN_STUDIES, lambda text: text.replace(",0\n", "\n", 1), r"row \d+: .*label 0 or 1, found"),

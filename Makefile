@@ -28,7 +28,7 @@ demo: $(READY) ## From a drawn archive to a promoted model: dvc repro, then the 
 setup: $(READY) ## The virtual environment with everything: source .venv/bin/activate
 
 .PHONY: test
-test: $(READY) ## All tests
+test: $(READY) ## All tests but those of the image; they need nothing but git, make and Python
 	@$(RUN) pytest
 
 .PHONY: check
@@ -62,7 +62,9 @@ base-image: ## A base for it of Debian's packages, where no registry is reached:
 	@infra/base.sh
 
 .PHONY: test-image
-test-image: $(READY) ## Tests of the image, and that it makes what this machine makes; needs podman or docker
+test-image: $(READY) ## Tests with containers: the image, and the pipeline run in it; needs podman or docker
+	@command -v podman >/dev/null || command -v docker >/dev/null || { \
+		echo "make test-image needs podman or docker, and finds neither. On Debian: apt-get install podman runc"; exit 1; }
 	@$(RUN) pytest tests/container
 
 .PHONY: clean

@@ -24,7 +24,7 @@ import yaml
 
 from components.cli.steps import STEPS as EVERY_STEP
 from components.params.document import read_params
-from pipelines import images
+from pipelines.graph import image_names
 
 ROOT = Path(__file__).parent.parent
 STRICT = ("--read-only", "--tmpfs=/tmp", "--cap-drop=all", "--security-opt=no-new-privileges", "--network=none")
@@ -41,7 +41,7 @@ STEPS: dict[str, list[str]] = {
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--image", default=images.reference(read_params(ROOT / "params.yaml").kubeflow, "cpu"))
+    parser.add_argument("--image", default=image_names.reference(read_params(ROOT / "params.yaml").kubeflow, "cpu"))
     parser.add_argument("--engine", default=shutil.which("podman") or shutil.which("docker"))
     parser.add_argument("--studies", type=int, default=60, help="of the drawn archive; one epoch of the custom CNN")
     parser.add_argument("--repeats", type=int, default=5, help="of each cold start")

@@ -1,1 +1,17 @@
-"""What runs inside a step: artifacts, parameters, helpers, steps and the command line."""
+"""What runs in a container. It knows no orchestrator. Rooms import downwards only.
+
+components/
+    cli/            the command line: flags -> read artifacts -> run the step -> write the artifact
+    ingest/ validate/ shard/ train/ evaluate/ register/ promote/    the steps, in the order of the graph
+    archive/        where images come from: zip, directory, S3; MURA's lists; second opinions; DVC
+    xray/           one picture: PNG, one channel, fitted to the square
+    phantom/        the drawn archive
+    network/        architectures, batches, pixels, precision
+    scores/         studies, metrics with intervals, curves, charts
+    pages/          what the pages of the steps share
+    tracking/       MLflow: runs, models, the registry
+    kubeflow/       what a step tells Kubeflow, and reads from it
+    params/         params.yaml as frozen types that refuse unknown keys
+    artifacts/      the directories that steps hand on, and their cards
+    base/           errors, files written whole, code digests, progress, workers
+"""

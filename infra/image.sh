@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 hardware=${1:?cpu or gpu}
 engine=${ENGINE:-$(command -v podman || command -v docker)} || { echo "Neither podman nor docker is here." >&2; exit 2; }
-read -r tag revision < <("${PYTHON:-.venv/bin/python}" -m pipelines.images "$hardware")
+read -r tag revision < <("${PYTHON:-.venv/bin/python}" -m pipelines.graph.image_names "$hardware")
 image=${IMAGE:-localhost/mura}:$tag
 bill=build/sbom-$tag.cdx.json
 

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 from components.network.architectures import IMAGENET_FILES
 from components.params.document import read_params
-from pipelines import images
+from pipelines.graph import image_names
 
 ROOT = Path(__file__).parent.parent
 # md5 of ImageNet's weights, as keras.applications checks it when it has downloaded them to ~/.keras/models.
@@ -55,7 +55,7 @@ def pieces(hardware: str, engine: str | None) -> Iterator[Piece]:
         hardware: cpu or gpu, which packages the image has.
         engine: podman or docker, asked for the digests of images; None if there is none.
     """
-    ours = images.reference(read_params(ROOT / "params.yaml").kubeflow, hardware)
+    ours = image_names.reference(read_params(ROOT / "params.yaml").kubeflow, hardware)
     for image in (ours, _base(), *_servers()):
         yield Piece("image", image, _image_digest(engine, image))
     for lock in ("build", hardware, "tools"):

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 name=${1:?kind, cluster, serving or team}
-image=${2:-${IMAGE:-localhost/mura}:$("${PYTHON:-.venv/bin/python}" -m pipelines.images cpu | cut -d ' ' -f 1)}
+image=${2:-${IMAGE:-localhost/mura}:$("${PYTHON:-.venv/bin/python}" -m pipelines.graph.image_names cpu | cut -d ' ' -f 1)}
 kubectl=$(command -v .venv/bin/kubectl || command -v kubectl)
 folder=infra/kustomize/overlays/$name
 [[ -d $folder ]] || folder=infra/kustomize/$name

@@ -165,6 +165,7 @@ def make_model(tmp_path: Path) -> Callable[..., TrainedModel]:
             "1,head,0.001,0.7,0.69,0.6\n2,all,0.0001,0.6,0.65,0.7\n"
         )
         known: dict[str, Any] = {
+            "candidate": architecture,
             "architecture": architecture,
             "image_size": 32,
             "parameters": 10,
@@ -219,6 +220,7 @@ def make_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
         (path / PREDICTIONS).write_bytes(model.digest.encode())
         (path / REPORT).write_text("<p>report</p>")
         facts = EvaluationFacts(
+            candidate=model.facts.candidate,
             architecture=model.facts.architecture,
             model_digest=model.digest,
             data_digest=model.facts.data_digest,

@@ -12,7 +12,7 @@ from components.params.document import read_params
 
 ROOT = Path(__file__).parent.parent
 KUBEFLOW = (ROOT / "docs/kubeflow.md").read_text()
-OURS = [*ROOT.glob("components/**/*.py"), *ROOT.glob("pipelines/*.py")]
+OURS = [*ROOT.glob("components/**/*.py"), *ROOT.glob("pipelines/**/*.py")]
 
 
 def commands() -> list[str]:

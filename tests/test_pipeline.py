@@ -181,12 +181,11 @@ def test_predictions_keep_the_label_of_the_directory(place: Workplace) -> None:
 
 def test_the_threshold_is_chosen_on_tuning_alone(place: Workplace) -> None:
     from components.scores import metrics
+    from components.scores.studies import Studies
 
     predictions = pd.read_parquet(place / "evaluation" / "predictions.parquet")
     rows = predictions[predictions["split"] == "tuning"]
-    studies = metrics.Studies.of_images(
-        *(rows[c] for c in ("study", "patient", "body_part", "abnormal", "probability"))
-    )
+    studies = Studies.of_images(*(rows[c] for c in ("study", "patient", "body_part", "abnormal", "probability")))
     expected = metrics.choose_threshold(studies.abnormal, studies.probability, "kappa", 0.9)
     assert Evaluation.read(place / "evaluation").facts.scores.threshold == expected
 

@@ -46,6 +46,7 @@ class Archive:
 
     METAVAR: ClassVar[str] = "PATH|s3://BUCKET/KEY"
     BY_VALUE: ClassVar[bool] = True
+    WITH_DIGEST: ClassVar[bool] = True
 
     def __init__(self, place: str, version: Version | None = None, key: str = "") -> None:
         """Use `read`."""

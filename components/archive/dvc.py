@@ -11,11 +11,6 @@ import yaml
 from components.base.errors import UsageError
 
 
-def find_root(folder: Path) -> Path | None:
-    """The DVC repository that contains a folder. None if there is none."""
-    return next((each for each in (folder, *folder.parents) if (each / ".dvc").is_dir()), None)
-
-
 def root(folder: Path) -> Path:
     """The DVC repository that contains a folder.
 
@@ -25,9 +20,10 @@ def root(folder: Path) -> Path:
     if importlib.util.find_spec("dvc") is None:
         raise UsageError("DVC is not installed here. Outside an image, `make setup` installs it.")
     folder = folder.resolve()
-    if (found := find_root(folder)) is None:
-        raise UsageError(f"{folder}: not inside a DVC repository. Run in the project's directory.")
-    return found
+    for each in (folder, *folder.parents):
+        if (each / ".dvc").is_dir():
+            return each
+    raise UsageError(f"{folder}: not inside a DVC repository. Run in the project's directory.")
 
 
 def add(path: Path) -> str:
@@ -69,7 +65,7 @@ def set_remote(name: str, url: str, endpoint: str | None, *, shared: bool) -> Pa
     if endpoint and (not urlsplit(endpoint).hostname or "@" in urlsplit(endpoint).netloc):
         raise UsageError("--endpoint: expected http(s)://host:port, without credentials.")
     here = root(Path.cwd())
-    # An image has no DVC, so its modules are imported only here. `s3` would slow down whoever imports `find_root`.
+    # An image has no DVC, so its modules are imported only here. boto3, behind `s3`, is slow to import.
     from dvc.config import Config
     from dvc.exceptions import DvcException
 

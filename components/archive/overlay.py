@@ -44,6 +44,7 @@ class Overlay:
 
     METAVAR: ClassVar[str] = "PATH"
     BY_VALUE: ClassVar[bool] = True
+    WITH_DIGEST: ClassVar[bool] = False
 
     def __init__(self, path: Path, opinions: tuple[Opinion, ...]) -> None:
         """Use `read`."""

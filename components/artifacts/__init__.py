@@ -1,1 +1,11 @@
-"""The nouns that cross a step's boundary; each is a directory and knows its files."""
+"""The directories that steps hand on. Each is sealed by a card with digests, and checked when it is read.
+
+artifacts/
+    artifact.py         the card, its format, sealing and checking
+    manifest.py         Manifest and ValidManifest: the table of images
+    shards.py           Shards: TFRecords and the table of records
+    trained_model.py    TrainedModel: weights and learning curves
+    evaluation.py       Evaluation: metrics with intervals, predictions, report
+    registration.py     Registration: the receipt for model versions
+    promotion.py        Promotion: the receipt for a decision
+"""

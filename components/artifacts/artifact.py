@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from components.base.errors import DataRefused, MuraError, UsageError
 from components.base.files import CHECKPOINT, file_sha256, json_sha256, write_text
 
-FORMAT: Literal[1] = 1
+FORMAT: Literal[2] = 2
+"""Of every card. Raised when an older or newer version cannot read the artifact rightly."""
 # Files hashed at once: hashing lets other threads run, and a disk has more than one request at a time.
 HASHERS = 4
 
@@ -42,7 +43,7 @@ class _Card(Facts):
     """What `card.json` holds."""
 
     kind: str
-    format: Literal[1]
+    format: Literal[2]
     digest: str
     facts: dict[str, Any]
     files: dict[str, File]
@@ -68,6 +69,7 @@ class Artifact(Generic[F]):
     CARD: ClassVar[str] = "card.json"
     METAVAR: ClassVar[str] = "PATH"
     BY_VALUE: ClassVar[bool] = False
+    WITH_DIGEST: ClassVar[bool] = True
     CONTENT: ClassVar[tuple[str, ...]] = ("*",)
     FACTS: ClassVar[type[Facts]]
 
@@ -162,7 +164,9 @@ class Artifact(Generic[F]):
                 "Run the step that makes it, or `dvc repro`."
             )
         try:
-            card = _Card.model_validate_json(card_path.read_bytes())
+            content = card_path.read_bytes()
+            _check_format(card_path, content)
+            card = _Card.model_validate_json(content)
         except ValidationError as error:
             raise DataRefused(_unreadable(card_path, error)) from error
         if card.kind != cls.__name__:
@@ -214,6 +218,23 @@ def _file_faults(path: Path, card: str, files: Mapping[str, File]) -> Iterator[s
 
 def _as_card_says(path: Path, entry: File) -> bool:
     return path.stat().st_size == entry.bytes and file_sha256(path) == entry.sha256
+
+
+def _check_format(card: Path, content: bytes) -> None:
+    """Refuse a card of another format, whatever else it holds.
+
+    Raises:
+        DataRefused: it says another format. What is no card is left to the caller.
+    """
+    try:
+        found = json.loads(content)["format"]
+    except (ValueError, KeyError, TypeError):
+        return
+    if found != FORMAT:
+        raise DataRefused(
+            f"{card}: expected format {FORMAT}, found {found}: another version of this program wrote it. "
+            "Run its step again, or `dvc repro`."
+        )
 
 
 def _unreadable(card: Path, error: ValidationError) -> str:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import Field
+
 from components.artifacts.artifact import Artifact, Facts
 
 METRICS = "metrics.json"
@@ -37,23 +39,27 @@ class Confusion(Facts):
 class SplitScores(Facts):
     """One split, or one body part of it, at study level."""
 
-    auroc: Interval
-    average_precision: Interval
-    cohen_kappa: Interval
-    sensitivity: Interval
-    specificity: Interval
-    ppv: Interval
-    npv: Interval
-    f1: Interval
-    brier: Interval
+    auroc: Interval = Field(title="AUROC")
+    average_precision: Interval = Field(title="Average precision")
+    cohen_kappa: Interval = Field(title="Cohen's kappa")
+    sensitivity: Interval = Field(title="Sensitivity")
+    specificity: Interval = Field(title="Specificity")
+    ppv: Interval = Field(title="PPV")
+    npv: Interval = Field(title="NPV")
+    f1: Interval = Field(title="F1")
+    brier: Interval = Field(title="Brier score")
     confusion: Confusion
     n_studies: int
     n_abnormal: int
     n_patients: int
 
 
+METRIC_TITLES = {name: field.title for name, field in SplitScores.model_fields.items() if field.title}
+"""Metrics as people write them, in the order of reports."""
+
+
 class Scores(Facts):
-    """The headline of an evaluation: what a receipt and a registry tag carry."""
+    """The main scores of an evaluation; receipts and registry tags carry them."""
 
     tuning: SplitScores
     test: SplitScores
@@ -65,20 +71,21 @@ class Scores(Facts):
 
 
 class SecondOpinion(Facts):
-    """The test split again, with the labels of the overlay: a sensitivity analysis that decides nothing.
+    """The test split with the labels of the overlay: a sensitivity analysis. No decision uses it.
 
     Model, threshold, patients and draws are those of the official scores.
     """
 
     overlay_digest: str
     studies: int
-    """Test studies whose label is another."""
+    """Number of test studies with another label."""
     test: SplitScores
 
 
 class EvaluationFacts(Facts):
     """Which model, on which data, with which scores."""
 
+    candidate: str
     architecture: str
     model_digest: str
     data_digest: str
@@ -93,11 +100,11 @@ class EvaluationFacts(Facts):
 class Evaluation(Artifact[EvaluationFacts]):
     """Metrics with intervals, and the predictions they were computed from.
 
-    evaluation/<architecture>/
+    evaluation/<candidate>/
         card.json
         metrics.json            test, tuning, body_part: {metric: {value, low, high}}; threshold; digests; with an
                                 overlay `second_opinion`, the test split by its labels
-        summary.json            the headline as flat numbers, for `dvc metrics show`
+        summary.json            the main scores as flat numbers, for `dvc metrics show`
         predictions.parquet     one row per image: image, study, patient, body_part, split, abnormal, overlay
                                 (second opinion on the label, missing where there is none), logit, probability
         report.html             the same for people, in one file

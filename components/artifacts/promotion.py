@@ -38,14 +38,15 @@ class Promotion(Artifact[PromotionFacts]):
 
     promotion/
         card.json       the receipt
-        report.html     the candidates side by side, and the decision, for people
+        report.html     the decision and the candidates side by side, for people
+        plots/          roc.png (operating points) and forest.png, the charts of the report, for `dvc plots`
     """
 
     FACTS = PromotionFacts
 
     def verdict(self) -> MuraError | None:
-        """A refusal is a result to keep and an error to tell."""
+        """A refusal: the receipt is kept, and the command fails."""
         decision = self.facts.decision
         if decision.outcome != "refused":
             return None
-        return GateRefused(f"promote: {self.facts.challenger.architecture} is refused: {' '.join(decision.reasons)}")
+        return GateRefused(f"promote: {self.facts.challenger.candidate} is refused: {' '.join(decision.reasons)}")

@@ -11,6 +11,7 @@ class RegisteredModel(Facts):
     """Name of the registered model."""
     version: int
     run_id: str
+    candidate: str
     architecture: str
     model_digest: str
     evaluation_digest: str
@@ -27,11 +28,11 @@ class RegistrationFacts(Facts):
 
 
 class Registration(Artifact[RegistrationFacts]):
-    """The versions exist in the registry; doing it twice makes no second ones.
+    """The versions exist in the registry. Registering twice makes no second versions.
 
     registration/
-        card.json       the receipt
-        <architecture>.json     one version each
+        card.json           the receipt
+        <candidate>.json    one version each
     """
 
     FACTS = RegistrationFacts

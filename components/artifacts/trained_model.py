@@ -20,6 +20,8 @@ class TrackedRun(Facts):
 class TrainedModelFacts(Facts):
     """The model's card: what it is, what it learned from, and how it went."""
 
+    candidate: str
+    """Its name in params.yaml."""
     architecture: str
     image_size: int
     parameters: int
@@ -47,7 +49,7 @@ class TrainedModelFacts(Facts):
 class TrainedModel(Artifact[TrainedModelFacts]):
     """Weights and their card. Takes pixels [0, 255], gives a logit; every scaling lives inside.
 
-    model/<architecture>/
+    model/<candidate>/
         card.json
         model.weights.h5    Keras weights; the architecture is built from code, nothing is unpickled
         curves.csv          epoch, phase, learning_rate (in the middle of the epoch), loss, tuning_loss, tuning_auroc

@@ -1,1 +1,12 @@
-"""."""
+"""What every room stands on.
+
+base/
+    errors.py       errors that are told in one line, and the exit codes
+    files.py        files and directories that are written whole or not at all; their digests
+    code.py         the code that can change a step's result, and its digest
+    provenance.py   code revision and environment, for the card
+    step.py         what a step takes, and what it declares besides its signature
+    progress.py     bars, log lines, durations
+    workers.py      work for all cores, in order, in bounded memory
+    urls.py         addresses without user and password
+"""

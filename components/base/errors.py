@@ -107,7 +107,7 @@ def classified(error: Exception) -> MuraError | None:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's message; the name of its class if it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def printable(text: str) -> str:

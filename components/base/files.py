@@ -39,7 +39,7 @@ def writing(out: Path, inputs: dict[str, Any], card: str) -> Iterator[Path]:
     work, discarded = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.discarded")
     if discarded.exists() and not out.exists():
         discarded.rename(out)  # killed between the two renames below
-    if out.exists() and not (out / card).is_file() and not (out.is_dir() and not any(out.iterdir())):
+    if out.exists() and not (out / card).is_file() and _holds_files(out):
         raise UsageError(f"{out}: holds something else than an artifact, and would be replaced. Name another --out.")
     work.mkdir(parents=True, exist_ok=True)
     lock = _lock(work, out)
@@ -55,6 +55,11 @@ def writing(out: Path, inputs: dict[str, Any], card: str) -> Iterator[Path]:
         _remove(discarded)
     finally:
         os.close(lock)
+
+
+def _holds_files(out: Path) -> bool:
+    """Whether anything would be lost with `out`. DVC removes an artifact's files and leaves its directories."""
+    return not out.is_dir() or any(not path.is_dir() or path.is_symlink() for path in out.rglob("*"))
 
 
 def _lock(work: Path, out: Path) -> int:

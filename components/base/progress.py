@@ -62,3 +62,13 @@ def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
         for item in items:
             yield item
             bar.advance()
+
+
+def duration(seconds: float) -> str:
+    """42 s, 3 min 20 s, 2 h 05 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

@@ -12,6 +12,8 @@ class StepInput(Protocol):
     """How the command line calls such a place."""
     BY_VALUE: ClassVar[bool]
     """Whether an orchestrator hands over the place itself (True), or a directory that it fetched (False)."""
+    WITH_DIGEST: ClassVar[bool]
+    """Whether an orchestrator's cache needs its digest too: what is handed over does not show the content."""
 
     @classmethod
     def read(cls, place: Any) -> Self:
@@ -34,6 +36,11 @@ class Question(NamedTuple):
     help: str
     answer: Callable[[str, dict[str, Path | None]], str]
     """From the flag's value and the step's other flags to the text to print."""
+
+    @property
+    def name(self) -> str:
+        """`explain` for `--explain`."""
+        return self.flag.removeprefix("--").replace("-", "_")
 
 
 class Declaration(NamedTuple):

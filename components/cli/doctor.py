@@ -11,7 +11,6 @@ from typing import NamedTuple
 from components import tracking
 from components.base import provenance, workers
 from components.base.errors import MuraError, UsageError
-from components.network import backend
 
 # The kernel's driver shows itself here, in a container too; its tools may be absent.
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
@@ -93,6 +92,9 @@ def _mlflow() -> Finding:
 def _tensorflow(require_gpu: bool) -> Iterator[Finding]:
     started = time.monotonic()
     try:
+        # Imported here, so that an import that fails is a finding.
+        from components.network import backend
+
         backend.prepare()
         import keras
         import numpy as np
@@ -108,12 +110,12 @@ def _tensorflow(require_gpu: bool) -> Iterator[Finding]:
         yield Finding("TensorFlow", str(problem), problem)
         return
     yield Finding("TensorFlow", f"computes on {backend.device()}, ready after {time.monotonic() - started:.1f} s")
-    yield _gpu(require_gpu)
+    yield _gpu(require_gpu, backend.device(), backend.precision("auto"))
 
 
-def _gpu(required: bool) -> Finding:
-    if backend.device() != "CPU":
-        return Finding("GPU", f"{backend.device()}, precision auto means {backend.precision('auto')}")
+def _gpu(required: bool, device: str, precision: str) -> Finding:
+    if device != "CPU":
+        return Finding("GPU", f"{device}, precision auto means {precision}")
     if NVIDIA_DRIVER.exists():
         problem = UsageError(
             "an NVIDIA driver, and no device for TensorFlow. Is this the CUDA build (make setup HARDWARE=gpu, or the "
@@ -123,4 +125,4 @@ def _gpu(required: bool) -> Finding:
     if required:
         problem = UsageError("none, and --require-gpu was given.")
         return Finding("GPU", str(problem), problem)
-    return Finding("GPU", f"none: trainings run on the CPU, precision auto means {backend.precision('auto')}")
+    return Finding("GPU", f"none: trainings run on the CPU, precision auto means {precision}")

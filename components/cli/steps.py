@@ -10,7 +10,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 import click
 
 from components.artifacts.artifact import Artifact
-from components.base import provenance
+from components.base import code
 from components.base.errors import DataRefused, UsageError
 from components.base.files import writing
 from components.base.step import Declaration
@@ -28,6 +28,8 @@ from components.params.section import Section
 
 logger = logging.getLogger(__name__)
 
+CANDIDATE = "{candidate}"
+"""In a path that may be repeated, it stands for the name of every candidate of params.yaml."""
 STEPS = ("ingest", "validate", "shard", "train", "evaluate", "register", "promote")
 
 
@@ -101,11 +103,11 @@ def command(name: str) -> click.Command:
         click.Option(["--executor-input"], metavar="JSON", hidden=True, help="What Kubeflow hands over and is told.")
     )
 
-    options += [click.Option([each.flag], metavar=each.metavar, help=each.help) for each in questions]
+    options += [click.Option([each.flag, each.name], metavar=each.metavar, help=each.help) for each in questions]
 
     def callback(out: Path, executor_input: str | None, **flags: Any) -> None:
         for each in questions:
-            if (asked := flags.pop(each.flag.removeprefix("--"))) is not None:
+            if (asked := flags.pop(each.name)) is not None:
                 click.echo(each.answer(asked, {**flags, "out": out}))
                 return
         _run_step(Call(name, function, inputs, flags, out), executor_input)
@@ -143,7 +145,7 @@ def _option(step: str, of: Input) -> click.Option:
         )
     if of.kind is int:
         return click.Option([of.flag, of.name], type=click.IntRange(min=0), help=f"[default: {of.name} of {DEFAULT}]")
-    again = " Repeat the flag." if of.many else ""
+    again = f" Repeat the flag, or write {CANDIDATE} for the name of each candidate of {DEFAULT}." if of.many else ""
     return click.Option(
         [of.flag, of.name],
         # A path object would make s3:/bucket of s3://bucket.
@@ -174,9 +176,9 @@ def _run_step(call: Call, executor_input: str | None) -> None:
     """Read the artifacts, run the step in a work directory, put the result into its place."""
     started = time.monotonic()
     kubeflow = ExecutorInput(executor_input) if executor_input else None
-    arguments = {each.name: _argument(each, call.flags[each.name]) for each in call.inputs}
+    arguments = {each.name: _argument(each, call.flags) for each in call.inputs}
     if kubeflow is not None:
-        kubeflow.check(arguments)
+        kubeflow.check(arguments, call.function.__module__)
     told = {key: value for key, value in arguments.items() if value is not None and not isinstance(value, Section)}
     logger.info("%s: %s", call.step, ", ".join(f"{key} {_location(value)}" for key, value in told.items()))
     instead = declaration(call.step).instead
@@ -197,7 +199,7 @@ def _make(call: Call, arguments: dict[str, Any]) -> Artifact[Any]:
     """Run the step in a work directory and put the result into its place, or keep the reports of a refusal."""
     # A half-done work directory of other code is not gone on with.
     decisive = {key: _identity(value) for key, value in arguments.items()} | {
-        "code": provenance.code_digest(call.function.__module__)
+        "code": code.digest(call.function.__module__)
     }
     with writing(call.out, decisive, get_type_hints(call.function)["return"].CARD) as work:
         try:
@@ -212,14 +214,26 @@ def _make(call: Call, arguments: dict[str, Any]) -> Artifact[Any]:
     return artifact
 
 
-def _argument(of: Input, value: Any) -> Any:
+def _argument(of: Input, flags: Mapping[str, Any]) -> Any:
+    value = flags[of.name]
     if of.is_section:
         return _section(of.kind, value)
     if of.kind is int:
         return read_params(DEFAULT).seed if value is None else value
     if value is None:
         return None
-    return [of.kind.read(path) for path in value] if of.many else of.kind.read(value)
+    if of.many:
+        return [of.kind.read(path) for given in value for path in _for_each_candidate(given, flags)]
+    return of.kind.read(value)
+
+
+def _for_each_candidate(given: Path, flags: Mapping[str, Any]) -> list[Path]:
+    """`model/{candidate}` as a path for each candidate of params.yaml; another path as it is."""
+    if CANDIDATE not in str(given):
+        return [given]
+    chosen = flags.get("params") or ""
+    file = DEFAULT if chosen.lstrip().startswith("{") or ":" not in chosen else Path(chosen.rpartition(":")[0])
+    return [Path(str(given).replace(CANDIDATE, name)) for name in read_params(file).train.candidates]
 
 
 def _section(kind: type[Section], text: str) -> Section:

@@ -1,5 +1,6 @@
 """Commands that are no steps."""
 
+import json
 import logging
 import os
 import time
@@ -7,10 +8,16 @@ from pathlib import Path
 
 import click
 
+from components.base import code
 from components.base.errors import DataRefused, UsageError
+from components.base.files import write_text
+from components.cli.steps import STEPS
 from components.params.document import DEFAULT, read_params, section
 
 logger = logging.getLogger(__name__)
+
+# What DVC's stages run, and the module that is imported for it.
+CODE_OF = {step: f"components.{step}" for step in STEPS} | {"phantom": "components.phantom.archive"}
 
 
 @click.command()
@@ -179,10 +186,10 @@ def bench() -> None:
     show_default=True,
     help="Whose training images are read.",
 )
-@click.option("--architecture", default="custom_cnn", show_default=True, help="Which entry of `train` is tried.")
+@click.option("--candidate", default="custom_cnn", show_default=True, help="Name of the candidate that is tried.")
 @click.option("--params", "file", type=click.Path(path_type=Path), default=DEFAULT, show_default=True)
 @click.option("--steps", type=click.IntRange(min=2), default=20, show_default=True, help="Of training, twice.")
-def bench_input(path: Path, architecture: str, file: Path, steps: int) -> None:
+def bench_input(path: Path, candidate: str, file: Path, steps: int) -> None:
     """Say what bounds the input of a training: reading, shuffling, the way to the device, or the network itself.
 
     Each stage is measured alone, then all together; the slowest is the ceiling.
@@ -192,7 +199,7 @@ def bench_input(path: Path, architecture: str, file: Path, steps: int) -> None:
     from components.train import input_benchmark
 
     params = read_params(file)
-    chosen = section(params, f"train.{architecture}", file)
+    chosen = section(params, f"train.{candidate}", file)
     assert isinstance(chosen, TrainParams), "entries of `train` are"
     input_benchmark.show(input_benchmark.diagnose(Shards.read(path), chosen, params.seed, steps))
 
@@ -244,6 +251,19 @@ def notify(status: str, run_id: str) -> None:
     telling.send(telling.message(status, run_id))
 
 
+@click.command("code")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory to write.")
+def code_(out: Path) -> None:
+    """Write a file for each step with the digest of the code that can change its result.
+
+    DVC's stages depend on these files: a change of code reruns the steps whose results it can change, and no others.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for name, module in CODE_OF.items():
+        files = code.files(module)
+        write_text(out / f"{name}.json", json.dumps({"digest": code.digest(module), "files": files}, indent=2) + "\n")
+
+
 # In the order of the help.
 TOOLS: dict[str, click.Command] = {
     "phantom": phantom,
@@ -252,6 +272,7 @@ TOOLS: dict[str, click.Command] = {
     "shards": shards,
     "bench": bench,
     "summary": summary,
+    "code": code_,
     "doctor": doctor,
     "notify": notify,
 }

@@ -1,4 +1,10 @@
-"""Measure a model: the threshold from the tuning split, the numbers from the test split."""
+"""Measure a model: the threshold from the tuning split, the numbers from the test split.
+
+measuring.py     the step: checks its inputs, measures, writes the artifact
+predictions.py   the model's answer to every tuning and test image
+page.py          the report and its charts, from what was measured
+report.html      its template
+"""
 
 from pathlib import Path
 
@@ -6,21 +12,22 @@ from components.artifacts.evaluation import Evaluation
 from components.artifacts.manifest import ValidManifest
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
+from components.network import backend
 from components.params.evaluate import EvaluateParams
 
 
 def evaluate(
     manifest: ValidManifest, shards: Shards, model: TrainedModel, params: EvaluateParams, seed: int, out: Path
 ) -> Evaluation:
-    """Predict the tuning and test studies, choose the operating point on the first, measure on the second.
+    """Predict the tuning and test studies, choose the threshold on tuning, measure on test.
 
-    By the official labels. Where the manifest has second opinions on labels, the test studies are measured once more by
-    those, beside the official result.
+    The official labels count. Where the manifest has second opinions on labels, the test studies are measured once
+    more by those, for comparison.
 
     Args:
         manifest: the table that the shards were packed from.
-        shards: the images; their data set must be the one the model was trained on.
-        model: what to measure.
+        shards: the images; the model must have been trained on the same data set.
+        model: the model to measure.
         params: how to measure.
         seed: of the bootstrap.
         out: an empty directory to fill.
@@ -29,6 +36,8 @@ def evaluate(
         DataRefused: manifest, model and shards do not belong together, a patient is in both splits, the model's
             answers are not numbers, or a split has one class only.
     """
+    # `measuring` imports Keras.
+    backend.prepare()
     from components.evaluate import measuring
 
     return measuring.run(manifest, shards, model, params, seed, out)

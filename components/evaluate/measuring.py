@@ -1,11 +1,15 @@
-"""Measure a model: the threshold from the tuning split, the numbers from the test split."""
+"""Measure a model, and write what was found."""
 
 import dataclasses
 import json
 import logging
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from components.artifacts.evaluation import (
     METRICS,
@@ -16,20 +20,18 @@ from components.artifacts.evaluation import (
     EvaluationFacts,
     Scores,
     SecondOpinion,
-    SplitScores,
 )
 from components.artifacts.manifest import BODY_PARTS, TEST, TUNING, ValidManifest
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
+from components.base import provenance
 from components.base.errors import DataRefused
 from components.base.files import write_text
+from components.evaluate.page import Figures, Measured, draw, evaluation_page
+from components.evaluate.predictions import predict
 from components.params.evaluate import EvaluateParams
-
-if TYPE_CHECKING:
-    import pandas
-
-    from components.evaluate.page import Relabelled
-    from components.scores.metrics import Studies
+from components.scores import curves, metrics
+from components.scores.studies import Studies
 
 log = logging.getLogger(__name__)
 
@@ -38,67 +40,54 @@ def run(
     manifest: ValidManifest, shards: Shards, model: TrainedModel, params: EvaluateParams, seed: int, out: Path
 ) -> Evaluation:
     """Do what `components.evaluate.evaluate` says."""
-    _check_pair(manifest, shards, model)
-    from components.base import provenance
-    from components.network import backend
-    from components.scores import metrics
-
-    backend.prepare()
+    _check_inputs(manifest, shards, model)
     started = time.monotonic()
-    log.info("evaluate: %s on %s", model.facts.architecture, shards.path)
+    log.info("evaluate: %s on %s", model.facts.candidate, shards.path)
     opinions = _opinions(manifest)
-    predictions = _predictions(shards, model, params.batch_size)
+    predictions = predict(shards, model, params.batch_size)
     predictions.insert(6, "overlay", predictions["study"].map(opinions["overlay"]).astype("Int64"))
-    shared = set(predictions.patient[predictions.split == TUNING]) & set(predictions.patient[predictions.split == TEST])
-    if shared:
-        raise DataRefused(
-            f"{shards.path}: expected no patient in two splits, got {len(shared)} in both tuning and test, such as "
-            f"{min(shared)}. Run ingest, validate and shard again."
-        )
+    _check_patients(predictions, shards)
     tuning, test = (_studies(predictions, split, shards) for split in (TUNING, TEST))
     threshold = metrics.choose_threshold(tuning.abnormal, tuning.probability, params.operating_point, params.target)
-    scores = Scores(
-        tuning=metrics.score(tuning, threshold, params.bootstrap_draws, seed),
-        test=metrics.score(test, threshold, params.bootstrap_draws, seed),
-        threshold=threshold,
-        tuning_digest=shards.facts.splits[TUNING].digest,
-        test_digest=shards.facts.splits[TEST].digest,
-    )
-    body_parts = {
-        part: metrics.score(test.of_part(part), threshold, params.bootstrap_draws, seed)
-        for part in _parts(set(test.body_part.tolist()))
-    }
+    # The same patients and the same seed give the same draws, so the scores can be compared.
+    score = partial(metrics.score, threshold=threshold, draws=params.bootstrap_draws, seed=seed)
+    second = None
+    if manifest.facts.overlay_digest is not None:
+        others = _relabelled(test, opinions)
+        second = SecondOpinion(
+            overlay_digest=manifest.facts.overlay_digest,
+            studies=int(np.sum(others.abnormal != test.abnormal)),
+            test=score(others),
+        )
     facts = EvaluationFacts(
+        candidate=model.facts.candidate,
         architecture=model.facts.architecture,
         model_digest=model.digest,
         data_digest=shards.facts.data_digest,
         shards_digest=shards.digest,
         code_revision=provenance.code_revision(),
-        scores=scores,
-        second_opinion=_second_opinion(manifest, test, opinions, threshold, params, seed),
+        scores=Scores(
+            tuning=score(tuning),
+            test=score(test),
+            threshold=threshold,
+            tuning_digest=shards.facts.splits[TUNING].digest,
+            test_digest=shards.facts.splits[TEST].digest,
+        ),
+        second_opinion=second,
     )
+    body_parts = {part: score(test.of_part(part)) for part in _parts(set(test.body_part.tolist()))}
+    measured = Measured(facts, model.facts, params, seed, body_parts, test, opinions)
     predictions.to_parquet(out / PREDICTIONS, index=False)
-    _write_json(out / METRICS, _metrics(facts, body_parts, params))
+    _write_json(out / METRICS, _metrics(measured))
     _write_json(out / SUMMARY, _summary(facts))
-    _write_pictures(out, facts, model, body_parts, test, opinions, params, seed)
-    log.info(
-        "evaluate: %s studies, test AUROC %s, kappa %s, %.0f s",
-        f"{scores.test.n_studies:,}",
-        scores.test.auroc,
-        scores.test.cohen_kappa,
-        time.monotonic() - started,
-    )
-    if facts.second_opinion is not None:
-        log.info(
-            "evaluate: with the overlay, which gives %s test studies another label: AUROC %s, kappa %s",
-            f"{facts.second_opinion.studies:,}",
-            facts.second_opinion.test.auroc,
-            facts.second_opinion.test.cohen_kappa,
-        )
+    figures = draw(measured, pd.read_csv(model.curves))
+    write_text(out / REPORT, evaluation_page(measured, figures))
+    _write_plots(out / "plots", measured, figures)
+    _log_result(facts, time.monotonic() - started)
     return Evaluation.seal(out, facts)
 
 
-def _check_pair(manifest: ValidManifest, shards: Shards, model: TrainedModel) -> None:
+def _check_inputs(manifest: ValidManifest, shards: Shards, model: TrainedModel) -> None:
     if manifest.facts.data_digest != shards.facts.data_digest:
         raise DataRefused(
             f"{shards.path}: expected shards of data set {_short(manifest.facts.data_digest)} of {manifest.path}, got "
@@ -115,78 +104,28 @@ def _check_pair(manifest: ValidManifest, shards: Shards, model: TrainedModel) ->
             )
 
 
-def _predictions(shards: Shards, model: TrainedModel, batch_size: int) -> "pandas.DataFrame":
-    """One row per image of the tuning and test splits, ascending by split and image."""
-    import numpy as np
-    import pandas as pd
-
-    from components.network import architectures, batches
-    from components.scores import metrics
-
-    network = architectures.load(model)
-    tables = []
-    for split in (TUNING, TEST):
-        images = batches.read_split(shards, split)
-        with batches.reading(images):
-            answers = network.predict(batches.in_order(images, batch_size), verbose=0)
-        logit = np.asarray(answers, dtype=np.float32)[:, 0]
-        strays = np.flatnonzero(~np.isfinite(logit))
-        if strays.size:
-            raise DataRefused(
-                f"{model.path}: expected a finite logit for every image, got {logit[strays[0]]} for "
-                f"{images.image[strays[0]]} ({strays.size} in {split}). Its training diverged; train it again."
-            )
-        table = pd.DataFrame(
-            {
-                "image": images.image,
-                "study": images.study,
-                "patient": images.patient,
-                "body_part": images.body_part,
-                "split": split,
-                "abnormal": images.abnormal,
-                "logit": logit,
-                "probability": metrics.sigmoid(logit),
-            }
+def _check_patients(predictions: pd.DataFrame, shards: Shards) -> None:
+    splits = predictions.groupby("patient")["split"].nunique()
+    if (shared := splits.index[splits > 1]).size:
+        raise DataRefused(
+            f"{shards.path}: expected no patient in two splits, got {shared.size} in both tuning and test, such as "
+            f"{shared.min()}. Run ingest, validate and shard again."
         )
-        tables.append(table.sort_values("image", ignore_index=True))
-    return pd.concat(tables, ignore_index=True)
 
 
-def _opinions(manifest: ValidManifest) -> "pandas.DataFrame":
+def _opinions(manifest: ValidManifest) -> pd.DataFrame:
     """Second opinions by study: `overlay`, `overlay_source`, `overlay_reason`."""
     table = manifest.table
     return table[table["overlay"].notna()].drop_duplicates("study").set_index("study")
 
 
-def _second_opinion(
-    manifest: ValidManifest,
-    test: "Studies",
-    opinions: "pandas.DataFrame",
-    threshold: float,
-    params: EvaluateParams,
-    seed: int,
-) -> SecondOpinion | None:
-    import numpy as np
-
-    from components.scores import metrics
-
-    if manifest.facts.overlay_digest is None:
-        return None
-    labels = np.array(
-        [opinions["overlay"].get(study, label) for study, label in zip(test.study, test.abnormal, strict=True)],
-        np.int64,
-    )
-    return SecondOpinion(
-        overlay_digest=manifest.facts.overlay_digest,
-        studies=int(np.sum(labels != test.abnormal)),
-        # The same patients and the same seed: the same draws, so that the two can be compared.
-        test=metrics.score(dataclasses.replace(test, abnormal=labels), threshold, params.bootstrap_draws, seed),
-    )
+def _relabelled(test: Studies, opinions: pd.DataFrame) -> Studies:
+    """The test studies with the labels of the overlay."""
+    labels = [opinions["overlay"].get(study, label) for study, label in zip(test.study, test.abnormal, strict=True)]
+    return dataclasses.replace(test, abnormal=np.array(labels, np.int64))
 
 
-def _studies(predictions: "pandas.DataFrame", split: str, shards: Shards) -> "Studies":
-    from components.scores.metrics import Studies
-
+def _studies(predictions: pd.DataFrame, split: str, shards: Shards) -> Studies:
     rows = predictions[predictions.split == split]
     try:
         studies = Studies.of_images(rows.study, rows.patient, rows.body_part, rows.abnormal, rows.probability)
@@ -205,14 +144,15 @@ def _parts(found: set[str]) -> list[str]:
     return [part for part in BODY_PARTS if part in found] + sorted(found - set(BODY_PARTS))
 
 
-def _metrics(facts: EvaluationFacts, body_parts: dict[str, SplitScores], params: EvaluateParams) -> dict[str, Any]:
+def _metrics(measured: Measured) -> dict[str, Any]:
+    facts = measured.facts
     scores, opinion = facts.scores, facts.second_opinion
     return {
         "test": scores.test.model_dump(),
         "tuning": scores.tuning.model_dump(),
-        "body_part": {part: found.model_dump() for part, found in body_parts.items()},
+        "body_part": {part: found.model_dump() for part, found in measured.body_parts.items()},
         "threshold": scores.threshold,
-        "operating_point": params.operating_point,
+        "operating_point": measured.params.operating_point,
         "n_studies": {"test": scores.test.n_studies, "tuning": scores.tuning.n_studies},
         "digests": {
             "data": facts.data_digest,
@@ -242,65 +182,42 @@ def _summary(facts: EvaluationFacts) -> dict[str, float | None]:
     return {name: None if value is None else round(value, 4) for name, value in values.items()}
 
 
-def _write_pictures(
-    out: Path,
-    facts: EvaluationFacts,
-    model: TrainedModel,
-    body_parts: dict[str, SplitScores],
-    test: "Studies",
-    opinions: "pandas.DataFrame",
-    params: EvaluateParams,
-    seed: int,
-) -> None:
-    """The report, and what `dvc plots` shows."""
-    import numpy as np
-    import pandas as pd
-
-    from components.evaluate.page import EvaluationFigures, evaluation_page
-    from components.scores import charts, metrics
-
-    scores, threshold = facts.scores.test, facts.scores.threshold
-    roc = metrics.roc_curve(test.abnormal, test.probability)
-    calibration = metrics.calibration_curve(test.abnormal, test.probability)
-    precision_recall = metrics.precision_recall_curve(test.abnormal, test.probability)
-    figures = EvaluationFigures(
-        roc=charts.roc(roc, scores),
-        precision_recall=charts.precision_recall(precision_recall, scores),
-        calibration=charts.calibration(calibration, scores),
-        body_parts=charts.body_parts(scores, body_parts),
-        learning_curves=charts.learning_curves(pd.read_csv(model.curves), model.facts.best_epoch),
-    )
-    relabelled = _relabelled(test, opinions)
-    page = evaluation_page(facts, model.facts, body_parts, test, figures, params, seed, relabelled)
-    write_text(out / REPORT, page)
-
-    plots = out / "plots"
-    plots.mkdir()
-    (plots / "roc.png").write_bytes(figures.roc)
-    (plots / "calibration.png").write_bytes(figures.calibration)
-    words = np.array(["normal", "abnormal"])
-    confusion = {
-        "actual": words[test.abnormal],
-        "predicted": words[(test.probability >= threshold).astype(np.int64)],
-    }
-    for name, columns in (("roc", vars(roc)), ("calibration", vars(calibration)), ("confusion", confusion)):
-        pd.DataFrame(columns).to_csv(plots / f"{name}.csv", index=False, lineterminator="\n")
-
-
-def _relabelled(test: "Studies", opinions: "pandas.DataFrame") -> "list[Relabelled]":
-    """Test studies with a second opinion, the surest predictions first: they move the metrics most."""
-    from components.evaluate.page import Relabelled
-
-    found = []
-    for study, probability in zip(test.study.tolist(), test.probability.tolist(), strict=True):
-        if study in opinions.index:
-            label, source, reason = opinions.loc[study, ["overlay", "overlay_source", "overlay_reason"]]
-            found.append(Relabelled(study, int(label), probability, source, reason))
-    return sorted(found, key=lambda each: (-abs(each.probability - 0.5), each.study))
-
-
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _write_plots(folder: Path, measured: Measured, figures: Figures) -> None:
+    """Write what `dvc plots` shows."""
+    folder.mkdir()
+    (folder / "roc.png").write_bytes(figures.roc)
+    (folder / "calibration.png").write_bytes(figures.calibration)
+    test = measured.test
+    words = np.array(["normal", "abnormal"])
+    called = (test.probability >= measured.facts.scores.threshold).astype(np.int64)
+    for name, columns in (
+        ("roc", vars(curves.roc_curve(test.abnormal, test.probability))),
+        ("calibration", vars(curves.calibration_curve(test.abnormal, test.probability))),
+        ("confusion", {"actual": words[test.abnormal], "predicted": words[called]}),
+    ):
+        pd.DataFrame(columns).to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+
+
+def _log_result(facts: EvaluationFacts, seconds: float) -> None:
+    test, opinion = facts.scores.test, facts.second_opinion
+    log.info(
+        "evaluate: %s studies, test AUROC %s, kappa %s, %.0f s",
+        f"{test.n_studies:,}",
+        test.auroc,
+        test.cohen_kappa,
+        seconds,
+    )
+    if opinion is not None:
+        log.info(
+            "evaluate: with the overlay, which gives %s test studies another label: AUROC %s, kappa %s",
+            f"{opinion.studies:,}",
+            opinion.test.auroc,
+            opinion.test.cohen_kappa,
+        )
 
 
 def _short(value: object) -> str:

@@ -1,8 +1,7 @@
-"""What Kubeflow is told of an artifact: its identity, and what the user interface shows of it.
+"""Report an artifact to Kubeflow: its digest, and what the user interface shows of it.
 
-A step in a Kubeflow container is given, as JSON, where its outputs go, and writes to the file named in it what they
-are. Kubeflow's launcher parses that file strictly: a key that it does not know fails the step, and JSON has no
-infinity and no NaN.
+Kubeflow gives a step, as JSON, the places of its outputs and the name of a file. The step describes the outputs in that
+file. Kubeflow's launcher parses it strictly: an unknown key fails the step, and JSON has no infinity and no NaN.
 """
 
 import csv
@@ -24,26 +23,27 @@ from components.artifacts.promotion import REPORT as PROMOTION_REPORT
 from components.artifacts.promotion import Promotion
 from components.artifacts.registration import RegisteredModel, Registration
 from components.artifacts.trained_model import TrainedModel
-from components.base import provenance
+from components.base import code
 from components.base.errors import DataRefused, UsageError
 from components.base.files import write_text
+from components.base.urls import without_credentials
 
 logger = logging.getLogger(__name__)
 
 DIGEST = "digest"
-"""The output parameter that says which artifact it is."""
+"""The output parameter with the digest of the artifact."""
 CODE = "code"
-"""The input parameter that says which code the pipeline was compiled for."""
-# Where Kubeflow's launcher keeps objects, whatever kind of store they come from.
+"""The input parameter with the digest of the code that the pipeline was compiled for."""
+# The directories in which Kubeflow's launcher keeps objects, by the store that they come from.
 _MOUNTS = {"s3://": "/s3/", "minio://": "/minio/", "gs://": "/gcs/"}
 
 
 class Content(NamedTuple):
-    """What an output holds."""
+    """The content of an output."""
 
     metadata: Mapping[str, Any]
     file: Path | None = None
-    """Copied to where the output goes."""
+    """Copied to the place of the output."""
 
 
 class View(NamedTuple):
@@ -55,13 +55,13 @@ class View(NamedTuple):
 
 
 class ExecutorInput:
-    """What Kubeflow hands to a step."""
+    """Kubeflow's instructions for a step: its parameters, and the places of its outputs."""
 
     def __init__(self, text: str) -> None:
-        """Parse it.
+        """Parse the JSON.
 
         Raises:
-            UsageError: it is not what Kubeflow hands over.
+            UsageError: it has another form.
         """
         try:
             document = json.loads(text)
@@ -70,45 +70,46 @@ class ExecutorInput:
             self._output_file = Path(document["outputs"]["outputFile"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(
-                f"--executor-input: expected the JSON that Kubeflow puts in place of {{{{$}}}} ({error!r})."
+                f"--executor-input: expected the JSON that Kubeflow writes in place of {{{{$}}}} ({error!r})."
             ) from error
 
-    def check(self, inputs: Mapping[str, Any]) -> None:
-        """See that the artifacts are those that the steps before have made, and the code that of the pipeline.
+    def check(self, inputs: Mapping[str, Any], module: str) -> None:
+        """Check that the artifacts are those that earlier steps made. Warn if the code is not that of the pipeline.
 
         Args:
-            inputs: what the step was given, by the name of its parameter.
+            inputs: the step's arguments by name.
+            module: the step's module, `components.shard`.
 
         Raises:
-            DataRefused: an artifact is another one than its `<name>_digest` says.
+            DataRefused: an artifact has another digest than `<name>_digest` says.
         """
         for name, artifact in inputs.items():
             expected = self.parameters.get(f"{name}_{DIGEST}")
             if isinstance(artifact, Artifact) and expected and artifact.digest != expected:
                 raise DataRefused(
-                    f"{artifact.path}: expected the {type(artifact).__name__} of digest {expected[:12]}, as the step "
-                    f"that made it said, found {artifact.digest[:12]}. Was something else put in its place?"
+                    f"{artifact.path}: expected the {type(artifact).__name__} of digest {expected[:12]}, which the "
+                    f"step before made, found {artifact.digest[:12]}. Was the artifact replaced?"
                 )
         compiled = self.parameters.get(CODE)
-        if compiled and compiled != provenance.code_digest():
+        if compiled and compiled != (found := code.digest(module)):
             logger.warning(
-                "the pipeline was compiled for code %s, this image holds %s; Kubeflow's cache goes by the first",
+                "the pipeline was compiled for code %s, this image contains %s; Kubeflow's cache knows only the first",
                 compiled[:12],
-                provenance.code_digest()[:12],
+                found[:12],
             )
 
     def report(self, artifact: Artifact[Any]) -> None:
-        """Write what Kubeflow shows of an artifact, and what its cache knows it by."""
+        """Write what Kubeflow shows of an artifact, and the digest for its cache."""
         outputs = {noun(type(artifact)): Content(_metadata(artifact))}
         outputs |= {name: view.content(artifact) for name, view in VIEWS.get(type(artifact), {}).items()}
         told = {}
         for name, content in outputs.items():
-            # An artifact that is passed on a volume is no output of Kubeflow's.
+            # An artifact on a volume is no output of Kubeflow's.
             if name not in self._outputs:
                 continue
             (given,) = self._outputs[name]["artifacts"]
             if content.file is not None:
-                place = _place(given["uri"])
+                place = mounted(given["uri"])
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(content.file, place)
             entry = {"name": given["name"], "uri": given["uri"], "metadata": content.metadata}
@@ -119,17 +120,18 @@ class ExecutorInput:
 
 
 def noun(kind: type[Artifact[Any]]) -> str:
-    """What an artifact is called as an output: `valid_manifest` for a ValidManifest."""
+    """Name of an artifact as an output: `valid_manifest` for a ValidManifest."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.__name__).lower()
 
 
-def _place(uri: str) -> Path:
+def mounted(uri: str) -> Path:
+    """The file in the step's container that Kubeflow's launcher uploads to a URI."""
     scheme = next((scheme for scheme in _MOUNTS if uri.startswith(scheme)), "")
     return Path(_MOUNTS.get(scheme, "") + uri.removeprefix(scheme))
 
 
 def _metadata(artifact: Artifact[Any]) -> dict[str, Any]:
-    """The digest and the plain facts, and where MLflow has the same."""
+    """The digest, the plain facts, and links to MLflow."""
     facts = artifact.facts.model_dump(mode="json")
     plain = {name: value for name, value in facts.items() if isinstance(value, str | int | float)}
     links: dict[str, str] = {}
@@ -141,12 +143,12 @@ def _metadata(artifact: Artifact[Any]) -> dict[str, Any]:
             "mlflow_model": run.model_uri,
         }
     if isinstance(artifact, Registration):
-        links = {version.architecture: _version_uri(version) for version in artifact.facts.versions}
+        links = {version.candidate: _version_uri(version) for version in artifact.facts.versions}
     return {DIGEST: artifact.digest, **plain, **{name: link for name, link in links.items() if link}}
 
 
 def _training(model: TrainedModel) -> Content:
-    # Not by the names of the curves: Kubeflow's MLflow integration logs these numbers to the run that has the curves.
+    # Other names than those of the curves: Kubeflow's MLflow integration logs these numbers to the run of the curves.
     facts = model.facts
     counts = {"epochs": facts.epochs, "best_epoch": facts.best_epoch, "seconds": facts.seconds}
     return Content({f"best_tuning_{name}": value for name, value in facts.tuning.items()} | counts)
@@ -171,7 +173,7 @@ def _operating_point(evaluation: Evaluation) -> Content:
                     "recall": point["sensitivity"],
                 }
                 for point in points
-                # The curve begins at a threshold that no study reaches.
+                # The threshold of the first point is infinite.
                 if math.isfinite(point["threshold"])
             ],
             "confusionMatrix": {
@@ -189,11 +191,12 @@ def _champion(promotion: Promotion) -> Content:
     current = promotion.facts.current
     if current is None:
         return Content({"decision": promotion.facts.decision.outcome})
-    # The version is no `uri` of the artifact: a launcher would look for a store of that scheme.
+    # The version is not the artifact's `uri`: a launcher would look for a store of that scheme.
     metadata = {
         "decision": promotion.facts.decision.outcome,
         "version": _version_uri(current),
         "alias": f"models:/{current.model}@{promotion.facts.alias}",
+        "candidate": current.candidate,
         "architecture": current.architecture,
         "model_digest": current.model_digest,
         "data_digest": current.data_digest,
@@ -208,11 +211,11 @@ def _version_uri(version: RegisteredModel) -> str:
 
 
 def _mlflow(page: str) -> str:
-    """A page of MLflow's user interface; empty where MLflow is not a server."""
-    url = urlsplit(os.environ.get("MLFLOW_TRACKING_URI", ""))
-    if url.scheme not in ("http", "https"):
+    """A page of MLflow's user interface; empty if MLflow is not a server."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if urlsplit(uri).scheme not in ("http", "https"):
         return ""
-    return f"{url._replace(netloc=url.netloc.rpartition('@')[2]).geturl().rstrip('/')}/#/{page}"
+    return f"{without_credentials(uri).rstrip('/')}/#/{page}"
 
 
 VIEWS: Mapping[type[Artifact[Any]], Mapping[str, View]] = {

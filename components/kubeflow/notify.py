@@ -1,4 +1,4 @@
-"""How a run ended, told to a webhook."""
+"""Report to a webhook how a run ended."""
 
 import http.client
 import json
@@ -16,19 +16,19 @@ logger = logging.getLogger(__name__)
 
 WEBHOOK = "MURA_WEBHOOK_URL"
 _SECONDS = 15
-# The server passes on the words of its metadata store, kfp.local those of a run. RUNNING is left where a pod was killed
-# before it could say how it ended.
+# The server uses the words of its metadata store, kfp.local those of a run. The state stays RUNNING if a pod was killed
+# before it could report its end.
 _STATES = {"COMPLETE": "SUCCEEDED", "CACHED": "SUCCEEDED", "RUNNING": "UNKNOWN"}
 _ENDS = {"UNKNOWN": "ended, and Kubeflow does not say how"}
-# Nodes of a run that are Kubeflow's own: groups of steps, and what goes before a step and starts it.
+# Kubeflow's own nodes of a run, not steps.
 _MACHINERY = re.compile(r"root|importer|executor(\(.*)?|exit-handler-\d+|.*-driver|mura-\S+")
 
 
 def message(status: str, run: str) -> dict[str, Any]:
-    """What is told: one line as Slack, Mattermost and Teams show it, and the same as fields.
+    """The message: one line for Slack, Mattermost and Teams, and the same as fields.
 
-    Kubeflow's server says in the final status neither what failed nor why; what failed is asked of its API, where
-    KF_PIPELINES_ENDPOINT names it and it asks for no login, or this pod has a token for it.
+    The final status says neither which steps failed nor why. The steps are asked of Kubeflow's API, if
+    KF_PIPELINES_ENDPOINT names it, and it needs no login or this pod has a token for it.
 
     Args:
         status: Kubeflow's final status, JSON: `state`, `error`, and the names of the pipeline's job and task.
@@ -53,7 +53,7 @@ def message(status: str, run: str) -> dict[str, Any]:
 
 
 def _failed(run: str) -> list[str]:
-    """The steps that failed, as Kubeflow's API calls them; none where it does not tell."""
+    """The steps that failed, from Kubeflow's API; none if it does not answer."""
     host = os.environ.get(pod.API, "").rstrip("/")
     try:
         if urlsplit(host).scheme not in ("http", "https"):
@@ -62,24 +62,24 @@ def _failed(run: str) -> list[str]:
         question = urllib.request.Request(url)  # noqa: S310 - see above
         token = pod.token_path()
         if token.is_file():
-            # Not to wherever the server may send us on to.
+            # Not sent to the target of a redirect.
             question.add_unredirected_header("Authorization", f"Bearer {token.read_text(encoding='ascii').strip()}")
         with urllib.request.urlopen(question, timeout=_SECONDS) as answer:  # noqa: S310
             tasks = json.load(answer)["run_details"]["task_details"]
             names = {str(task["display_name"]) for task in tasks if task.get("state") == "FAILED"}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, http.client.HTTPException) as error:
-        logger.info("notify: %s does not tell which steps failed (%s)", pod.API, type(error).__name__)
+        logger.info("notify: %s does not say which steps failed (%s)", pod.API, type(error).__name__)
         return []
     return sorted(name for name in names if not _MACHINERY.fullmatch(name))
 
 
 def send(told: dict[str, Any]) -> None:
-    """Post it to the webhook of MURA_WEBHOOK_URL; what goes wrong is logged, since a run is not worse for it."""
+    """Post a message to the webhook of MURA_WEBHOOK_URL. Errors are only logged: they do not fail the run."""
     url = os.environ.get(WEBHOOK)
     if not url:
-        logger.info("notify: %s (%s is not set, nobody is told)", told["text"], WEBHOOK)
+        logger.info("notify: %s (%s is not set, no message is sent)", told["text"], WEBHOOK)
         return
-    # Whoever has the address of a webhook can post to it: the host says enough.
+    # The whole address is a secret: whoever has it can post to the webhook.
     where = urlsplit(url).hostname or "no host"
     try:
         if urlsplit(url).scheme not in ("http", "https"):
@@ -87,7 +87,7 @@ def send(told: dict[str, Any]) -> None:
         body, headers = json.dumps(told).encode(), {"Content-Type": "application/json"}
         request = urllib.request.Request(url, body, headers)  # noqa: S310 - see above
         with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310
-            logger.info("notify: %s; told to %s", told["text"], where)
+            logger.info("notify: %s; sent to %s", told["text"], where)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
-        logger.warning("notify: %s; %s could not be told (%s)", told["text"], where, reason)
+        logger.warning("notify: %s; not sent to %s (%s)", told["text"], where, reason)

@@ -1,1 +1,16 @@
-"""."""
+"""Networks: pixels in, logit out, and how TensorFlow runs them.
+
+architectures.py   the four networks, and their weights
+batches.py         a split of the shards, and the batches of an epoch
+pixels.py          the pixels of a split that stay on disk
+memory.py          how much memory is free
+backend.py         device, precision and settings of TensorFlow
+
+Importing this package imports TensorFlow, with its messages turned off (backend.py). So the modules in here import
+`tensorflow` and `keras` at the top, like any library. A module elsewhere that is the first to be imported, such as
+`train.training`, leaves both to the modules it imports after this package.
+"""
+
+from components.network import backend
+
+__all__ = ["backend"]

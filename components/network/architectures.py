@@ -10,18 +10,18 @@ import keras
 from keras import layers
 
 from components.artifacts.trained_model import TrainedModel
-from components.base.errors import DataRefused, ServiceUnreachable, UsageError
+from components.base.errors import DataRefused, ServiceUnreachable, UsageError, first_line
 from components.params.train import TrainParams
 
-# Keras' weights without the top, by the file that keras.applications downloads.
+# The files of weights without the top that keras.applications downloads.
 IMAGENET_FILES = {
     "vgg16": "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
     "vgg19": "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
     "inception_v3": "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
 }
-# The smallest square that Inception V3's five reductions leave anything of.
+# The smallest square that Inception V3 accepts: it halves the side five times.
 INCEPTION_MIN_SIZE = 75
-# Mean of ImageNet's channels, which VGG's published weights expect to be taken off: blue, green, red
+# Means of ImageNet's channels, in the order blue, green, red. VGG's published weights expect pixels minus these means
 # (keras.applications.imagenet_utils, mode "caffe").
 IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
 BACKBONE = "backbone"
@@ -41,14 +41,14 @@ def build(
     Flips and rotations are layers of the network: they run on its device, in training only.
 
     Args:
-        params: architecture, augmentation, dropout, momentum; and whether pretrained weights are to come, for
-            they want their pixels scaled as they were when they were learned.
+        params: architecture, augmentation, dropout, momentum, and whether the backbone gets pretrained weights: they
+            need pixels scaled as in their own training.
         image_size: side S of the square images, pixels.
-        seed: of the weights, the augmentation and the dropout.
+        seed: seed of the weights, the augmentation and the dropout.
         precision: a Keras dtype policy; the logit is float32 under any.
-        augment: whether flips and rotations are in it. Keras' random layers act whenever they are not told that
-            this is no training, so a network that is to be used has none.
-        synchronized: whether batch normalisation goes by the whole batch, where workers share it.
+        augment: whether the network has flips and rotations. Keras' random layers also act where a call does not say
+            `training=False`, so a network for predictions has none.
+        synchronized: whether batch normalisation uses the statistics of the whole batch when workers share it.
 
     Returns:
         A model from pixels, [B, S, S, 1] in [0, 255], to the logit of abnormality, float32 [B, 1].
@@ -68,8 +68,8 @@ def build(
     model = keras.Model(pixels, logit, name=params.architecture)
     for layer in model._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
-            # Keras' 0.99 remembers the first hundreds of steps: after a short training the statistics would
-            # still be those of the untrained network.
+            # Keras' 0.99 averages over hundreds of steps: after a short training the statistics would still be those
+            # of the untrained network.
             layer.momentum = params.batch_norm_momentum
             layer.synchronized = synchronized
     return model
@@ -78,10 +78,10 @@ def build(
 def load(model: TrainedModel) -> keras.Model:
     """Rebuild a trained network in float32.
 
-    The architecture comes from code and the weights from a file of numbers: nothing in it can run.
+    The architecture is built by code and the weights are numbers, so the file cannot run code.
 
     Raises:
-        DataRefused: the weights are not those of the architecture on the card.
+        DataRefused: the weights do not belong to the architecture on the card.
     """
     facts = model.facts
     network = build(TrainParams.model_validate(facts.params), facts.image_size, seed=facts.seed, augment=False)
@@ -89,19 +89,17 @@ def load(model: TrainedModel) -> keras.Model:
         with _strictly():
             network.load_weights(model.weights)
     except (ValueError, OSError, KeyError, UserWarning) as error:
-        raise DataRefused(
-            f"{model.weights}: not the weights of {facts.architecture} ({_first_line(error)})."
-        ) from error
+        raise DataRefused(f"{model.weights}: not the weights of {facts.architecture} ({first_line(error)}).") from error
     return network
 
 
 def is_pretrained(params: TrainParams) -> bool:
-    """Whether the backbone starts from weights, and the head is to be trained before the rest."""
+    """Whether the backbone starts from given weights."""
     return params.weights != "none"
 
 
 def load_pretrained(model: keras.Model, params: TrainParams) -> None:
-    """Give the backbone the weights that `params.weights` names: `imagenet`, or a file of Keras weights.
+    """Load the weights that `params.weights` names into the backbone: `imagenet`, or a file of Keras weights.
 
     Raises:
         UsageError: the architecture has none, or the file is missing or belongs to another network.
@@ -121,19 +119,19 @@ def load_pretrained(model: keras.Model, params: TrainParams) -> None:
         # Keras raises a bare Exception when its download fails.
         if params.weights != "imagenet":
             raise UsageError(
-                f"train: {params.weights} does not hold Keras weights of {name} without its top ({_first_line(error)})."
+                f"train: {params.weights} does not hold Keras weights of {name} without its top ({first_line(error)})."
             ) from error
         cache = Path(os.environ.get("KERAS_HOME", "~/.keras"), "models").expanduser()
         raise ServiceUnreachable(
             f"train: ImageNet weights for {name} could not be downloaded. On a machine with internet, fetch "
             f"{IMAGENET_FILES[name]} (keras.applications names the address) and put it into {cache}, "
-            f"or set train.{name}.weights to the file."
+            f"or set `weights` of the candidate {params.candidate} to the file."
         ) from error
     model.get_layer(BACKBONE).set_weights(donor.get_weights())
 
 
 def set_backbone_trainable(model: keras.Model, trainable: bool) -> None:
-    """Freeze or thaw everything but the head. Compile anew afterwards."""
+    """Freeze or unfreeze everything but the head. Compile the model again afterwards."""
     model.get_layer(BACKBONE).trainable = trainable
 
 
@@ -145,17 +143,17 @@ _APPLICATIONS = {
 
 
 def _application(params: TrainParams, x: keras.KerasTensor, seed: int) -> keras.KerasTensor:
-    """A network of keras.applications without its top, and the mean of its last maps: [B, S, S, 1] to [B, C]."""
+    """A network of keras.applications without its top, then the mean over its last maps: [B, S, S, 1] to [B, C]."""
     name, size = params.architecture, x.shape[1]
     shape = _rgb_shape(name, size)
     if shape[0] != size:
         x = layers.Resizing(shape[0], shape[0], name="enlarge")(x)
     if name != "inception_v3" and is_pretrained(params):
-        # One grey level less three means: the three channels, blue first, as VGG learned them.
+        # The grey level three times, minus the means, blue first: what VGG was trained on.
         x = layers.Concatenate(name="channels")([x, x, x])
         x = layers.Rescaling(1.0, offset=[-mean for mean in IMAGENET_MEAN_BGR], name="scale")(x)
     else:
-        x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(x)  # [-1, 1], Inception's own
+        x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(x)  # [-1, 1], as Inception was trained
         x = layers.Concatenate(name="channels")([x, x, x])
     backbone = _APPLICATIONS[name](include_top=False, weights=None, input_shape=shape, pooling="avg", name=BACKBONE)
     if name != "inception_v3" and not is_pretrained(params):
@@ -164,10 +162,10 @@ def _application(params: TrainParams, x: keras.KerasTensor, seed: int) -> keras.
 
 
 def _initialise_for_relu(backbone: keras.Model, seed: int) -> None:
-    """Give convolutions weights of variance 2 / fan-in.
+    """Initialise convolutions with variance 2 / fan-in.
 
-    Keras' default halves the signal's variance in every layer with a ReLU. Through VGG's 13 or 16 layers
-    without normalisation little is left of it (He et al., arXiv:1502.01852, section 2.2).
+    Keras' default halves the variance of the signal in every layer with a ReLU. VGG has 13 or 16 such layers and no
+    normalisation, so the signal would almost vanish (He et al., arXiv:1502.01852, section 2.2).
     """
     for number, layer in enumerate(backbone.layers):
         if isinstance(layer, layers.Conv2D):
@@ -180,7 +178,7 @@ def _rgb_shape(name: str, size: int) -> tuple[int, int, int]:
 
 
 def _custom_cnn(x: keras.KerasTensor) -> keras.KerasTensor:
-    """A small residual network with its activations first (He et al., arXiv:1603.05027): [B, S, S, 1] to [B, 256]."""
+    """A small residual network of the pre-activation kind (He et al., arXiv:1603.05027): [B, S, S, 1] to [B, 256]."""
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(x)
     x = _convolution(x, 32, stride=2)  # [B, S/2, S/2, 32]
     for stage, filters in enumerate((32, 64, 128, 256)):
@@ -206,14 +204,10 @@ def _convolution(x: keras.KerasTensor, filters: int, stride: int = 1) -> keras.K
 
 @contextmanager
 def _strictly() -> Iterator[None]:
-    """Keras only warns when a layer finds no weights in a file, and leaves it as it was."""
+    """Raise where Keras only warns: a layer without weights in the file keeps its old ones."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         yield
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

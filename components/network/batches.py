@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,12 +12,8 @@ from numpy.typing import NDArray
 from components.artifacts.shards import PartFacts, Shards
 from components.base.errors import DataRefused
 from components.network import memory
-from components.network.pixels import ALIGNMENT, OnDevice, OnDisk, Pixels
-
-if TYPE_CHECKING:
-    import keras
-
-Residence = Literal["auto", "memory", "disk", "device"]
+from components.network.pixels import ALIGNMENT, OnDisk, Pixels
+from components.params.train import Residence
 
 
 @dataclass(frozen=True)
@@ -25,7 +21,7 @@ class Split:
     """One split, image by image, in the order of its records."""
 
     pixels: Pixels
-    """uint8 [N, S, S, 1], in memory or elsewhere"""
+    """uint8 [N, S, S, 1], in memory or on disk"""
     abnormal: NDArray[np.int64]
     """int64 [N], 1 abnormal, 0 normal"""
     body_part: NDArray[np.str_]
@@ -43,43 +39,42 @@ class Split:
     @property
     def residence(self) -> str:
         """Where the pixels are, in words."""
-        return {OnDisk: "on disk", OnDevice: "on the device"}.get(type(self.pixels), "in memory")
+        return "on disk" if isinstance(self.pixels, OnDisk) else "in memory"
 
 
 def read_split(shards: Shards, split: str, residence: Residence = "auto") -> Split:
-    """Read a split. Its pixels may stay on disk: the order of an epoch does not depend on where they are.
+    """Read a split. Its pixels are held in memory or stay on disk; the batches are the same.
 
     Args:
-        shards: where from.
+        shards: what to read.
         split: train, tuning or test.
-        residence: where the pixels are held; auto is in memory if they fit (MURA's training images at 320 pixels are
-            3.8 GB), else on disk.
+        residence: memory, disk, or auto: memory if they fit (MURA's training images at 320 pixels are 3.8 GB), else
+            disk.
 
     Raises:
-        DataRefused: the table of records is not of these shards, or a record is not the one in the table.
+        DataRefused: the table of records belongs to other shards, or a record differs from the table.
     """
     table = shards.records()
     rows = table[table["split"] == split]
     pixels: Pixels = OnDisk.of(shards, rows)
     if residence == "auto":
         residence = "memory" if memory.fits(len(rows) * shards.facts.image_size**2) else "disk"
-    if residence != "disk":
-        held = pixels[np.arange(len(rows))]
-        pixels = OnDevice(held) if residence == "device" else held
+    if residence == "memory":
+        pixels = pixels[np.arange(len(rows))]
     words = {name: np.array(rows[name].tolist(), np.str_) for name in ("body_part", "study", "patient", "image")}
     return Split(pixels, rows["abnormal"].to_numpy(np.int64), **words)
 
 
 def loss_weights(abnormal: NDArray[np.int64], body_part: NDArray[np.str_], parts: dict[str, PartFacts]) -> Any:
-    """Weight of each image in the loss, as MURA's authors weigh theirs.
+    """Weight of each image in the loss: both labels of every body part have the same total weight.
 
-    For a body part with A abnormal and N normal training images, abnormal ones weigh N / (A + N) and normal
-    ones A / (A + N) (arXiv:1712.06957, section 3.1), so that both classes of every body part count alike.
+    For a body part with A abnormal and N normal training images, an abnormal one weighs N / (A + N) and a normal one
+    A / (A + N) (MURA's authors: arXiv:1712.06957, section 3.1).
 
     Args:
         abnormal: int64 [N].
         body_part: str [N].
-        parts: counts of the training split; a fact of the shards.
+        parts: counts of the training split.
 
     Returns:
         float32 [N]
@@ -101,19 +96,18 @@ def loss_weights(abnormal: NDArray[np.int64], body_part: NDArray[np.str_], parts
 def training_batches(
     split: Split, weights: NDArray[np.float32], batch_size: int, seed: int, epoch: int, share: tuple[int, int] = (0, 1)
 ) -> Any:
-    """One epoch of a split: every image once, in an order that (seed, epoch) alone decides.
+    """One epoch of a split: every image once, in an order that depends on (seed, epoch) alone.
 
     Args:
-        split: of which images.
-        weights: float32 [N], of the images in the loss.
-        batch_size: images in a step of all workers.
-        seed: of the order.
-        epoch: its number.
-        share: which of how many workers this one is; it gets its share of every batch.
+        split: the images.
+        weights: float32 [N], their weights in the loss.
+        batch_size: images in a step, over all workers.
+        seed: seed of the order.
+        epoch: number of the epoch.
+        share: (rank, size): this worker, and how many there are. It gets its share of every batch.
 
     Returns:
-        tf.data.Dataset of (pixels uint8 [B, S, S, 1], abnormal float32 [B, 1], weight float32 [B]). Of pixels on the
-        device, their places int64 [B] instead: `fed` makes a network that takes them.
+        tf.data.Dataset of (pixels uint8 [B, S, S, 1], abnormal float32 [B, 1], weight float32 [B]).
     """
     order = np.random.default_rng((seed, epoch)).permutation(len(split))
     labels = tf.constant(split.abnormal.astype(np.float32)[:, None])
@@ -124,9 +118,10 @@ def training_batches(
 
     def batch(chosen: Any) -> Any:
         count = tf.shape(chosen)[0]
-        # Of fewer images than workers some are seen twice, and weigh nothing the second time: a share is never empty.
+        # A share is never empty: of a batch smaller than the number of workers, some images are in two shares, and
+        # weigh nothing in the second.
         mine = chosen[index % count :: workers]
-        # The mean over the batch is the mean of the workers' means only if they count as their shares are large.
+        # Workers average their means, so each mean counts in proportion to its share.
         portion = tf.cast(tf.shape(mine)[0] * workers, tf.float32) / tf.cast(count, tf.float32)
         portion *= tf.cast(index < count, tf.float32)
         return squares(mine), tf.gather(labels, mine), tf.gather(weight, mine) * portion
@@ -145,24 +140,12 @@ def in_order(split: Split, batch_size: int) -> Any:
     return dataset.map(_squares(split), num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
 
 
-def fed(network: "keras.Model", split: Split) -> "keras.Model":
-    """A network as it is trained on the batches of a split: if the pixels are on the device, it looks them up there."""
-    import keras
-
-    pixels = split.pixels
-    if not isinstance(pixels, OnDevice):
-        return network
-    chosen = keras.Input((), dtype="int64")
-    look_up = keras.layers.Lambda(pixels.gather, output_shape=pixels.shape[1:], name="look_up")
-    return keras.Model(chosen, network(look_up(chosen)))
-
-
 @contextmanager
 def reading(split: Split) -> Iterator[None]:
-    """Tell what is wrong with a record in our words, when TensorFlow wraps it in many of its own.
+    """Raise the refusal of a damaged record itself, not TensorFlow's error around it.
 
     Raises:
-        DataRefused: a record is not the one in the index.
+        DataRefused: a record differs from the table of records.
     """
     try:
         yield
@@ -173,10 +156,8 @@ def reading(split: Split) -> Iterator[None]:
 
 
 def _squares(split: Split) -> Callable[[Any], Any]:
-    """From the places of some images to their pixels, as a step of a dataset."""
+    """A step of a dataset: from the indices of some images to their pixels."""
     pixels = split.pixels
-    if isinstance(pixels, OnDevice):
-        return lambda chosen: chosen
     if isinstance(pixels, OnDisk):
 
         def read(chosen: Any) -> Any:
@@ -189,7 +170,7 @@ def _squares(split: Split) -> Callable[[Any], Any]:
 
 
 def _shared(pixels: NDArray[np.uint8]) -> Any:
-    """A tensor of the same memory, so that what fills half of it need not be held twice."""
+    """A tensor that shares the array's memory: the pixels may fill half of it, and are not copied."""
     if pixels.ctypes.data % ALIGNMENT:
         return tf.constant(pixels)
     return tf.experimental.dlpack.from_dlpack(pixels.__dlpack__())

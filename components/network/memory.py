@@ -1,4 +1,4 @@
-"""How much memory there is to use."""
+"""How much memory is free."""
 
 import os
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def available() -> int:
-    """Bytes that this process may still take: what the machine has left, or less if its container's limit is lower."""
+    """Bytes that this process can still take: what is free on the machine, or less if its container has a limit."""
     return max(0, min([_machine(), *_cgroups()]))
 
 
 def fits(size: int) -> bool:
-    """Whether so many bytes may be held for long. The other half is left to the network and the page cache."""
+    """Whether so many bytes fit into half of what is free. The network and the page cache need the other half."""
     return size <= available() // 2
 
 
@@ -24,17 +24,17 @@ def _machine() -> int:
         lines = MEMINFO.read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024
     except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # not Linux: nobody says what is free
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # not Linux: what is free is not known
 
 
 def _cgroups() -> Iterator[int]:
-    """What is left below each limit that the kernel will hold this process to."""
+    """Bytes left below the limit of each control group of this process."""
     try:
         groups = [line.split(":", 2)[1:] for line in OWN_CGROUP.read_text().splitlines()]
     except OSError:
         return
     for controllers, own in groups:
-        if controllers == "":  # version 2: every ancestor may have a limit
+        if controllers == "":  # version 2; every ancestor may have a limit
             names, root = ("memory.max", "memory.current", "inactive_file"), CGROUPS
         elif "memory" in controllers.split(","):
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")

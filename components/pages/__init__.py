@@ -1,1 +1,6 @@
-"""Results as pages for people: one HTML file each, with nothing to fetch and nothing to run."""
+"""What the pages of the steps share. A page is one HTML file that loads nothing and runs nothing.
+
+render.py     fills a step's template
+base.html     frame and style of every page
+macros.html   intervals, tiles, numbers and digests
+"""

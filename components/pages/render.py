@@ -1,4 +1,4 @@
-"""Templates into pages."""
+"""Fill templates."""
 
 import base64
 from functools import cache
@@ -7,18 +7,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-NAMES = {"custom_cnn": "Custom CNN", "vgg16": "VGG-16", "vgg19": "VGG-19", "inception_v3": "Inception V3"}
-METRICS = {
-    "auroc": "AUROC",
-    "average_precision": "Average precision",
-    "cohen_kappa": "Cohen's kappa",
-    "sensitivity": "Sensitivity",
-    "specificity": "Specificity",
-    "ppv": "PPV",
-    "npv": "NPV",
-    "f1": "F1",
-    "brier": "Brier score",
-}
+from components.base.progress import duration
+
 # Charts have 144 pixels to the inch, CSS has 96.
 PIXELS_PER_CSS_PIXEL = 1.5
 
@@ -28,7 +18,7 @@ def render(template: Path, **values: object) -> str:
 
     Args:
         template: the file. It may include files of its own directory and of this one.
-        values: what the template is filled with.
+        values: the template's variables.
 
     Returns:
         HTML.
@@ -41,7 +31,7 @@ def picture(png: bytes, description: str) -> Markup:
 
     Args:
         png: the file's bytes.
-        description: what it shows, for those who cannot see it.
+        description: of what it shows, for people who cannot see it.
     """
     # IHDR is always first: 8 bytes of signature, 8 of chunk header, then width and height.
     width, height = int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
@@ -53,21 +43,6 @@ def picture(png: bytes, description: str) -> Markup:
     )
 
 
-def name(architecture: str) -> str:
-    """An architecture as people write it."""
-    return NAMES.get(architecture, architecture.replace("_", " "))
-
-
-def duration(seconds: float) -> str:
-    """42 s, 3 min 20 s, 2 h 05 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
-
-
 @cache
 def _environment(folder: Path) -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -77,6 +52,5 @@ def _environment(folder: Path) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"name": name, "duration": duration}
-    environment.globals |= {"METRICS": METRICS}
+    environment.filters["duration"] = duration
     return environment

@@ -1,4 +1,9 @@
-"""The choices: frozen types that refuse unknown keys, one module per section of params.yaml.
+"""params.yaml as frozen types that refuse unknown keys. A module for each section.
 
-One module per section, so that a new choice of one step is no change to another.
+params/
+    document.py     the whole file, and a section by its name
+    section.py      what all sections have in common
+    train.py        the candidates: a default, and what each changes
+    ingest.py validate.py shard.py evaluate.py register.py promote.py    the choices of a step
+    kubeflow.py     where and with what Kubeflow runs the steps
 """

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from components.base.errors import UsageError
 from components.params.evaluate import EvaluateParams
@@ -14,11 +14,11 @@ from components.params.promote import PromoteParams
 from components.params.register import RegisterParams
 from components.params.section import Section
 from components.params.shard import ShardParams
-from components.params.train import TrainParams
+from components.params.train import TrainSection
 from components.params.validate import ValidateParams
 
 DEFAULT = Path("params.yaml")
-# Sections with an entry for each of several things, `train.vgg16`, instead of choices of their own.
+# Sections with an entry for each candidate, `train.vgg16`.
 SECTIONS_BY_ENTRY = ("train",)
 
 
@@ -39,30 +39,22 @@ class Params(Section):
     """Every choice."""
 
     archive: str = Field(description="The archive: a zip or a directory, here or at s3://bucket/key")
-    seed: int = Field(ge=0, description="Of everything that is drawn by lot")
+    seed: int = Field(ge=0, description="Seed of every random choice")
     phantom: PhantomParams
     labels: LabelsParams
     ingest: IngestParams
     validate_: ValidateParams = Field(alias="validate")
     shard: ShardParams
-    train: dict[str, TrainParams]
+    train: TrainSection
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")
     promote: PromoteParams
     kubeflow: KubeflowParams
 
-    @field_validator("train", mode="before")
-    @classmethod
-    def _named_by_architecture(cls, entries: Any) -> Any:
-        # The key says which architecture it is; to say it again inside would be to say it twice.
-        if isinstance(entries, dict):
-            return {key: _with_architecture(key, entry) for key, entry in entries.items()}
-        return entries
-
     @model_validator(mode="after")
     def _profiles_of_steps(self) -> Self:
         # A profile of a step that does not exist would be passed over in silence.
-        steps = [f"train.{architecture}" for architecture in self.train]
+        steps = [f"{step}.{name}" for step in ("train", "evaluate") for name in self.train.candidates]
         steps += ["default", "ingest", "validate", "shard", "train", "evaluate", "register", "promote", "notify"]
         for name in self.kubeflow.steps:
             if name not in steps:
@@ -87,7 +79,7 @@ def read_params(path: Path) -> Params:
 
 
 def section(params: Params, name: str, path: Path) -> BaseModel:
-    """A section by its dotted name: `shard`, `train.vgg16`.
+    """A section by its dotted name: `shard`, or `train.vgg16` for a candidate.
 
     Raises:
         UsageError: there is none of that name.
@@ -95,11 +87,11 @@ def section(params: Params, name: str, path: Path) -> BaseModel:
     head, _, key = name.partition(".")
     fields = {field.alias or attribute: attribute for attribute, field in Params.model_fields.items()}
     found = getattr(params, fields[head], None) if head in fields else None
-    if isinstance(found, dict):
-        if key not in found:
-            entries = ", ".join(f"{head}.{entry}" for entry in found)
+    if isinstance(found, TrainSection):
+        if key not in found.candidates:
+            entries = ", ".join(f"{head}.{entry}" for entry in found.candidates)
             raise UsageError(f"{path}: no section {name}; it has {entries}.")
-        found = found[key]
+        found = found.candidates[key]
     elif key:
         found = None
     if not isinstance(found, BaseModel):
@@ -115,14 +107,6 @@ def parse(kind: type[Section], document: Any, where: str) -> Section:
     """
     parsed: Section = _validate(kind, document, where)
     return parsed
-
-
-def _with_architecture(key: str, entry: Any) -> Any:
-    if not isinstance(entry, dict):
-        return entry
-    if "architecture" in entry:
-        raise ValueError(f"the key {key} is the architecture; leave it out of the entry")
-    return {"architecture": key, **entry}
 
 
 def _validate(kind: type[Any], document: Any, where: str) -> Any:

@@ -6,11 +6,13 @@ from pydantic import Field
 
 from components.params.section import Section
 
+OperatingPoint = Literal["kappa", "youden", "sensitivity", "fixed"]
+
 
 class EvaluateParams(Section):
     """How a model is measured."""
 
-    operating_point: Literal["kappa", "youden", "sensitivity", "fixed"] = Field(
+    operating_point: OperatingPoint = Field(
         description="How the threshold is chosen on the tuning split: highest kappa, highest "
         "sensitivity + specificity, highest threshold that reaches `target` sensitivity, or `target` itself"
     )

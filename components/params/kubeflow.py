@@ -1,4 +1,4 @@
-"""Where and with what Kubeflow Pipelines runs the steps: what clusters differ by."""
+"""Where and with what Kubeflow Pipelines runs the steps. Clusters differ only in these values."""
 
 from typing import Literal, Self
 
@@ -8,12 +8,11 @@ from components.params.section import Section
 
 # Kubernetes' names (RFC 1123) and quantities, as far as they are needed here.
 _NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-_VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 
 
 class EnvironmentSource(Section):
-    """A secret or a config map whose keys a step finds as environment variables of the same names."""
+    """A secret or a config map. The step gets its keys as environment variables of the same names."""
 
     secret: str | None = Field(default=None, pattern=_NAME, description="Name of the secret")
     config_map: str | None = Field(default=None, pattern=_NAME, description="Name of the config map")
@@ -28,7 +27,7 @@ class EnvironmentSource(Section):
 
 
 class Toleration(Section):
-    """A taint of a node that does not keep the step away."""
+    """A taint of a node that the step tolerates."""
 
     key: str | None = None
     operator: Literal["Exists", "Equal"] = "Exists"
@@ -37,47 +36,47 @@ class Toleration(Section):
 
 
 class StepProfile(Section):
-    """What one step is given. What a step does not say, `default` says; what neither says, this class."""
+    """The resources of one step. A value is taken from the step, else from `default`, else from this class."""
 
     cpu: str = Field(default="1", pattern=_QUANTITY, description="Cores at most, and requested")
     cpu_request: str | None = Field(
-        default=None, pattern=_QUANTITY, description="Cores requested, where a node need not have all of `cpu` free"
+        default=None, pattern=_QUANTITY, description="Cores requested, if fewer than `cpu` may be free"
     )
     memory: str = Field(default="2Gi", pattern=_QUANTITY, description="Memory, requested and at most")
     gpus: int = Field(default=0, ge=0, description="Accelerators; with any, the image of the GPU build is used")
     gpu_type: str = Field(default="nvidia.com/gpu", min_length=1, description="Resource name of the accelerator")
     shared_memory: str | None = Field(default=None, pattern=_QUANTITY, description="Size of /dev/shm")
-    minutes: int = Field(default=60, gt=0, description="The pod is ended after so long")
-    retries: int = Field(default=0, ge=0, description="Further attempts of a step that failed")
+    minutes: int = Field(default=60, gt=0, description="Time limit of the pod")
+    retries: int = Field(default=0, ge=0, description="Further attempts after a failure")
     backoff_seconds: int = Field(default=30, ge=0, description="Before a retry; doubled each time")
     node_selector: dict[str, str] = Field(default={}, description="Labels that the node must have")
-    tolerations: tuple[Toleration, ...] = Field(default=(), description="Taints that do not matter")
+    tolerations: tuple[Toleration, ...] = Field(default=(), description="Taints of nodes that the step tolerates")
 
 
 class KubeflowParams(Section):
-    """Where and with what Kubeflow Pipelines runs the steps: what clusters differ by."""
+    """Where and with what Kubeflow Pipelines runs the steps. Clusters differ only in these values."""
 
     experiment: str = Field(min_length=1, description="The runs are listed under it")
     image: str = Field(
         pattern=r"^[a-z0-9][A-Za-z0-9._:/-]*(@sha256:[0-9a-f]{64})?$",
-        description="Where the images are, registry/mura; the tag follows from code and lock. With a tag or a digest "
-        "of its own it is taken as it is, for all steps",
+        description="Where the images are, registry/mura; the tag follows from code and lock. An image with a tag or "
+        "a digest is taken as it is, for all steps",
     )
-    pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(description="When the node asks the registry")
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(description="When the node pulls the image")
     pull_secrets: tuple[str, ...] = Field(default=(), description="Secrets for the registry")
     service_account: str | None = Field(default=None, pattern=_NAME, description="Runs the pods; else Kubeflow's own")
     user: int = Field(gt=0, description="Numeric user and group of the steps; never root")
-    labels: dict[str, str] = Field(default={}, description="Of the pods, as accounting or network policies want them")
+    labels: dict[str, str] = Field(default={}, description="Labels of the pods, for accounting or network policies")
     environment: tuple[EnvironmentSource, ...] = Field(description="Places and credentials: secrets and config maps")
     keep_hours: int = Field(gt=0, description="How long the finished workflow's pods and logs stay on the cluster")
-    hours: int = Field(gt=0, description="The whole run is ended after so long")
+    hours: int = Field(gt=0, description="Time limit of the whole run")
     shards: Literal["artifact", "workspace"] = Field(
-        description="How shards reach the trainings: as Kubeflow's artifact, which each pod fetches, or on a volume "
-        "that all pods of the run mount"
+        description="How shards reach the trainings: as Kubeflow's artifact, which each pod downloads, or on a "
+        "volume that all pods of the run mount"
     )
     workspace_size: str = Field(default="20Gi", pattern=_QUANTITY, description="Size of that volume")
     workspace_class: str | None = Field(default=None, description="Its storage class, ReadWriteMany; else the default")
-    steps: dict[str, StepProfile] = Field(description="By step, `train.<architecture>` before `train`, and `default`")
+    steps: dict[str, StepProfile] = Field(description="By step, `train.<candidate>` before `train`, and `default`")
 
     def step(self, name: str) -> StepProfile:
         """The profile of a step, such as `shard`, or `train.vgg16`."""

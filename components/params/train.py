@@ -1,18 +1,31 @@
-"""How one network is trained."""
+"""How the candidates are trained: a default, and what each candidate changes of it."""
 
-from typing import Literal
+import copy
+import re
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from components.params.section import Section
 
 Architecture = Literal["custom_cnn", "vgg16", "vgg19", "inception_v3"]
+Residence = Literal["auto", "memory", "disk"]
+TITLES: dict[str, str] = {
+    "custom_cnn": "custom CNN", "vgg16": "VGG-16", "vgg19": "VGG-19", "inception_v3": "Inception V3"
+}  # fmt: skip
+"""Architectures as people write them."""
+
+
+# Names of directories, charts, MLflow runs and Kubeflow tasks are made of it.
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 class TrainParams(Section):
     """How one network is trained."""
 
-    architecture: Architecture = Field(description="In params.yaml the name of the entry")
+    candidate: str = Field(description="Name of the candidate; in params.yaml the key of its entry")
+    architecture: Architecture = Field(description="The network: custom_cnn, vgg16, vgg19 or inception_v3")
     weights: str = Field(description="none, imagenet, or a .weights.h5 file of the backbone")
     epochs: int = Field(gt=0, description="Most epochs over all layers")
     head_epochs: int = Field(ge=0, description="Epochs of the head alone, before; for pretrained weights")
@@ -32,7 +45,64 @@ class TrainParams(Section):
     precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(
         description="Of the arithmetic; auto is bfloat16 where the hardware multiplies it, else float32"
     )
-    residence: Literal["auto", "memory", "disk", "device"] = Field(
-        description="Where the training images are held; auto is in memory if half of what is free suffices, else on "
-        "disk; device is the GPU's memory"
+    residence: Residence = Field(
+        description="Where the training images are held; auto is memory if half of what is free suffices, else disk"
     )
+
+    @field_validator("candidate")
+    @classmethod
+    def _printable_everywhere(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise ValueError("a name is 1 to 40 of a-z, 0-9 and _, and begins with a letter")
+        return name
+
+
+def title(candidate: str, architecture: str) -> str:
+    """A candidate as people write it: `VGG-16`, or `wide (VGG-16)` if its name is not its architecture's."""
+    written = TITLES.get(architecture, architecture)
+    return written if candidate == architecture else f"{candidate} ({written})"
+
+
+def _optional(field: FieldInfo) -> tuple[Any, FieldInfo]:
+    """A field that may be left out, with the same bounds."""
+    found = copy.copy(field)
+    found.default = None
+    return field.annotation | None, found  # type: ignore[operator]
+
+
+_SHARED: dict[str, Any] = {
+    name: _optional(field) for name, field in TrainParams.model_fields.items() if name != "candidate"
+}
+TrainDefaults = create_model("TrainDefaults", __base__=Section, **_SHARED)
+"""What the candidates have in common: each choice of TrainParams, all optional."""
+
+
+class TrainSection(Section):
+    """The candidates. Each says what differs from the default."""
+
+    default: TrainDefaults  # type: ignore[valid-type]
+    candidates: dict[str, TrainParams] = Field(min_length=1, description="By name, in the order of reports")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _completed(cls, section: Any) -> Any:
+        """Complete each candidate from the default."""
+        if not isinstance(section, dict) or not isinstance(section.get("candidates"), dict):
+            return section
+        default = section.get("default")
+        shared = default if isinstance(default, dict) else {}
+        # What the default has too much or wrong is told of the default, not of each candidate.
+        known = {key: value for key, value in shared.items() if key in TrainParams.model_fields}
+        return section | {
+            "candidates": {name: _complete(name, entry, known) for name, entry in section["candidates"].items()}
+        }
+
+
+def _complete(name: str, entry: Any, shared: dict[str, Any]) -> Any:
+    if entry is None:
+        entry = {}
+    if not isinstance(entry, dict):
+        return entry
+    if "candidate" in entry:
+        raise ValueError(f"the key {name} names the candidate; remove `candidate` from its entry")
+    return {"candidate": name, **shared, **entry}

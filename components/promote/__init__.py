@@ -1,4 +1,10 @@
-"""Decide which version is trusted."""
+"""Decide which version is trusted.
+
+champion.py    the step: finds the champion, moves the alias, writes receipt, page and charts
+decision.py    the rules: rank the candidates, compare the best with the champion
+page.py        the page and its charts
+report.html    its template
+"""
 
 from pathlib import Path
 
@@ -8,20 +14,20 @@ from components.params.promote import PromoteParams
 
 
 def promote(registration: Registration, params: PromoteParams, out: Path) -> Promotion:
-    """Let the best candidate challenge the champion, and give it the alias if it deserves it.
+    """Compare the best candidate with the champion, and give it the alias if it is better.
 
     Args:
         registration: the candidates.
-        params: the alias, and what its holder must be.
-        out: where the receipt and the page are written, whatever the decision.
+        params: the alias, and the rules for its holder.
+        out: where receipt, page and charts are written, whatever the decision.
 
     Returns:
-        The receipt; `facts.decision.outcome` is `refused` where the gate said no.
+        The receipt; `facts.decision.outcome` is `refused` if the gate said no.
 
     Raises:
-        UsageError: a candidate is no longer in the registry, or nothing is known of the champion.
+        UsageError: there is no candidate, one is not in the registry, or the champion has no facts.
         ServiceUnreachable: MLflow does not answer.
     """
-    from components.promote import deciding
+    from components.promote import champion
 
-    return deciding.run(registration, params, out)
+    return champion.run(registration, params, out)

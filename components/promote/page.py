@@ -1,44 +1,32 @@
-"""The page of a promotion."""
+"""The page of a promotion, and its charts."""
 
-from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from components.artifacts.evaluation import Interval
+from components.artifacts.evaluation import METRIC_TITLES
 from components.artifacts.promotion import PromotionFacts
 from components.artifacts.registration import RegisteredModel
-from components.pages.render import name, picture, render
+from components.pages.render import picture, render
 from components.params.promote import PromoteParams
+from components.params.train import title
+from components.promote.decision import name, ranked, tuning
 from components.scores import charts
-from components.scores.metrics import RocCurve
 
 TEMPLATE = Path(__file__).with_name("report.html")
 
 
-def promotion_page(facts: PromotionFacts, params: PromoteParams, curves: Mapping[int, RocCurve] | None = None) -> str:
-    """Which version is trusted now, and why: the decision first, then the candidates it chose from.
+class Figures(NamedTuple):
+    """The charts of the page, PNG."""
 
-    Args:
-        facts: the receipt.
-        params: the rules of the decision.
-        curves: ROC curves on test by version, where they are at hand.
+    roc: bytes
+    """The operating point of each version."""
+    forest: bytes
+    """AUROC and kappa of each version."""
 
-    Returns:
-        HTML that needs no other file.
-    """
 
-    def ranked_by(model: RegisteredModel) -> Interval:
-        value = getattr(model.scores.tuning, params.metric)
-        assert isinstance(value, Interval)
-        return value
-
-    def merit(model: RegisteredModel) -> tuple[float, int]:
-        value = ranked_by(model).value
-        return (float("-inf") if value is None else value, -model.version)
-
-    candidates = sorted(facts.candidates, key=merit, reverse=True)
-    shown = candidates + [
-        model for model in [facts.previous] if model is not None and model.version not in _versions(candidates)
-    ]
+def draw(facts: PromotionFacts, params: PromoteParams) -> Figures:
+    """Draw the candidates, best first, and the previous champion."""
+    shown = _shown(facts, params)
     rows = [
         charts.Row(
             _label(model),
@@ -50,26 +38,44 @@ def promotion_page(facts: PromotionFacts, params: PromoteParams, curves: Mapping
         )
         for model in shown
     ]
-    labelled = {_label(model): (curves or {})[model.version] for model in shown if model.version in (curves or {})}
+    points = charts.operating_points({_label(model): model.scores.test for model in shown})
+    return Figures(roc=charts.png(points), forest=charts.png(charts.forest(rows)))
+
+
+def promotion_page(facts: PromotionFacts, params: PromoteParams, figures: Figures) -> str:
+    """Write which version is trusted now, and why: the decision first, then the candidates.
+
+    Args:
+        facts: the receipt.
+        params: the rules of the decision.
+        figures: the charts.
+
+    Returns:
+        HTML that needs no other file.
+    """
+    shown = _shown(facts, params)
     return render(
         TEMPLATE,
+        METRIC_TITLES=METRIC_TITLES,
+        title=title,
+        name=name,
         facts=facts,
         params=params,
-        candidates=candidates,
+        candidates=ranked(facts.candidates, params.metric),
         shown=shown,
-        ranked_by=ranked_by,
+        ranked_by=lambda model: tuning(model, params.metric),
         same_test=len({model.scores.test_digest for model in shown}) <= 1,
-        forest=picture(charts.forest(rows), "Test AUROC and Cohen's kappa of each version with 95 % intervals"),
-        overlay=picture(
-            charts.roc_overlay({_label(model): model.scores.test for model in shown}, labelled),
-            "Operating points of each version on test",
-        ),
+        forest=picture(figures.forest, "Test AUROC and Cohen's kappa of each version with 95 % intervals"),
+        roc=picture(figures.roc, "Operating points of each version on test"),
     )
 
 
+def _shown(facts: PromotionFacts, params: PromoteParams) -> list[RegisteredModel]:
+    candidates = ranked(facts.candidates, params.metric)
+    if facts.previous is None or facts.previous.version in {model.version for model in candidates}:
+        return candidates
+    return [*candidates, facts.previous]
+
+
 def _label(model: RegisteredModel) -> str:
-    return f"{name(model.architecture)} v{model.version}"
-
-
-def _versions(models: list[RegisteredModel]) -> set[int]:
-    return {model.version for model in models}
+    return f"{title(model.candidate, model.architecture)} v{model.version}"

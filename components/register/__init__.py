@@ -1,4 +1,7 @@
-"""Make trained and evaluated models versions in the registry."""
+"""Make a version in the registry of each evaluated model.
+
+versions.py    the step: pairs models with evaluations, makes the versions, writes the receipt
+"""
 
 from pathlib import Path
 
@@ -11,18 +14,18 @@ from components.params.register import RegisterParams
 def register(
     models: list[TrainedModel], evaluations: list[Evaluation], params: RegisterParams, out: Path
 ) -> Registration:
-    """Register each model with its evaluation; one that is registered already stays the version it is.
+    """Register each model with its evaluation. Doing it again keeps the versions.
 
-    All candidates at once, because every process that talks to MLflow spends seconds on its import.
+    All candidates go together, because importing MLflow takes seconds in each process.
 
     Args:
-        models: the candidates, one of each architecture.
+        models: the candidates, each with its own name, in the order of the receipt.
         evaluations: one of each model, in any order, all on the same data.
         params: name of the registered model.
         out: where the receipt is written.
 
     Raises:
-        UsageError: models and evaluations do not match, or not each other.
+        UsageError: models and evaluations do not belong together, or were made with different data.
         ServiceUnreachable: MLflow does not answer.
     """
     from components.register import versions

@@ -1,74 +1,75 @@
-"""Make trained and evaluated models versions in the registry."""
+"""Make a version in the registry of each evaluated model."""
 
 import logging
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from components import tracking
 from components.artifacts.evaluation import Evaluation
 from components.artifacts.registration import Registration, RegistrationFacts
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import UsageError
 from components.base.files import write_text
 from components.params.register import RegisterParams
+from components.tracking import model_registry
 
 logger = logging.getLogger(__name__)
 
 
 def run(models: list[TrainedModel], evaluations: list[Evaluation], params: RegisterParams, out: Path) -> Registration:
     """Do what `components.register.register` says."""
-    candidates = pair(models, evaluations)
-    logger.info("register: %s as %s", ", ".join(model.facts.architecture for model, _ in candidates), params.model)
-    from components import tracking
-    from components.tracking import model_registry
-
+    candidates = _pairs(models, evaluations)
+    logger.info("register: %s as %s", ", ".join(model.facts.candidate for model, _ in candidates), params.model)
     versions = tuple(
         model_registry.ensure_version(params.model, model, evaluation, tracking.ensure_model(model))
         for model, evaluation in candidates
     )
     for version in versions:
-        write_text(out / f"{version.architecture}.json", version.model_dump_json(indent=2) + "\n")
-        logger.info("register: %s is %s version %s", version.architecture, version.model, version.version)
+        write_text(out / f"{version.candidate}.json", version.model_dump_json(indent=2) + "\n")
+        logger.info("register: %s is %s version %s", version.candidate, version.model, version.version)
     return Registration.seal(out, RegistrationFacts(versions=versions))
 
 
-def pair(models: list[TrainedModel], evaluations: list[Evaluation]) -> list[tuple[TrainedModel, Evaluation]]:
-    """Each model with its evaluation, by architecture.
+def _pairs(models: list[TrainedModel], evaluations: list[Evaluation]) -> list[tuple[TrainedModel, Evaluation]]:
+    """Each model with its evaluation.
 
     Raises:
         UsageError: there are none; one has no partner, or two; or they saw different data.
     """
     if not models:
         raise UsageError("register: expected at least one model and its evaluation, got none.")
-    _refuse_twins("model", (model.facts.architecture for model in models))
-    _refuse_twins("evaluation", (evaluation.facts.architecture for evaluation in evaluations))
-    by_model = {evaluation.facts.model_digest: evaluation for evaluation in evaluations}
-    known = {model.digest for model in models}
-    for model in models:
-        if model.digest not in by_model:
+    _check_names("model", (model.facts.candidate for model in models))
+    _check_names("evaluation", (evaluation.facts.candidate for evaluation in evaluations))
+    # Two candidates with one recipe have one digest: the name decides between them.
+    found = {(evaluation.facts.candidate, evaluation.facts.model_digest): evaluation for evaluation in evaluations}
+    keys = [(model.facts.candidate, model.digest) for model in models]
+    for model, key in zip(models, keys, strict=True):
+        if key not in found:
             raise UsageError(f"register: {model.path} has no evaluation among those given. Evaluate it first.")
-    for evaluation in evaluations:
-        if evaluation.facts.model_digest not in known:
-            raise UsageError(
-                f"register: {evaluation.path} is the evaluation of a model that is not among those given "
-                f"({evaluation.facts.model_digest[:12]}). Evaluate the models anew."
-            )
-    data = [*(model.facts.data_digest for model in models), *(e.facts.data_digest for e in evaluations)]
-    _refuse_strangers("data", data)
-    _refuse_strangers("tuning studies", [evaluation.facts.scores.tuning_digest for evaluation in evaluations])
-    _refuse_strangers("test studies", [evaluation.facts.scores.test_digest for evaluation in evaluations])
-    return [(model, by_model[model.digest]) for model in sorted(models, key=lambda model: model.facts.architecture)]
+    for key in found.keys() - set(keys):
+        raise UsageError(
+            f"register: {found[key].path} is the evaluation of a model that is not among those given "
+            f"({key[0]}, {key[1][:12]}). Evaluate the models again."
+        )
+    _check_same("data", [*(model.facts.data_digest for model in models), *(e.facts.data_digest for e in evaluations)])
+    _check_same("tuning studies", [evaluation.facts.scores.tuning_digest for evaluation in evaluations])
+    _check_same("test studies", [evaluation.facts.scores.test_digest for evaluation in evaluations])
+    return [(model, found[key]) for model, key in zip(models, keys, strict=True)]
 
 
-def _refuse_twins(what: str, architectures: Iterable[str]) -> None:
-    for architecture, count in Counter(architectures).items():
+def _check_names(what: str, candidates: Iterable[str]) -> None:
+    for candidate, count in Counter(candidates).items():
         if count > 1:
-            raise UsageError(f"register: expected one {what} of {architecture}, got {count}.")
+            raise UsageError(
+                f"register: expected one {what} of the candidate {candidate}, got {count}. Give each candidate its own "
+                "name in params.yaml."
+            )
 
 
-def _refuse_strangers(what: str, digests: list[str]) -> None:
+def _check_same(what: str, digests: list[str]) -> None:
     if len(found := sorted({digest[:12] for digest in digests})) > 1:
         raise UsageError(
-            f"register: expected candidates of the same {what}, got {', '.join(found)}; their scores do not compare. "
-            "Train and evaluate all of them anew."
+            f"register: expected candidates of the same {what}, got {', '.join(found)}. Their scores cannot be "
+            "compared. Train and evaluate all of them again."
         )

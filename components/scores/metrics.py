@@ -1,25 +1,21 @@
-"""How well probabilities tell abnormal studies from normal ones, and how sure we are.
+"""Metrics of studies with intervals, and the choice of the threshold.
 
-Everything here is at study level and counts abnormal as the positive class. Formulas are written once, over
-draws of the bootstrap: a value is the draw in which every patient comes once.
+Abnormal is the positive class. Each formula is written once, for draws of the bootstrap. The value itself is the draw
+that has every patient once.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from components.artifacts.evaluation import Confusion, Interval, SplitScores
-
-Array = NDArray[Any]
-Rule = Literal["kappa", "youden", "sensitivity", "fixed"]
+from components.params.evaluate import OperatingPoint
+from components.scores.studies import Array, Ranking, Studies, area_under_roc, checked, ratio
 
 CONFIDENCE = 0.95
-Z = 1.959963984540054  # normal quantile of (1 + CONFIDENCE) / 2
-CURVE_POINTS = 200
-CALIBRATION_BINS = 10
 # Draws x studies held at once while bootstrapping: 8 MiB per float64 array.
 CHUNK = 2**20
 
@@ -33,7 +29,7 @@ class Counts(NamedTuple):
     fn: Any
 
 
-# Numerator and denominator of what follows from the four counts; 0 / 0 is not defined.
+# Numerator and denominator of each rate. 0 / 0 is not defined.
 # Kappa is (observed - chance) / (1 - chance) agreement (Cohen 1960), both times the squared number of studies.
 RATES: Mapping[str, Callable[[Counts], tuple[Any, Any]]] = {
     "cohen_kappa": lambda n: (
@@ -50,156 +46,6 @@ RATES: Mapping[str, Callable[[Counts], tuple[Any, Any]]] = {
 SCORED_RATES = ("cohen_kappa", "sensitivity", "specificity", "ppv", "npv", "f1")
 
 
-@dataclass(frozen=True)
-class Studies:
-    """One row per study, ascending by study."""
-
-    study: Array
-    """str [S]"""
-    patient: Array
-    """str [S]"""
-    body_part: Array
-    """str [S]"""
-    abnormal: Array
-    """int64 [S], 1 abnormal, 0 normal."""
-    probability: Array
-    """float64 [S], mean over the views, in [0, 1]."""
-
-    def __len__(self) -> int:
-        return len(self.study)
-
-    @classmethod
-    def of_images(
-        cls,
-        study: ArrayLike,
-        patient: ArrayLike,
-        body_part: ArrayLike,
-        abnormal: ArrayLike,
-        probability: ArrayLike,
-    ) -> Self:
-        """Reduce one row per image to one row per study.
-
-        Args:
-            study: str [N], the study each image belongs to.
-            patient: str [N].
-            body_part: str [N].
-            abnormal: int [N], the study's label, 0 or 1.
-            probability: float [N], of abnormality, in [0, 1].
-
-        Raises:
-            ValueError: lengths differ, a label or probability is out of range, or two views of a study disagree
-                in patient, body part or label.
-        """
-        keys = _words(study)
-        distinct, first, index = np.unique(keys, return_index=True, return_inverse=True)
-        columns = {"patient": _words(patient), "body_part": _words(body_part), "abnormal": np.asarray(abnormal)}
-        for name, column in columns.items():
-            if column.shape != keys.shape:
-                raise ValueError(f"{name}: expected {len(keys)} values, one per image, got shape {column.shape}.")
-            strays = np.flatnonzero(column != column[first][index])
-            if strays.size:
-                row = strays[0]
-                raise ValueError(
-                    f"{keys[row]}: expected one {name} for all its views, got {column[first][index][row]} and "
-                    f"{column[row]}."
-                )
-        _, mean = study_probability(probability, keys)
-        labels, mean = _checked(columns["abnormal"][first], mean)
-        return cls(distinct, columns["patient"][first], columns["body_part"][first], labels, mean)
-
-    def of_part(self, body_part: str) -> Self:
-        """The studies of one body part."""
-        mine = self.body_part == body_part
-        return type(self)(
-            self.study[mine], self.patient[mine], self.body_part[mine], self.abnormal[mine], self.probability[mine]
-        )
-
-
-def sigmoid(logit: ArrayLike) -> Array:
-    """Probabilities of logits.
-
-    Args:
-        logit: float [N].
-
-    Returns:
-        float64 [N] in [0, 1].
-    """
-    values = np.asarray(logit, np.float64)
-    # exp overflows where its reciprocal does not.
-    small = np.exp(-np.abs(values))
-    probability: Array = np.where(values >= 0, 1, small) / (1 + small)
-    return probability
-
-
-def study_probability(probability: ArrayLike, study: ArrayLike) -> tuple[Array, Array]:
-    """Mean probability of abnormality over the views of each study.
-
-    The arithmetic mean is what MURA's authors use (arXiv:1712.06957). The order of the views does not matter,
-    to the last bit.
-
-    Args:
-        probability: float [N], one per image, in [0, 1].
-        study: int or str [N], the study each image belongs to.
-
-    Returns:
-        The distinct studies, [S] in ascending order, and their probabilities, float64 [S].
-
-    Raises:
-        ValueError: lengths differ, there is no image, or a probability lies outside [0, 1].
-    """
-    values, keys = np.asarray(probability, dtype=np.float64), np.asarray(study)
-    if keys.dtype == object:
-        keys = keys.astype(str)
-    if values.ndim != 1 or values.shape != keys.shape:
-        raise ValueError(f"expected one probability per image, got shapes {values.shape} and {keys.shape} (studies).")
-    if not len(values):
-        raise ValueError("expected at least one image, got none.")
-    _check_probability(values)
-    # Summed in ascending order: float addition is not associative.
-    order = np.lexsort((values, keys))
-    distinct, first, count = np.unique(keys[order], return_index=True, return_counts=True)
-    return distinct, np.clip(np.add.reduceat(values[order], first) / count, 0, 1)
-
-
-def auroc(abnormal: ArrayLike, probability: ArrayLike) -> float | None:
-    """Area under the ROC curve: the chance that an abnormal study scores above a normal one, a tie counting half.
-
-    Args:
-        abnormal: int [S], 0 or 1.
-        probability: float [S], the probabilities themselves, never 0/1 decisions.
-
-    Returns:
-        None if there is only one class.
-    """
-    labels, scores = _checked(abnormal, probability)
-    return _defined(_Ranking.of(labels, scores).auroc(np.ones((1, len(labels))))[0])
-
-
-def average_precision(abnormal: ArrayLike, probability: ArrayLike) -> float | None:
-    """Precision averaged over the steps of recall, without interpolation, as scikit-learn defines it.
-
-    Args:
-        abnormal: int [S], 0 or 1.
-        probability: float [S].
-
-    Returns:
-        None if nothing is abnormal.
-    """
-    labels, scores = _checked(abnormal, probability)
-    return _defined(_Ranking.of(labels, scores).average_precision(np.ones((1, len(labels))))[0])
-
-
-def brier(abnormal: ArrayLike, probability: ArrayLike) -> float:
-    """Mean squared distance of the probability from the label, 0 (best) to 1.
-
-    Args:
-        abnormal: int [S], 0 or 1.
-        probability: float [S].
-    """
-    labels, scores = _checked(abnormal, probability)
-    return float(np.mean((scores - labels) ** 2))
-
-
 def confusion(abnormal: ArrayLike, probability: ArrayLike, threshold: float) -> Confusion:
     """Counts at an operating point; `probability >= threshold` is called abnormal.
 
@@ -208,7 +54,7 @@ def confusion(abnormal: ArrayLike, probability: ArrayLike, threshold: float) -> 
         probability: float [S].
         threshold: the operating point.
     """
-    labels, scores = _checked(abnormal, probability)
+    labels, scores = checked(abnormal, probability)
     called = scores >= threshold
     return Confusion(
         true_positive=int(np.sum(called & (labels == 1))),
@@ -229,9 +75,9 @@ def rate(name: str, counts: Confusion) -> float | None:
 def predictive_values(
     sensitivity: float | None, specificity: float | None, prevalence: float
 ) -> tuple[float | None, float | None]:
-    """PPV and NPV that a sensitivity and specificity mean where `prevalence` of the studies are abnormal (Bayes).
+    """PPV and NPV at a prevalence, from sensitivity and specificity (Bayes' rule).
 
-    The share of abnormal studies in a curated data set is not that of a clinic, and predictive values follow it.
+    Predictive values depend on the share of abnormal studies, and a data set has another share than a clinic.
     """
     if sensitivity is None or specificity is None:
         return None, None
@@ -243,12 +89,12 @@ def predictive_values(
     )
 
 
-def choose_threshold(abnormal: ArrayLike, probability: ArrayLike, rule: Rule, target: float) -> float:
-    """The operating point that a rule finds on these studies.
+def choose_threshold(abnormal: ArrayLike, probability: ArrayLike, rule: OperatingPoint, target: float) -> float:
+    """Choose the threshold by a rule.
 
-    Thresholds lie midway between neighbouring scores (below the lowest: midway to 0), so that the last bit of a
-    score decides nothing. Of several that are equally good the lowest is taken: it misses the fewest abnormal studies.
-    A model without any merit is so made to call everything abnormal.
+    A threshold lies midway between two neighbouring scores, or midway between the lowest score and 0. So the last bit
+    of a score decides nothing. Of several equally good thresholds the lowest is chosen: it misses the fewest abnormal
+    studies. With a model that ranks at random or worse, everything is called abnormal.
 
     Args:
         abnormal: int [S], 0 or 1.
@@ -262,9 +108,8 @@ def choose_threshold(abnormal: ArrayLike, probability: ArrayLike, rule: Rule, ta
     """
     if rule == "fixed":
         return float(target)
-    labels, scores = _checked(abnormal, probability)
-    ranking = _Ranking.of(labels, scores)
-    tp, fp = (counts[0] for counts in ranking.cumulative(np.ones((1, len(labels)))))
+    ranking = Ranking.of(abnormal, probability)
+    tp, fp = (counts[0] for counts in ranking.cumulative(np.ones((1, len(ranking.order)))))
     positive, negative = tp[-1], fp[-1]
     if not (positive and negative):
         raise ValueError(
@@ -289,17 +134,16 @@ def choose_threshold(abnormal: ArrayLike, probability: ArrayLike, rule: Rule, ta
 
 
 def score(studies: Studies, threshold: float, draws: int, seed: int) -> SplitScores:
-    """All metrics of some studies with 95 % intervals.
+    """Compute all metrics of studies with 95 % intervals.
 
-    Percentile bootstrap over patients (Field & Welsh 2007): studies of one patient are not independent, so patients
-    are drawn with replacement and bring all their studies. The same patients and seed give the same draws,
-    whichever model is scored. Draws in which a metric is not defined are left out of its interval; if they are more
-    than half, or there is one patient only, there is no interval.
+    Percentile bootstrap over patients (Field & Welsh 2007). Studies of one patient are not independent: patients are
+    drawn with replacement, each with all its studies. The same patients and seed give the same draws for every model.
+    One patient alone gives no intervals.
 
     Args:
         studies: at least one.
         threshold: `probability >= threshold` is called abnormal.
-        draws: of patients, 2,000 or more for percentiles that hold still.
+        draws: of patients; percentiles are stable from about 2,000.
         seed: of the draws.
 
     Raises:
@@ -308,7 +152,7 @@ def score(studies: Studies, threshold: float, draws: int, seed: int) -> SplitSco
     if not len(studies):
         raise ValueError("expected at least one study to score, got none.")
     patients, patient = np.unique(studies.patient, return_inverse=True)
-    sample = _Sample.of(studies, threshold)
+    sample = Sample.of(studies, threshold)
     value = {name: found[0] for name, found in sample.metrics(np.ones((1, len(studies)))).items()}
     drawn: dict[str, list[Array]] = {name: [] for name in value}
     random = np.random.default_rng(seed)
@@ -320,121 +164,12 @@ def score(studies: Studies, threshold: float, draws: int, seed: int) -> SplitSco
             drawn[name].append(found)
         left -= now
     return SplitScores(
-        **{name: _interval(value[name], drawn[name]) for name in value},
+        **{name: percentile_interval(value[name], np.concatenate(drawn[name] or [np.empty(0)])) for name in value},
         confusion=confusion(studies.abnormal, studies.probability, threshold),
         n_studies=len(studies),
         n_abnormal=int(studies.abnormal.sum()),
         n_patients=len(patients),
     )
-
-
-@dataclass(frozen=True)
-class RocCurve:
-    """Points from (0, 0) to (1, 1); the first threshold is infinite, no study reaches it."""
-
-    false_positive_rate: Array
-    sensitivity: Array
-    threshold: Array
-
-
-def roc_curve(abnormal: ArrayLike, probability: ArrayLike, points: int = CURVE_POINTS) -> RocCurve:
-    """The ROC curve, thinned to at most `points` by taking away the flattest corners first.
-
-    Args:
-        abnormal: int [S], 0 or 1.
-        probability: float [S].
-        points: at least 2.
-
-    Raises:
-        ValueError: there is only one class.
-    """
-    labels, scores = _checked(abnormal, probability)
-    if labels.min() == labels.max():
-        raise ValueError("expected abnormal and normal studies for a ROC curve, got one class only.")
-    ranking = _Ranking.of(labels, scores)
-    tp, fp = (np.concatenate(([0.0], counts[0])) for counts in ranking.cumulative(np.ones((1, len(labels)))))
-    threshold = np.concatenate(([np.inf], ranking.score))
-    x, y = fp / fp[-1], tp / tp[-1]
-    kept = _thinned(x, y, points)
-    return RocCurve(x[kept], y[kept], threshold[kept])
-
-
-@dataclass(frozen=True)
-class PrecisionRecallCurve:
-    """Points by falling threshold, so by rising sensitivity (recall)."""
-
-    sensitivity: Array
-    ppv: Array
-    threshold: Array
-
-
-def precision_recall_curve(
-    abnormal: ArrayLike, probability: ArrayLike, points: int = CURVE_POINTS
-) -> PrecisionRecallCurve:
-    """Precision (PPV) against recall (sensitivity), thinned like `roc_curve`; to be drawn as steps.
-
-    Args:
-        abnormal: int [S], 0 or 1.
-        probability: float [S].
-        points: at least 2.
-
-    Raises:
-        ValueError: nothing is abnormal.
-    """
-    labels, scores = _checked(abnormal, probability)
-    if not labels.any():
-        raise ValueError("expected abnormal studies for a precision-recall curve, got none.")
-    ranking = _Ranking.of(labels, scores)
-    tp, fp = (counts[0] for counts in ranking.cumulative(np.ones((1, len(labels)))))
-    x, y = tp / tp[-1], tp / (tp + fp)
-    kept = _thinned(x, y, points)
-    return PrecisionRecallCurve(x[kept], y[kept], ranking.score[kept])
-
-
-@dataclass(frozen=True)
-class CalibrationCurve:
-    """One entry per bin that holds studies."""
-
-    lower: Array
-    """Bin edges; the upper one belongs to the next bin, 1 to the last."""
-    upper: Array
-    mean_probability: Array
-    abnormal_share: Array
-    low: Array
-    """Wilson's 95 % interval of the share, studies taken as independent."""
-    high: Array
-    studies: Array
-
-    @property
-    def expected_error(self) -> float:
-        """Expected calibration error (Guo et al. 2017): mean distance of share and probability over the studies."""
-        gap = np.abs(self.abnormal_share - self.mean_probability)
-        return float(np.sum(self.studies * gap) / np.sum(self.studies))
-
-
-def calibration_curve(abnormal: ArrayLike, probability: ArrayLike, bins: int = CALIBRATION_BINS) -> CalibrationCurve:
-    """Predicted probability against the share that is abnormal, in bins of equal width over [0, 1].
-
-    Equal width and not equal count: a bin then reads "of the studies given 20 to 30 %", and equal scores
-    never fall on two sides of an edge.
-
-    Args:
-        abnormal: int [S], 0 or 1.
-        probability: float [S].
-        bins: their number.
-    """
-    labels, scores = _checked(abnormal, probability)
-    index = np.minimum((scores * bins).astype(np.int64), bins - 1)
-    n = np.bincount(index, minlength=bins)
-    held = np.flatnonzero(n)
-    n = n[held]
-    mean = np.bincount(index, scores, minlength=bins)[held] / n
-    share = np.bincount(index, labels, minlength=bins)[held] / n
-    # Wilson 1927; stays inside [0, 1] and has a width where the share is 0 or 1.
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    low, high = np.clip(centre - half, 0, share), np.clip(centre + half, share, 1)
-    return CalibrationCurve(held / bins, (held + 1) / bins, mean, share, low, high, n)
 
 
 @dataclass(frozen=True)
@@ -467,127 +202,56 @@ def confident_errors(studies: Studies, threshold: float, most: int) -> tuple[lis
 
 
 @dataclass(frozen=True)
-class _Ranking:
-    """Studies by falling probability, equal ones as one step; sorted once for all draws."""
+class Sample:
+    """Studies at a threshold, to be measured in many draws."""
 
-    order: Array  # int64 [S]
-    ends: Array  # int64 [G], last study of each step
-    abnormal: Array  # float64 [S], in order
-    score: Array  # float64 [G], distinct, falling
-
-    @classmethod
-    def of(cls, abnormal: Array, probability: Array) -> Self:
-        order = np.argsort(-probability, kind="stable")
-        falling = probability[order]
-        ends = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)
-        return cls(order, ends, abnormal[order].astype(np.float64), falling[ends])
-
-    def cumulative(self, weight: Array) -> tuple[Array, Array]:
-        """True and false positives, [D, G], when each step in turn is called abnormal; weight [D, S]."""
-        ordered = weight[:, self.order]
-        called = np.cumsum(ordered, axis=1)[:, self.ends]
-        true = np.cumsum(ordered * self.abnormal, axis=1)[:, self.ends]
-        return true, called - true
-
-    def auroc(self, weight: Array) -> Array:
-        """[D], NaN where there is one class only."""
-        return self._auroc(*self.cumulative(weight))
-
-    def average_precision(self, weight: Array) -> Array:
-        """[D], NaN where nothing is abnormal."""
-        return self._average_precision(*self.cumulative(weight))
-
-    def both(self, weight: Array) -> tuple[Array, Array]:
-        """AUROC and average precision."""
-        true, false = self.cumulative(weight)
-        return self._auroc(true, false), self._average_precision(true, false)
-
-    @staticmethod
-    def _auroc(true: Array, false: Array) -> Array:
-        positive, negative = true[:, -1], false[:, -1]
-        gained = np.diff(true, axis=1, prepend=0)
-        # Half of the step's own normal studies count as below: ties are worth 1/2.
-        above = negative[:, None] - false + np.diff(false, axis=1, prepend=0) / 2
-        return _ratio(np.sum(gained * above, axis=1), positive * negative)
-
-    @staticmethod
-    def _average_precision(true: Array, false: Array) -> Array:
-        called = true + false
-        precision = np.divide(true, called, out=np.zeros_like(true), where=called > 0)
-        return _ratio(np.sum(np.diff(true, axis=1, prepend=0) * precision, axis=1), true[:, -1])
-
-
-@dataclass(frozen=True)
-class _Sample:
-    """Studies and a threshold, ready to be weighted."""
-
-    ranking: _Ranking
-    cells: Array  # float64 [S, 5]: true positive, false positive, true negative, false negative, squared error
+    ranking: Ranking
+    cells: Array
+    """float64 [S, 5]: true positive, false positive, true negative, false negative, squared error"""
 
     @classmethod
     def of(cls, studies: Studies, threshold: float) -> Self:
-        labels, scores = _checked(studies.abnormal, studies.probability)
+        """Prepare studies; `probability >= threshold` is called abnormal."""
+        labels, scores = checked(studies.abnormal, studies.probability)
         called, abnormal = scores >= threshold, labels == 1
         cells = [called & abnormal, called & ~abnormal, ~called & ~abnormal, ~called & abnormal, (scores - labels) ** 2]
-        return cls(_Ranking.of(labels, scores), np.stack(cells, axis=1).astype(np.float64))
+        return cls(Ranking.of(labels, scores), np.stack(cells, axis=1).astype(np.float64))
 
     def metrics(self, weight: Array) -> dict[str, Array]:
-        """Every metric, [D] each, NaN where it is not defined; weight [D, S]."""
-        area, precision = self.ranking.both(weight)
+        """Every metric by name, float64 [D], NaN where it is not defined.
+
+        Args:
+            weight: float64 [D, S], how often each study occurs in each draw.
+        """
+        true, false = self.ranking.cumulative(weight)
         *counts, error = (weight @ self.cells).T
-        rates = {name: _ratio(*RATES[name](Counts(*counts))) for name in SCORED_RATES}
-        return {"auroc": area, "average_precision": precision, **rates, "brier": _ratio(error, weight.sum(axis=1))}
+        rates = {name: ratio(*RATES[name](Counts(*counts))) for name in SCORED_RATES}
+        return {
+            "auroc": area_under_roc(true, false),
+            "average_precision": _average_precision(true, false),
+            **rates,
+            "brier": ratio(error, weight.sum(axis=1)),
+        }
 
 
-def _ratio(numerator: Array, denominator: Array) -> Array:
-    undefined = np.full(np.shape(numerator), np.nan)
-    return np.asarray(np.divide(numerator, denominator, out=undefined, where=denominator != 0))
+def _average_precision(true: Array, false: Array) -> Array:
+    """Precision averaged over the steps of recall, without interpolation, as scikit-learn defines it."""
+    called = true + false
+    precision = np.divide(true, called, out=np.zeros_like(true), where=called > 0)
+    return ratio(np.sum(np.diff(true, axis=1, prepend=0) * precision, axis=1), true[:, -1])
 
 
-def _defined(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def percentile_interval(value: float, drawn: Array) -> Interval:
+    """A value with the percentile interval of its draws.
 
+    Draws that are not defined are left out. If they are more than half, there is no interval.
 
-def _interval(value: float, drawn: list[Array]) -> Interval:
-    draws = np.concatenate(drawn) if drawn else np.empty(0)
-    defined = draws[~np.isnan(draws)]
-    if np.isnan(value) or not len(defined) or 2 * len(defined) < len(draws):
-        return Interval(value=_defined(value), low=None, high=None)
+    Args:
+        value: of all studies; NaN if it is not defined.
+        drawn: float64 [D], the value of each draw, NaN where it is not defined.
+    """
+    defined = drawn[~np.isnan(drawn)]
+    if np.isnan(value) or not len(defined) or 2 * len(defined) < len(drawn):
+        return Interval(value=None if np.isnan(value) else float(value), low=None, high=None)
     low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Interval(value=float(value), low=float(low), high=float(high))
-
-
-def _thinned(x: Array, y: Array, points: int) -> Array:
-    """Which points of a line to keep: the ends, and the corners that matter most (Visvalingam & Whyatt 1993)."""
-    kept = np.arange(len(x))
-    while len(kept) > 2:
-        dx, dy = np.diff(x[kept]), np.diff(y[kept])
-        area = np.abs(dx[:-1] * dy[1:] - dx[1:] * dy[:-1])
-        flattest = int(np.argmin(area))
-        # Points on a straight line go in any case.
-        if len(kept) <= points and area[flattest] > 1e-12:
-            break
-        kept = np.delete(kept, flattest + 1)
-    return kept
-
-
-def _checked(abnormal: ArrayLike, probability: ArrayLike) -> tuple[Array, Array]:
-    labels, scores = np.asarray(abnormal), np.asarray(probability, dtype=np.float64)
-    if labels.ndim != 1 or labels.shape != scores.shape:
-        raise ValueError(f"expected one label per probability, got shapes {labels.shape} and {scores.shape}.")
-    if not len(labels):
-        raise ValueError("expected at least one study, got none.")
-    if not np.isin(labels, (0, 1)).all():
-        raise ValueError(f"expected labels 0 (normal) and 1 (abnormal), got {np.unique(labels)[:5].tolist()}.")
-    _check_probability(scores)
-    return labels.astype(np.int64), scores
-
-
-def _check_probability(values: Array) -> None:
-    wrong = values[~((values >= 0) & (values <= 1))]
-    if len(wrong):
-        raise ValueError(f"expected probabilities in [0, 1], got {wrong[0]} ({len(wrong)} of {len(values)} are wrong).")
-
-
-def _words(values: ArrayLike) -> Array:
-    return np.asarray(values).astype(str)

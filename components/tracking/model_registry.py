@@ -3,44 +3,46 @@
 import json
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
 from components import tracking
 from components.artifacts.evaluation import REPORT, Evaluation, Interval, Scores, SplitScores
 from components.artifacts.registration import RegisteredModel
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import ServiceUnreachable, UsageError
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+from components.params.train import title
 
 T = TypeVar("T")
 
 FACTS = "registered_model"
-"""The tag that holds what is known of a version, as JSON; its number excepted, which no one knows beforehand."""
+"""Tag with the facts of a version as JSON. The number is missing: MLflow gives it afterwards."""
 
 
 def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun) -> RegisteredModel:
-    """The version of a model with this evaluation; made if there is none yet.
+    """Find the version of a model with this evaluation, or make it.
 
-    A version is found by the digests on its tags, which are set in the act of making it: however often this is
-    done, and wherever it was interrupted, there is one version for each model and evaluation.
+    A version is found by its candidate and by the digests in its tags. MLflow stores the tags together with the
+    version. So repeated and interrupted calls make one version for each candidate, model and evaluation.
 
     Args:
         name: of the registered model.
         model: what is registered.
         evaluation: of that model.
-        run: where the model is on this server.
+        run: the model on this server.
 
     Raises:
-        UsageError: MLflow does not take the name.
+        UsageError: MLflow does not accept the name.
         ServiceUnreachable: MLflow does not answer.
     """
     if set(name) & set("/:'\"`"):
-        raise UsageError(f"register: the model's name is {name}; MLflow takes none with / : or quotes.")
+        raise UsageError(f"register: expected a model name without / : or quotes, which MLflow refuses, got {name}.")
     client = tracking.connect()
-    with tracking.refusals(f"registering {model.facts.architecture}"):
+    with tracking.refusals(f"registering {model.facts.candidate}"):
         _log_scores(client, run, evaluation.facts.scores)
         found = _find(client, name, model, evaluation)
         if found is None:
@@ -52,12 +54,12 @@ def champion(name: str, alias: str) -> RegisteredModel | None:
     """The version that holds an alias; None if there is no such model, alias or version.
 
     Raises:
-        UsageError: the version was not registered by this pipeline, so nothing is known of it.
+        UsageError: the version was not registered by this pipeline, so its facts are missing.
         ServiceUnreachable: MLflow does not answer.
     """
     client = tracking.connect()
     with tracking.refusals(f"looking for the {alias} of {name}"):
-        # Asked directly for an alias that is missing, MLflow calls the question wrong.
+        # For a missing alias, get_model_version_by_alias reports a wrong request, not a missing thing.
         found = _or_none(lambda: client.get_registered_model(name))
         version = None if found is None else found.aliases.get(alias)
         held = None if version is None else _or_none(lambda: client.get_model_version(name, str(version)))
@@ -67,17 +69,17 @@ def champion(name: str, alias: str) -> RegisteredModel | None:
         return _registered(held)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"The alias {alias} of {name} names version {held.version}, of which this version of the pipeline can read "
-            f"no facts (tag {FACTS}). Give the alias to a version it registered, or delete it, in MLflow."
+            f"The alias {alias} of {name} names version {held.version}. Its tag {FACTS} is missing or cannot be read: "
+            "this pipeline did not register it. In MLflow, delete the alias or give it to another version."
         ) from error
 
 
 def set_alias(model: RegisteredModel, alias: str) -> None:
-    """Let an alias name a version, and see that it does.
+    """Set an alias, and check it.
 
     Raises:
-        UsageError: MLflow does not take the alias.
-        ServiceUnreachable: MLflow does not answer, or someone else moved the alias at the same time.
+        UsageError: MLflow does not accept the alias.
+        ServiceUnreachable: MLflow does not answer, or somebody else moved the alias at the same time.
     """
     client = tracking.connect()
     with tracking.refusals(f"giving the alias {alias} to {model.model} version {model.version}"):
@@ -86,12 +88,12 @@ def set_alias(model: RegisteredModel, alias: str) -> None:
     if held is None or int(held) != model.version:
         raise ServiceUnreachable(
             f"The alias {alias} of {model.model} was given to version {model.version} and now names {held}: "
-            "someone else moved it at the same time. Look at it in MLflow, then promote again."
+            "somebody else moved it at the same time. Look at it in MLflow, then promote again."
         )
 
 
 def exists(model: RegisteredModel) -> bool:
-    """Whether the version is in the registry, and still that model with that evaluation.
+    """Whether the version is in the registry and has the same model and evaluation.
 
     Raises:
         ServiceUnreachable: MLflow does not answer.
@@ -105,19 +107,23 @@ def exists(model: RegisteredModel) -> bool:
     return digests == (model.model_digest, model.evaluation_digest)
 
 
-def _find(client: "MlflowClient", name: str, model: TrainedModel, evaluation: Evaluation) -> "ModelVersion | None":
+def _find(client: MlflowClient, name: str, model: TrainedModel, evaluation: Evaluation) -> ModelVersion | None:
     found = client.search_model_versions(
         f"name = '{name}' and tags.model_digest = '{model.digest}' and tags.evaluation_digest = '{evaluation.digest}'"
     )
-    ready = [version for version in found if version.status == "READY" and FACTS in version.tags]
-    return min(ready, key=lambda version: int(version.version), default=None)
+    mine = [
+        version
+        for version in found
+        if version.status == "READY"
+        and FACTS in version.tags
+        and _registered(version).candidate == model.facts.candidate
+    ]
+    return min(mine, key=lambda version: int(version.version), default=None)
 
 
 def _create(
-    client: "MlflowClient", name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun
-) -> "ModelVersion":
-    from mlflow.exceptions import MlflowException
-
+    client: MlflowClient, name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun
+) -> ModelVersion:
     try:
         client.create_registered_model(name, description="Bone X-rays: is the study normal or abnormal?")
     except MlflowException as error:
@@ -141,6 +147,7 @@ def _tags(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRu
         model=name,
         version=0,
         run_id=run.run_id,
+        candidate=model.facts.candidate,
         architecture=model.facts.architecture,
         model_digest=model.digest,
         evaluation_digest=evaluation.digest,
@@ -150,6 +157,7 @@ def _tags(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRu
         scores=scores,
     )
     return {
+        "candidate": facts.candidate,
         "architecture": facts.architecture,
         "model_digest": facts.model_digest,
         "evaluation_digest": facts.evaluation_digest,
@@ -168,15 +176,16 @@ def _tags(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRu
     }
 
 
-def _registered(version: "ModelVersion") -> RegisteredModel:
-    # Stores differ in whether the number is a number.
-    return RegisteredModel.model_validate({**json.loads(version.tags[FACTS]), "version": int(version.version)})
+def _registered(version: ModelVersion) -> RegisteredModel:
+    facts = json.loads(version.tags[FACTS])
+    # Older versions of this program trained one candidate of each architecture and named it so.
+    named = {"candidate": facts["architecture"]} | facts
+    # Some stores give the number as text.
+    return RegisteredModel.model_validate(named | {"version": int(version.version)})
 
 
 def _or_none(ask: Callable[[], T]) -> T | None:
-    """The answer, or None where MLflow knows no such thing."""
-    from mlflow.exceptions import MlflowException
-
+    """Ask MLflow; None if it does not have the thing."""
     try:
         return ask()
     except MlflowException as error:
@@ -188,16 +197,14 @@ def _or_none(ask: Callable[[], T]) -> T | None:
 def _description(model: TrainedModel, evaluation: Evaluation) -> str:
     test = evaluation.facts.scores.test
     return (
-        f"{model.facts.architecture} at code revision {model.facts.code_revision[:12]} on data "
-        f"{model.facts.data_digest[:12]}: AUROC {test.auroc}, Cohen's kappa {test.cohen_kappa} on {test.n_studies:,} "
-        f"test studies; what the evaluation found is in {REPORT} among the artifacts of its run."
+        f"{title(model.facts.candidate, model.facts.architecture)} at code revision {model.facts.code_revision[:12]} "
+        f"on data {model.facts.data_digest[:12]}: AUROC {test.auroc}, Cohen's kappa {test.cohen_kappa} on "
+        f"{test.n_studies:,} test studies. {REPORT} among the artifacts of its run is the report."
     )
 
 
-def _log_scores(client: "MlflowClient", run: TrackedRun, scores: Scores) -> None:
-    """Let MLflow show and compare the scores, with the model and with its run."""
-    from mlflow.entities import Metric
-
+def _log_scores(client: MlflowClient, run: TrackedRun, scores: Scores) -> None:
+    """Log the scores with the model and its run, so that MLflow can show and compare them. Once only."""
     model_id = run.model_uri.removeprefix("models:/")
     values = {
         **_values("test", scores.test),
@@ -211,7 +218,7 @@ def _log_scores(client: "MlflowClient", run: TrackedRun, scores: Scores) -> None
 
 
 def _values(split: str, scores: SplitScores) -> dict[str, float]:
-    # With a slash MLflow groups them, and `tuning_auroc` remains the curve over the epochs.
+    # MLflow groups metrics by the part before a slash. `tuning_auroc` is the curve over the epochs.
     measured = {name: getattr(scores, name) for name in SplitScores.model_fields}
     intervals = {name: interval for name, interval in measured.items() if isinstance(interval, Interval)}
     values = {f"{split}/{name}": interval.value for name, interval in intervals.items()}

@@ -1,17 +1,16 @@
-"""Trained models that came from elsewhere, published on this server."""
+"""Trained models that are not on this server yet: made with another server, or pulled by DVC."""
 
 import csv
 import logging
 import math
-from typing import TYPE_CHECKING
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
+from mlflow.exceptions import MlflowException
 
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.tracking import server
-from components.tracking.run import Run, new_run
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel
+from components.tracking.run import Description, Run, new_run
 
 logger = logging.getLogger(__name__)
 
@@ -19,24 +18,22 @@ MODEL_DIGEST = "model_digest"
 
 
 def ensure_model(model: TrainedModel) -> TrackedRun:
-    """Where a model is on this server; it is published from its artifact if it is not there.
+    """Find a model on this server, or publish it from its artifact. Doing it twice publishes one model.
 
-    A card names the run of the server it was trained with. Another server may be in use now, or DVC may have
-    brought the model from a cache. Doing it twice publishes one model.
+    The card names a run of the server that was in use during training. Another server may be in use now, or DVC may
+    have pulled the model from its cache.
 
     Raises:
         ServiceUnreachable: MLflow or its artifact store does not answer.
-        DataRefused: the weights are not those of the architecture on the card.
+        DataRefused: the weights do not belong to the architecture on the card.
     """
     client = server.connect()
-    with server.refusals(f"looking for {model.facts.architecture}"):
+    with server.refusals(f"looking for {model.facts.candidate}"):
         found = _recorded(client, model) or _published(client, model)
     return found or _publish(client, model)
 
 
-def _recorded(client: "MlflowClient", model: TrainedModel) -> TrackedRun | None:
-    from mlflow.exceptions import MlflowException
-
+def _recorded(client: MlflowClient, model: TrainedModel) -> TrackedRun | None:
     try:
         logged = client.get_logged_model(model.facts.run.model_uri.removeprefix("models:/"))
     except MlflowException as error:
@@ -45,26 +42,28 @@ def _recorded(client: "MlflowClient", model: TrainedModel) -> TrackedRun | None:
         raise
     if not _is_whole(client, logged):
         return None
-    # Its digest was not known yet when it was logged.
+    # The digest was not known when the training logged the model.
     if MODEL_DIGEST not in logged.tags:
         client.set_logged_model_tags(logged.model_id, {MODEL_DIGEST: model.digest})
     return _tracked(logged)
 
 
-def _published(client: "MlflowClient", model: TrainedModel) -> TrackedRun | None:
+def _published(client: MlflowClient, model: TrainedModel) -> TrackedRun | None:
     found = client.search_logged_models(
         [server.experiment_id(client)], filter_string=f"tags.{MODEL_DIGEST} = '{model.digest}'"
     )
     return next((_tracked(logged) for logged in found if _is_whole(client, logged)), None)
 
 
-def _publish(client: "MlflowClient", model: TrainedModel) -> TrackedRun:
+def _publish(client: MlflowClient, model: TrainedModel) -> TrackedRun:
+    # Imported here because TensorFlow takes ten seconds: register runs on every `dvc repro`, and most times all models
+    # are on the server.
     from components.network import architectures
 
     facts = model.facts
-    logger.info("%s is not on MLflow at %s yet: publishing it", facts.architecture, server.shown_uri())
-    with new_run(
-        client,
+    logger.info("%s is not on MLflow at %s yet: publishing it", facts.candidate, server.shown_uri())
+    description = Description(
+        candidate=facts.candidate,
         architecture=facts.architecture,
         params={**facts.params, "seed": facts.seed, "image_size": facts.image_size},
         tags={
@@ -74,9 +73,10 @@ def _publish(client: "MlflowClient", model: TrainedModel) -> TrackedRun:
             "shards_digest": facts.shards_digest,
             "code_revision": facts.code_revision,
             "device": facts.device,
-            **{f"environment.{name}": version for name, version in facts.environment.items()},
         },
-    ) as run:
+        environment=facts.environment,
+    )
+    with new_run(client, description) as run:
         _log_curves(run, model)
         uri = run.log_model(architectures.load(model), tags={MODEL_DIGEST: model.digest})
     return TrackedRun(run_id=run.run_id, model_uri=uri)
@@ -95,10 +95,8 @@ def _number(text: str) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _is_whole(client: "MlflowClient", logged: "LoggedModel") -> bool:
-    """Whether it can be registered: complete, its files there, and its run not deleted."""
-    from mlflow.exceptions import MlflowException
-
+def _is_whole(client: MlflowClient, logged: LoggedModel) -> bool:
+    """Whether it can be registered: it is complete, its files exist, its run is not deleted."""
     if logged.status != "READY" or not logged.source_run_id:
         return False
     try:
@@ -111,5 +109,5 @@ def _is_whole(client: "MlflowClient", logged: "LoggedModel") -> bool:
     return run.info.lifecycle_stage == "active" and "MLmodel" in files
 
 
-def _tracked(logged: "LoggedModel") -> TrackedRun:
+def _tracked(logged: LoggedModel) -> TrackedRun:
     return TrackedRun(run_id=logged.source_run_id, model_uri=f"models:/{logged.model_id}")

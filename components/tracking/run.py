@@ -10,28 +10,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mlflow import MlflowClient
+from mlflow.entities import Dataset as MlflowDataset
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Run as MlflowRun
+from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
+from mlflow.exceptions import MlflowException
+
 from components.base.errors import ServiceUnreachable, UsageError
 from components.kubeflow import pod
-from components.tracking import logged_model, server
+from components.tracking import server
 
 if TYPE_CHECKING:
     import keras
-    import numpy as np
-    from mlflow import MlflowClient
-    from mlflow.entities import Metric
-    from mlflow.entities import Run as MlflowRun
 
 logger = logging.getLogger(__name__)
 
 RUN_ID = "MLFLOW_RUN_ID"
 
-_DIGEST_LENGTH = 36  # the longest digest of a data set that MLflow takes
-_BATCH = 500  # metrics in one request; MLflow takes 1,000
-_PAUSE = 2.0  # seconds between two attempts to reach a server that went away
+_DIGEST_LENGTH = 36  # MLflow refuses longer digests of a data set
+_BATCH = 500  # metrics in one request; MLflow takes at most 1,000
+_PAUSE = 2.0  # seconds between two attempts to reach a server that does not answer
 
 
 class Dataset(NamedTuple):
-    """The data a model learns from, as MLflow lists it."""
+    """The data of a training, as MLflow lists it."""
 
     name: str
     source: str
@@ -40,15 +43,31 @@ class Dataset(NamedTuple):
     """By split."""
 
 
-class Run:
-    """A run that is open. It outlives the server: what cannot be delivered now is kept and delivered later."""
+class Description(NamedTuple):
+    """What a run says about its training."""
 
-    def __init__(self, client: "MlflowClient", run: "MlflowRun", architecture: str, patience: float) -> None:
+    candidate: str
+    """Also the name of the run and of its model."""
+    architecture: str
+    params: Mapping[str, Any]
+    """Logged flat: `a.b` for nested ones."""
+    tags: Mapping[str, str]
+    """`code_revision` among them also becomes MLflow's source commit."""
+    environment: Mapping[str, str] = {}
+    """Versions of what the result may depend on."""
+    dataset: Dataset | None = None
+    """Logged as the input of the run."""
+
+
+class Run:
+    """An open run. If the server does not answer, metrics are kept and sent later."""
+
+    def __init__(self, client: MlflowClient, run: MlflowRun, name: str, patience: float) -> None:
         """Use `training_run`."""
         self.run_id: str = run.info.run_id
-        self._experiment_id: str = run.info.experiment_id
+        self._run = run
         self._client = client
-        self._architecture = architecture
+        self._name = name
         self._patience = patience
         self._undelivered: list[Metric] = []
         self._lost = False
@@ -56,29 +75,27 @@ class Run:
     def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
         """Add a point to each learning curve; never fails.
 
-        The curves are a group of their own, `epoch/`, which MLflow shows before the scores of `test/` and `tuning/`.
+        The curves are a group of their own, `epoch/`. MLflow shows it before the scores in `test/` and `tuning/`.
 
-        A training that goes on after a crash may log an epoch again: MLflow keeps both points and shows the later
-        one as the value, so the curves agree as far as the training is deterministic.
+        A resumed training may log an epoch again. MLflow keeps both points and shows the later one; they are equal,
+        because trainings are deterministic.
 
         Args:
             epoch: counted from 1.
             metrics: by name.
         """
-        from mlflow.entities import Metric
-
         now = time.time_ns() // 1_000_000
-        # With their time, so that a point sent twice because the answer got lost is still one point.
+        # The time is set here: a point that is sent again after a lost answer is still one point.
         self._undelivered += [Metric(f"epoch/{name}", float(value), now, epoch) for name, value in metrics.items()]
         if not (self._lost and server.silence()):
             self._send()
 
     def log_file(self, path: Path, folder: str = "") -> None:
-        """Keep a copy of a file with the run.
+        """Store a copy of a file with the run.
 
         Args:
             path: the file.
-            folder: where among the run's artifacts; empty for their root.
+            folder: folder among the run's artifacts; empty for their root.
 
         Raises:
             ServiceUnreachable: MLflow or its artifact store does not answer.
@@ -87,16 +104,12 @@ class Run:
         with server.refusals(f"storing {path.name}"):
             self._client.log_artifact(self.run_id, str(path), folder or None)
 
-    def log_model(
-        self, model: "keras.Model", example: "np.ndarray[Any, Any] | None" = None, tags: Mapping[str, str] | None = None
-    ) -> str:
-        """Keep the model with the run, ready to be loaded, served and registered.
+    def log_model(self, model: "keras.Model", tags: Mapping[str, str] | None = None) -> str:
+        """Store the model with the run, ready to be loaded, served and registered.
 
         Args:
-            model: not compiled (or its optimiser's state is stored with it), of standard layers.
-            example: uint8 [n, S, S, 1], stored as the example of an input. By default a ramp of grey levels, for a
-                model travels further than the images it learned from may.
-            tags: of the logged model.
+            model: of standard layers, and not compiled: the state of an optimiser would be stored too.
+            tags: tags of the logged model.
 
         Returns:
             `models:/m-...`.
@@ -104,16 +117,17 @@ class Run:
         Raises:
             ServiceUnreachable: MLflow or its artifact store does not answer.
         """
+        # Imported here because it imports TensorFlow, which takes ten seconds; register and promote do not need it.
+        from components.tracking import logged_model
+
         self.deliver()
-        return logged_model.log(
-            self._client, self._experiment_id, self.run_id, self._architecture, model, example, dict(tags or {})
-        )
+        return logged_model.log(self._client, self._run, self._name, model, tags or {})
 
     def deliver(self) -> None:
         """Wait until the server has every metric.
 
         Raises:
-            ServiceUnreachable: it has been waited for in vain.
+            ServiceUnreachable: MLflow did not answer within `patience` seconds.
         """
         deadline = time.monotonic() + self._patience
         while self._undelivered:
@@ -123,9 +137,9 @@ class Run:
                 return
             if time.monotonic() > deadline:
                 raise ServiceUnreachable(
-                    f"MLflow at {server.shown_uri()} has been silent for {self._patience:.0f} s with "
-                    f"{len(self._undelivered)} metrics of run {self.run_id} to deliver. Once it answers again, run "
-                    "the same command again: the training goes on where it stands."
+                    f"MLflow at {server.shown_uri()} did not answer within {self._patience:.0f} s; "
+                    f"{len(self._undelivered)} metrics of run {self.run_id} are not delivered. When it answers again, "
+                    "run the same command again: the training resumes after its last epoch."
                 )
             time.sleep(min(_PAUSE, max(0.0, deadline - time.monotonic()) + 0.01))
 
@@ -134,10 +148,10 @@ class Run:
             while self._undelivered:
                 self._client.log_batch(self.run_id, metrics=self._undelivered[:_BATCH])
                 del self._undelivered[:_BATCH]
-        except server.service_errors():
+        except server.SERVICE_ERRORS:
             if not self._lost:
                 logger.warning(
-                    "MLflow at %s does not take metrics; the training goes on, they are kept and sent later",
+                    "MLflow at %s does not take metrics; the training goes on, and they are sent later",
                     server.shown_uri(),
                 )
             self._lost = True
@@ -149,30 +163,16 @@ class Run:
 
 
 @contextmanager
-def training_run(
-    *,
-    architecture: str,
-    run_id: str | None,
-    params: Mapping[str, Any],
-    tags: Mapping[str, str],
-    dataset: Dataset | None,
-    environment: Mapping[str, str],
-    patience: float = 60.0,
-) -> Iterator[Run]:
-    """A run around a training: FINISHED when the block ends well, FAILED when it raises.
+def training_run(description: Description, run_id: str | None = None, patience: float = 60.0) -> Iterator[Run]:
+    """Open a run for a training: it is FINISHED when the block ends well, FAILED when it raises.
 
-    A killed process leaves it RUNNING, to be resumed by `run_id`. Where MLFLOW_RUN_ID is set, as Kubeflow does for
-    each task, that run is used, and its owner ends it.
+    Where MLFLOW_RUN_ID names a run, as Kubeflow's MLflow plugin does for each task, that run is used, and its owner
+    ends it. Its parameters get the candidate as a prefix, so that they do not collide with the owner's.
 
     Args:
-        architecture: also the name of the run and of its model.
-        run_id: to be resumed; a new run begins if the server does not know it, or knows it with other parameters.
-        params: logged flat, `a.b` for nested ones. In another's run they carry the architecture as a prefix, so as
-            not to collide with what its owner logs.
-        tags: `code_revision` among them also becomes MLflow's source commit.
-        dataset: logged as the run's input.
-        environment: versions of what the result may depend on; no host.
-        patience: how long to wait at the end for a server that went away, seconds.
+        description: what the run says about the training.
+        run_id: the run to resume. A new run begins if the server does not have it, or has it with other parameters.
+        patience: how long to wait at the end for a server that does not answer, seconds.
 
     Raises:
         ServiceUnreachable: MLflow does not answer, at the beginning or at the end.
@@ -180,36 +180,34 @@ def training_run(
     """
     client = server.connect()
     attached = os.environ.get(RUN_ID)
-    flat = _flat(params, f"{architecture}." if attached else "")
+    params = _flat(description.params, f"{description.candidate}." if attached else "")
     with server.refusals("beginning a run"):
-        found = _attached_run(client, attached, flat) if attached else _resumable(client, run_id, flat)
+        found = _attached_run(client, attached, params) if attached else _resumable(client, run_id, params)
         if found is None:
-            found = client.create_run(server.experiment_id(client), run_name=architecture)
+            found = client.create_run(server.experiment_id(client), run_name=description.candidate)
         elif not attached:
             client.update_run(found.info.run_id, status="RUNNING")
-        _describe(client, found.info.run_id, architecture, flat, tags, dataset, environment)
-    run = Run(client, found, architecture, patience)
+        _describe(client, found.info.run_id, description, params)
+    run = Run(client, found, description.candidate, patience)
     logger.info("MLflow run %s at %s", run.run_id, server.shown_uri())
     with opened(client, run, owned=not attached):
         yield run
 
 
 @contextmanager
-def new_run(
-    client: "MlflowClient", *, architecture: str, params: Mapping[str, Any], tags: Mapping[str, str]
-) -> Iterator[Run]:
-    """A run of our own, whatever the surroundings say, for a training that is over."""
+def new_run(client: MlflowClient, description: Description) -> Iterator[Run]:
+    """Open a new run for a training that is over. MLFLOW_RUN_ID is ignored."""
     with server.refusals("beginning a run"):
-        created = client.create_run(server.experiment_id(client), run_name=architecture)
-        _describe(client, created.info.run_id, architecture, _flat(params), tags, None, {})
-    run = Run(client, created, architecture, patience=0.0)
+        created = client.create_run(server.experiment_id(client), run_name=description.candidate)
+        _describe(client, created.info.run_id, description, _flat(description.params))
+    run = Run(client, created, description.candidate, patience=0.0)
     with opened(client, run, owned=True):
         yield run
 
 
 @contextmanager
-def opened(client: "MlflowClient", run: Run, *, owned: bool) -> Iterator[None]:
-    """Measure the machine if MLflow is asked to, deliver everything, and end the run if it is ours to end."""
+def opened(client: MlflowClient, run: Run, *, owned: bool) -> Iterator[None]:
+    """Measure the machine if MLflow is set to do so; at the end deliver all metrics, and end the run if it is ours."""
     monitor = _system_metrics(run.run_id)
     try:
         yield
@@ -234,28 +232,26 @@ def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _attached_run(client: "MlflowClient", run_id: str, params: Mapping[str, str]) -> "MlflowRun":
+def _attached_run(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> MlflowRun:
     found = _find(client, run_id)
     if found is None:
         raise UsageError(
             f"{RUN_ID} is {run_id}, and MLflow at {server.shown_uri()} has no such run. "
-            f"Unset it, or set {server.URI} to the server that has."
+            f"Unset it, or set {server.URI} to the server of that run."
         )
     if _disagree(found, params):
         raise UsageError(
-            f"{RUN_ID} is {run_id}, which has been used for a training with other parameters. Unset it for a new run."
+            f"{RUN_ID} is {run_id}, the run of a training with other parameters. Unset it to begin a new run."
         )
     return found
 
 
-def _resumable(client: "MlflowClient", run_id: str | None, params: Mapping[str, str]) -> "MlflowRun | None":
+def _resumable(client: MlflowClient, run_id: str | None, params: Mapping[str, str]) -> MlflowRun | None:
     found = _find(client, run_id) if run_id else None
     return None if found is None or _disagree(found, params) else found
 
 
-def _find(client: "MlflowClient", run_id: str) -> "MlflowRun | None":
-    from mlflow.exceptions import MlflowException
-
+def _find(client: MlflowClient, run_id: str) -> MlflowRun | None:
     try:
         found = client.get_run(run_id)
     except MlflowException as error:
@@ -265,39 +261,29 @@ def _find(client: "MlflowClient", run_id: str) -> "MlflowRun | None":
     return found if found.info.lifecycle_stage == "active" else None
 
 
-def _disagree(run: "MlflowRun", params: Mapping[str, str]) -> bool:
-    # MLflow never changes a parameter; a run that was killed early may lack some.
+def _disagree(run: MlflowRun, params: Mapping[str, str]) -> bool:
+    # MLflow never changes a parameter. A run that was killed early may lack some.
     return any(run.data.params.get(name, value) != value for name, value in params.items())
 
 
-def _describe(
-    client: "MlflowClient",
-    run_id: str,
-    architecture: str,
-    params: Mapping[str, str],
-    tags: Mapping[str, str],
-    dataset: Dataset | None,
-    environment: Mapping[str, str],
-) -> None:
-    from mlflow.entities import Dataset as MlflowDataset
-    from mlflow.entities import DatasetInput, InputTag, Param, RunTag
-
+def _describe(client: MlflowClient, run_id: str, description: Description, params: Mapping[str, str]) -> None:
     described = {
         "mlflow.source.name": "mura train",
-        "architecture": architecture,
-        **tags,
+        "candidate": description.candidate,
+        "architecture": description.architecture,
+        **description.tags,
         **pod.tags(),
-        # Tags and not parameters: a training may go on after an upgrade.
-        **{f"environment.{name}": version for name, version in environment.items()},
+        # Tags, not parameters: MLflow never changes a parameter, and a training may resume after an upgrade.
+        **{f"environment.{name}": version for name, version in description.environment.items()},
     }
-    if commit := re.match(r"[0-9a-f]{40}", tags.get("code_revision", "")):
+    if commit := re.match(r"[0-9a-f]{40}", description.tags.get("code_revision", "")):
         described["mlflow.source.git.commit"] = commit[0]
     client.log_batch(
         run_id,
         params=[Param(name, value) for name, value in params.items()],
         tags=[RunTag(name, value) for name, value in described.items()],
     )
-    if dataset is not None:
+    if (dataset := description.dataset) is not None:
         entity = MlflowDataset(
             name=dataset.name,
             digest=dataset.digest[:_DIGEST_LENGTH],
@@ -308,23 +294,22 @@ def _describe(
         client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
 
 
-def _end_badly(client: "MlflowClient", run_id: str, status: str) -> None:
-    # What is being raised matters more than what the server makes of it.
+def _end_badly(client: MlflowClient, run_id: str, status: str) -> None:
+    # Another error is being raised, and matters more than one of the server.
     try:
         if not server.silence():
             client.set_terminated(run_id, status)
             return
-    except server.service_errors():
+    except server.SERVICE_ERRORS:
         logger.debug("run not ended", exc_info=True)
-    logger.warning("MLflow at %s was not told that run %s has ended", server.shown_uri(), run_id)
+    logger.warning("MLflow at %s does not answer; it still shows run %s as running", server.shown_uri(), run_id)
 
 
 def _system_metrics(run_id: str) -> Any:
-    from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
-
     if not MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING.get():
         return None
     try:
+        # Imported here because it needs psutil, which may be missing.
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         monitor = SystemMetricsMonitor(run_id, resume_logging=True)

@@ -1,4 +1,4 @@
-"""Where MLflow is, whether it answers, and what it means when it says no."""
+"""Where MLflow is, whether it answers, and what its errors mean."""
 
 import fcntl
 import logging
@@ -8,35 +8,29 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from components.base.errors import MuraError, ServiceUnreachable, UsageError
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+from mlflow import MlflowClient
+from mlflow.entities import Experiment
+from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+from sqlalchemy.exc import SQLAlchemyError
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Experiment
+from components.base.errors import MuraError, ServiceUnreachable, UsageError, first_line
+from components.base.urls import without_credentials
 
 URI = "MLFLOW_TRACKING_URI"
 LOCAL_DATABASE = "mlflow.db"
 LOCAL_ARTIFACTS = "mlruns"
 EXPERIMENT = "mura"
-# Without it MLflow's pages take the experiment for one about language models, and open on an empty list of traces.
+# Without this tag MLflow shows an experiment as one about language models, with an empty list of traces.
 TRAINING_KIND = {"mlflow.experimentKind": "custom_model_development"}
 
-# What MLflow is told unless its user has told it otherwise.
-_SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # Else saving a model asks a package index whether the versions exist that are installed.
-    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",
-    # Its own 7 retries of 120 s take more than three minutes to say that a connection was refused.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-}
+SERVICE_ERRORS = (MlflowException, OSError, SQLAlchemyError, Boto3Error, BotoCoreError, ClientError)
+"""What MLflow and the stores behind it raise: API, network, files, SQL, S3."""
 _PROBE_SECONDS = 4
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _DENIED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
@@ -44,16 +38,14 @@ _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 _WRONG = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", *_MISSING)
 
 
-def connect() -> "MlflowClient":
+def connect() -> MlflowClient:
     """A client of the server that MLFLOW_TRACKING_URI names; of `mlflow.db` in this directory if it names none.
 
     Raises:
-        ServiceUnreachable: it does not answer; told within about 15 s.
+        ServiceUnreachable: it does not answer within about 15 s.
         UsageError: the URI is of a kind that cannot hold a registry.
     """
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
-    # From here on also where MLflow itself looks, which some of its calls do whatever client they come from.
+    # Some calls of MLflow read the environment, whatever client they come from.
     if not os.environ.get(URI):
         os.environ[URI] = f"sqlite:///{Path(LOCAL_DATABASE).absolute()}"
     if urlsplit(_uri()).scheme in ("", "file"):
@@ -63,24 +55,22 @@ def connect() -> "MlflowClient":
         )
     if reason := silence():
         raise ServiceUnreachable(
-            f"MLflow at {shown_uri()} does not answer ({reason}). Start it, or set {URI} to where it is; "
-            f"unset, {LOCAL_DATABASE} in this directory is used."
+            f"MLflow at {shown_uri()} does not answer ({reason}). Start it, or set {URI} to its address. "
+            f"Without {URI}, {LOCAL_DATABASE} in this directory is used."
         )
     with refusals("opening it"), _alone_at(_local_database()), warnings.catch_warnings():
-        # MLflow's tables use a loader that SQLAlchemy 2.1 is about to drop.
+        # MLflow's tables use a loader that SQLAlchemy 2.1 drops.
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
-        from mlflow import MlflowClient
-
-        # Both tell over several lines what is told again in the exception.
+        # Both log in several lines what the exception says again.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
         client = MlflowClient(tracking_uri=_uri())
-        client.search_registered_models(max_results=1)  # the registry opens its store at the first question
+        client.search_registered_models(max_results=1)  # the registry opens its store at the first request
         return client
 
 
 def silence() -> str | None:
-    """Why the server does not answer; None if it does, or if there is no server to ask."""
+    """Why the server does not answer. None if it answers, or if there is no server."""
     url = urlsplit(_uri())
     if url.scheme in ("http", "https"):
         return _http_silence()
@@ -94,8 +84,8 @@ def silence() -> str | None:
     return None
 
 
-def experiment_id(client: "MlflowClient") -> str:
-    """The experiment that MLFLOW_EXPERIMENT_ID or MLFLOW_EXPERIMENT_NAME names, else `mura`; made if need be.
+def experiment_id(client: MlflowClient) -> str:
+    """The experiment of MLFLOW_EXPERIMENT_ID or MLFLOW_EXPERIMENT_NAME, else `mura`. It is created if missing.
 
     Raises:
         UsageError: it has been deleted.
@@ -118,42 +108,31 @@ def experiment_id(client: "MlflowClient") -> str:
 
 @contextmanager
 def refusals(doing: str) -> Iterator[None]:
-    """Tell in one line what goes wrong between us and MLflow, or the store behind it.
+    """Turn errors of MLflow, or of the store behind it, into one line.
 
     Args:
         doing: what was attempted, as in "while <doing>".
 
     Raises:
-        UsageError: MLflow will not do this, however often it is asked.
-        ServiceUnreachable: it did not answer, or not as a working server does.
+        UsageError: MLflow refuses the request; trying again does not help.
+        ServiceUnreachable: MLflow did not answer, failed, or denied access.
     """
     try:
         yield
     except MuraError:
         raise
-    except service_errors() as error:
+    except SERVICE_ERRORS as error:
         raise _told(error, doing) from error
 
 
-def service_errors() -> tuple[type[Exception], ...]:
-    """What MLflow and the stores behind it raise: API, network, files, SQL, S3."""
-    from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return MlflowException, OSError, SQLAlchemyError, Boto3Error, BotoCoreError, ClientError
-
-
 def is_missing(error: Exception) -> bool:
-    """Whether MLflow said that there is no such thing."""
+    """Whether an error of MLflow says that something does not exist."""
     return getattr(error, "error_code", "") in _MISSING
 
 
 def shown_uri() -> str:
-    """The tracking URI without what it may hold of credentials."""
-    url = urlsplit(_uri())
-    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl() if "@" in url.netloc else _uri()
+    """The tracking URI, without credentials."""
+    return without_credentials(_uri())
 
 
 def _uri() -> str:
@@ -161,11 +140,8 @@ def _uri() -> str:
 
 
 def _http_silence() -> str | None:
-    from mlflow.utils.credentials import get_default_host_creds
-    from mlflow.utils.rest_utils import http_request
-
     try:
-        # A second try, for the packet that got lost. Only what stands before the server answers 5xx here.
+        # One retry, for a lost packet. A proxy before the server may answer 5xx.
         answer = http_request(
             get_default_host_creds(_uri().rstrip("/")),
             "/health",
@@ -176,7 +152,7 @@ def _http_silence() -> str | None:
             raise_on_status=False,
             respect_retry_after_header=False,
         )
-    except service_errors() as error:
+    except SERVICE_ERRORS as error:
         return _reason(error)
     return f"HTTP {answer.status_code}" if answer.status_code >= 500 else None
 
@@ -209,26 +185,23 @@ def _told(error: Exception, doing: str) -> MuraError:
     if code in _WRONG:
         return UsageError(f"MLflow at {shown_uri()} refused {doing}: {line}")
     return ServiceUnreachable(
-        f"MLflow at {shown_uri()} failed while {doing}: {line} Once it answers again, run the same command again."
+        f"MLflow at {shown_uri()} failed while {doing}: {line} When it works again, run the same command again."
     )
 
 
 def _one_line(error: Exception) -> str:
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    line = line.replace(_uri(), shown_uri())
+    line = first_line(error).replace(_uri(), shown_uri())
     return line if len(line) <= 240 else line[:239] + "…"
 
 
-def _create_experiment(client: "MlflowClient", name: str) -> "Experiment":
-    from mlflow.exceptions import MlflowException
-
-    # A server decides itself where files go; a local database would put them where each process happens to stand.
+def _create_experiment(client: MlflowClient, name: str) -> Experiment:
+    # A server knows where its files go. With a local database, MLflow would use the directory of each process.
     database = _local_database()
     folder = database and (database.parent / LOCAL_ARTIFACTS / quote(name, safe="")).as_uri()
     try:
         return client.get_experiment(client.create_experiment(name, artifact_location=folder, tags=TRAINING_KIND))
     except MlflowException as error:
-        # Another training was faster.
+        # Another training has created it meanwhile.
         found = client.get_experiment_by_name(name) if error.error_code == "RESOURCE_ALREADY_EXISTS" else None
         if found is None:
             raise
@@ -242,7 +215,7 @@ def _local_database() -> Path | None:
 
 @contextmanager
 def _alone_at(database: Path | None) -> Iterator[None]:
-    """Let one process at a time make a database: two that start together would spoil each other's tables."""
+    """Let one process at a time create the database: two at the same time would damage each other's tables."""
     if database is None:
         yield
         return

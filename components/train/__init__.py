@@ -1,4 +1,14 @@
-"""Train one network."""
+"""Train one network.
+
+training.py          the training: one loop for the chief and for the workers beside it
+phases.py            head first, then all layers: epochs, learning rates, optimiser
+tuning.py            the tuning split, on which every epoch is measured
+checkpoint.py        what a killed training resumes from
+mirror.py            a copy of the checkpoint on S3
+multi_worker.py      the processes that train one network together
+tf_config.py         which of these processes this one is
+input_benchmark.py   `mura bench input`: what limits the speed of the input
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,23 +17,26 @@ from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.base.step import Declaration
 from components.params.train import TrainParams
+from components.train import tf_config
 
 
 def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedModel:
     """Train one network on the training split; the tuning split alone decides when to stop and what to keep.
 
-    With pretrained weights the head is trained first, then all layers. After every epoch everything needed
-    to go on is saved: killed and started again, the same command ends in the same weights. The weights kept
-    are those of the epoch with the best study-level AUROC on the tuning split.
+    With pretrained weights the head is trained first, then all layers. After every epoch a checkpoint is saved: if the
+    training is killed, the same command resumes it and ends with the same weights. The model keeps the weights of the
+    epoch with the best study-level AUROC on the tuning split.
 
     Args:
         shards: where the images are.
         params: architecture and schedule.
-        seed: of weights, order, augmentation and dropout.
+        seed: seed of weights, order, augmentation and dropout.
         out: where the model is written; holds the checkpoint until then.
 
     Raises:
         DataRefused: the shards are damaged, or a split lacks a label.
+        UsageError: the training diverged.
+        OutsideFailed: the device has too little memory, or another worker is lost.
         ServiceUnreachable: MLflow, or the download of pretrained weights, did not answer.
     """
     from components.train import training
@@ -32,10 +45,8 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
 
 
 def _assistant() -> Callable[..., None] | None:
-    """What this process runs if TF_CONFIG makes it a worker beside the chief, which alone writes the model."""
-    from components.train import multi_worker
-
-    if not multi_worker.place().rank:
+    """What this process runs where TF_CONFIG makes it a worker beside the chief. Only the chief writes the model."""
+    if not tf_config.place().rank:
         return None
     from components.train import training
 

@@ -1,28 +1,32 @@
-"""What bounds the input of a training, measured stage by stage on the machine at hand."""
+"""What limits the speed of the input of a training, measured stage by stage on this machine."""
 
 import os
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain, count, repeat
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from components.artifacts.manifest import TRAIN
 from components.artifacts.shards import Shards
 from components.base.errors import DataRefused
+from components.network import architectures, backend, batches
 from components.params.train import TrainParams
-
-if TYPE_CHECKING:
-    from components.network.batches import Split
+from components.train import phases
 
 READ, SHUFFLE, TRANSFER, COMPUTE = "read", "shuffle", "to the device", "compute"
-# What a stage by itself is measured over.
+# How long a stage is measured by itself.
 SECONDS = 2.0
-# Below this share of a step, waiting is not worth anybody's time.
+# A smaller share of waiting does not matter.
 NOTICEABLE = 0.05
 
 
 class Stage(NamedTuple):
-    """One stage by itself."""
+    """One stage, measured by itself."""
 
     name: str
     images_per_second: float
@@ -30,24 +34,24 @@ class Stage(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """Every stage by itself, and all together."""
+    """Every stage measured by itself, and all together."""
 
     stages: tuple[Stage, ...]
     training: float
-    """Images per second of training, all stages at work."""
+    """Images per second of a training, all stages together."""
     waiting: float
-    """Share of a training's time in which it waits for its next batch, 0 to 1."""
+    """Share of its time in which a training waits for its next batch, 0 to 1."""
     residence: str
     """Where the pixels were, in words."""
 
     @property
     def ceiling(self) -> Stage:
-        """The slowest of the stages that every batch goes through: training cannot be faster."""
+        """The slowest stage that every batch passes. Training cannot be faster."""
         on_the_way = [stage for stage in self.stages if stage.name != READ or self.residence == "on disk"]
         return min(on_the_way, key=lambda stage: stage.images_per_second)
 
     def told(self) -> str:
-        """What it means, and what to do."""
+        """What the figures mean, and what to do."""
         bound = self.ceiling
         compute = next(stage for stage in self.stages if stage.name == COMPUTE).images_per_second
         rates = f"{self.training:,.0f} images/s, waiting {self.waiting:.1%} of its time"
@@ -55,44 +59,36 @@ class Diagnosis(NamedTuple):
             supply = min((s.images_per_second for s in self.stages if s.name not in (COMPUTE, READ)), default=0.0)
             return (
                 f"Bound by compute: training runs at {rates}; batches could come {supply / compute:,.0f} times as "
-                "fast. Only a faster device, a smaller network or fewer pixels would help."
+                "fast. Only a faster device, a smaller network or smaller images would help."
             )
         if bound.name == COMPUTE:
             return (
                 f"Bound by compute, but unsteadily: {rates}, although every stage by itself is faster. "
-                "Other work on the processor's cores takes the input's share."
+                "Other work uses the processor's cores that the input needs."
             )
         remedy = {
             READ: "Hold the images in memory (residence: memory), or put the shards on a faster disk.",
-            SHUFFLE: "Larger batches help, or residence: device if there is a GPU with room for the images.",
-            TRANSFER: "Hold the images on the device (residence: device), or use larger batches.",
+            SHUFFLE: "Larger batches help, or more cores.",
+            TRANSFER: "Larger batches help.",
         }[bound.name]
         return f"Bound by the input, its stage '{bound.name}': {rates}. {remedy}"
 
 
 def diagnose(shards: Shards, params: TrainParams, seed: int, steps: int) -> Diagnosis:
-    """Measure reading, shuffling, the way to the device and the network, each alone and then together.
+    """Measure reading, shuffling, the transfer to the device and the network, each alone and then together.
 
-    Decoding is no stage: records are raw pixels. The network is trained for some steps and thrown away.
+    Decoding is not a stage, because records are raw pixels. The network is trained for some steps and discarded.
 
     Args:
-        shards: whose training split is read.
+        shards: the shards with the training split.
         params: architecture, batch size, precision and residence.
-        seed: of weights and order.
-        steps: of training, for `compute` and for all together.
+        seed: seed of weights and order.
+        steps: steps of training, once for `compute` and once for all together.
 
     Raises:
         DataRefused: the shards are damaged, or the training split is empty.
     """
-    from components.network import backend
-
     backend.prepare()
-    import numpy as np
-    import tensorflow as tf
-
-    from components.network import batches
-    from components.network.pixels import OnDevice
-
     if not shards.facts.splits[TRAIN].images:
         raise DataRefused(f"{shards.path}: expected images in {TRAIN}, found none; there is nothing to measure.")
     stages = [_read(shards)]
@@ -105,23 +101,19 @@ def diagnose(shards: Shards, params: TrainParams, seed: int, steps: int) -> Diag
 
     stages.append(Stage(SHUFFLE, _rate(epochs(0)), f"batches of {params.batch_size} drawn {split.residence}"))
     one = next(epochs(0))
-    if tf.config.list_physical_devices("GPU") and not isinstance(split.pixels, OnDevice):
-        stages.append(Stage(TRANSFER, _rate(_copied(one)), f"from memory to the {backend.device()}"))
-    step = _trainer(shards, split, params, seed)
-    step(one)  # Keras traces the network now.
+    if backend.device() != "CPU":
+        stages.append(Stage(TRANSFER, _rate(backend.copies_on_gpu(one[0])), f"from memory to the {backend.device()}"))
+    step = _trainer(shards, params, seed)
+    step(one)  # Keras traces the network in its first step.
     compute, _ = _train(step, repeat(one), steps)
     precision, device = backend.precision(params.precision), backend.device()
-    stages.append(Stage(COMPUTE, compute, f"steps of {params.architecture} on one batch, {precision} on {device}"))
+    stages.append(Stage(COMPUTE, compute, f"steps of {params.candidate} on one batch, {precision} on {device}"))
     training, waiting = _train(step, epochs(1), steps)
     return Diagnosis(tuple(stages), training, waiting, split.residence)
 
 
 def show(diagnosis: Diagnosis) -> None:
     """Print a diagnosis as a table and a sentence."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     console = Console(highlight=False, width=None if os.isatty(1) else 120)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("stage")
@@ -144,18 +136,14 @@ def show(diagnosis: Diagnosis) -> None:
 
 
 def _read(shards: Shards) -> Stage:
-    """Reading the training split once, from the disk itself where the kernel can be told to forget what it holds."""
-    import numpy as np
-
-    from components.network import batches
-
+    """Read the training split once, from the disk itself where the kernel can drop the files from its cache."""
     about = "once, checksums compared"
     if hasattr(os, "posix_fadvise"):
         for path in shards.files(TRAIN):
             handle = os.open(path, os.O_RDONLY)
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
             os.close(handle)
-        about += ", the kernel's cache emptied before"
+        about += ", not from the kernel's cache"
     pixels = batches.read_split(shards, TRAIN, "disk").pixels
     started, done = time.perf_counter(), 0
     for chosen in np.array_split(np.random.default_rng(0).permutation(len(pixels)), -(-len(pixels) // 32)):
@@ -167,7 +155,7 @@ def _read(shards: Shards) -> Stage:
 
 def _rate(drawn: Iterator[Any]) -> float:
     """Images per second of batches."""
-    next(drawn)  # The first waits for the pipeline to be built.
+    next(drawn)  # The first batch waits until the pipeline is built.
     started, done = time.perf_counter(), 0
     for batch in drawn:
         done += len(batch[0])
@@ -176,37 +164,17 @@ def _rate(drawn: Iterator[Any]) -> float:
     return done / (time.perf_counter() - started)
 
 
-def _copied(batch: Any) -> Iterator[Any]:
-    """A batch, copied to the device again and again."""
-    import tensorflow as tf
-
-    with tf.device("CPU:0"):
-        pixels = tf.identity(batch[0])
-    with tf.device("GPU:0"):
-        while True:
-            yield (tf.identity(pixels),)
-
-
-def _trainer(shards: Shards, split: "Split", params: TrainParams, seed: int) -> Callable[[Any], Any]:
-    """One step of training, as `train` compiles it."""
-    import keras
-
-    from components.network import architectures, backend, batches
-
-    network: keras.Model = architectures.build(
+def _trainer(shards: Shards, params: TrainParams, seed: int) -> Callable[[Any], Any]:
+    """One step of training all layers."""
+    network = architectures.build(
         params, shards.facts.image_size, seed=seed, precision=backend.precision(params.precision)
     )
-    trained = batches.fed(network, split)
-    trained.compile(
-        keras.optimizers.AdamW(params.learning_rate, weight_decay=params.weight_decay),
-        keras.losses.BinaryCrossentropy(from_logits=True),
-        jit_compile=False,
-    )
-    return lambda batch: trained.train_on_batch(batch[0], batch[1], sample_weight=batch[2])
+    phases.compile_for(network, phases.phases(params)[-1], params, shards.facts.splits[TRAIN].images)
+    return lambda batch: network.train_on_batch(batch[0], batch[1], sample_weight=batch[2])
 
 
 def _train(step: Callable[[Any], Any], drawn: Iterator[Any], steps: int) -> tuple[float, float]:
-    """Images per second of some steps, and the share of their time in which they waited for a batch."""
+    """Images per second of some steps, and the share of the time that was spent waiting for batches."""
     step(next(drawn))
     started, waited, done = time.perf_counter(), 0.0, 0
     for _ in range(steps):

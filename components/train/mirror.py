@@ -1,11 +1,11 @@
-"""A checkpoint's second home on S3, for work on a machine that may be taken away.
+"""A copy of the checkpoint on S3, for machines that may be taken away.
 
-s3://bucket/prefix/<inputs>/     one for each combination of inputs, whoever works on it
-    index.json                   names, sizes and sha256 of the others; written last, so it promises what is there
+s3://bucket/prefix/<inputs>/     one for each combination of inputs
+    index.json                   names, sizes and sha256 of the other files; written last, so they exist
     state.json, epoch-3.npz ...  the files of the checkpoint
 
-What has become an artifact leaves its checkpoint here: a pod may still be lost while its artifact is stored. A rule of
-the bucket removes what is old.
+The copy stays when the training is done: a pod may still be lost while its artifact is stored. A lifecycle rule of the
+bucket removes old copies.
 """
 
 import json
@@ -23,19 +23,19 @@ logger = logging.getLogger(__name__)
 
 PLACE = "MURA_CHECKPOINTS"
 _INDEX = "index.json"
-# Of an index; a checkpoint has a handful of files.
+# Largest index, bytes. A checkpoint has a handful of files.
 _MOST = 1 << 20
 
 
 def fetch(checkpoint: Path) -> None:
-    """Bring a checkpoint of the same inputs here, if there is one and the directory has none of its own.
+    """Copy the checkpoint of the same inputs into an empty directory, if there is one.
 
     Args:
-        checkpoint: a directory that knows its inputs.
+        checkpoint: the directory; its file `INPUTS` names the inputs. Nothing happens if it has a checkpoint.
 
     Raises:
-        UsageError: MURA_CHECKPOINTS is no place on S3, or may not be read.
-        ServiceUnreachable: S3 does not answer. To begin anew would throw away what is there.
+        UsageError: MURA_CHECKPOINTS is not a place on S3, or access is denied.
+        ServiceUnreachable: S3 does not answer. Starting anew would overwrite the checkpoint there.
     """
     place = _place(checkpoint)
     if place is None or any(path.name != INPUTS for path in checkpoint.iterdir()):
@@ -54,22 +54,22 @@ def fetch(checkpoint: Path) -> None:
                 for piece in content.pieces():
                     copy.write(piece)
             if file_sha256(arriving / name) != file.sha256:
-                raise ValueError(f"{name} is not as it was stored")
+                raise ValueError(f"{name} has changed since it was stored")
         for name in files:
             (arriving / name).rename(checkpoint / name)
         if files:
-            logger.info("checkpoint of %s files brought from %s", len(files), place)
+            logger.info("checkpoint of %s files copied from %s", len(files), place)
     except (KeyError, ValueError, DataChanged) as error:
-        logger.warning("%s: no whole checkpoint (%s); beginning anew", place, error)
+        logger.warning("%s: the checkpoint is damaged (%s); training starts anew", place, error)
     finally:
         shutil.rmtree(arriving)
 
 
 def keep(checkpoint: Path) -> None:
-    """Store a checkpoint; what goes wrong is told and does no harm, since the work itself goes on.
+    """Copy a checkpoint to S3. A failure is logged, and the training goes on.
 
     Args:
-        checkpoint: a directory that knows its inputs, complete, and not written to meanwhile.
+        checkpoint: the directory, complete; its file `INPUTS` names the inputs.
     """
     try:
         place = _place(checkpoint)
@@ -90,11 +90,11 @@ def keep(checkpoint: Path) -> None:
         for name in before.keys() - files.keys():
             s3.remove(s3.Place(place.bucket, tree.place.key + name))
     except (MuraError, ValueError) as error:
-        logger.warning("the checkpoint is not stored, the work goes on: %s", error)
+        logger.warning("the checkpoint is not copied to S3, the training goes on: %s", error)
 
 
 def _place(checkpoint: Path) -> s3.Place | None:
-    """Where the checkpoints of these inputs are; None where nobody has said where checkpoints go."""
+    """Where the checkpoints of these inputs are; None if MURA_CHECKPOINTS is not set."""
     at = os.environ.get(PLACE)
     if not at:
         return None

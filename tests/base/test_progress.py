@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from components.base.progress import Bar, track
+from components.base.progress import Bar, duration, track
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -30,3 +30,19 @@ def test_large_steps_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
         for done in (50, 450, 450, 1000):
             bar.advance_to(done)
     assert lines(caplog) == ["phantom: images 450 of 1,000"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (200, "3 min 20 s"),
+        (3599.7, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+        (-1, "0 s"),
+    ],
+)
+def test_durations_read_well(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from components.base import provenance
+from components.base import code, provenance
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project of its own, with our module in it, under git."""
     (tmp_path / "components" / "inner").mkdir(parents=True)
-    shutil.copy(provenance.__file__, tmp_path / "components" / "provenance.py")
+    (tmp_path / "components" / "base").mkdir()
+    for module in (code, provenance):
+        shutil.copy(module.__file__, tmp_path / "components" / "base")
     (tmp_path / "components" / "__init__.py").write_text("")
     (tmp_path / "components" / "inner" / "step.py").write_text("STEP = 1\n")
     (tmp_path / "README.md").write_text("read\n")
@@ -35,10 +37,10 @@ def git(project: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def ask(project: Path, function: str = "code_revision", **environment: str) -> str:
+def ask(project: Path, function: str = "provenance.code_revision", **environment: str) -> str:
     """What the project's own copy of the module answers."""
     surroundings = {"PATH": os.environ["PATH"], "HOME": str(project), "PYTHONPATH": str(project)} | environment
-    words = [sys.executable, "-c", f"from components.base import provenance; print(provenance.{function}())"]
+    words = [sys.executable, "-c", f"from components.base import code, provenance; print({function}())"]
     done = subprocess.run(words, cwd="/", check=True, capture_output=True, text=True, env=surroundings)
     assert done.stderr == ""
     return done.stdout.strip()
@@ -83,18 +85,18 @@ def test_without_a_commit_the_sources_speak(project: Path, tmp_path: Path, lacki
         git(project, "init", "--quiet")
     said = ask(project, PATH="/nowhere") if lacking == "git" else ask(project)
     assert re.fullmatch("sources-[0-9a-f]{12}", said)
-    assert said == f"sources-{ask(project, 'code_digest')[:12]}"
+    assert said == f"sources-{ask(project, 'code.whole_digest')[:12]}"
 
 
 def test_the_digest_of_the_sources_is_that_of_names_and_contents(project: Path) -> None:
     step = project / "components" / "inner" / "step.py"
-    digests = [ask(project, "code_digest")]
+    digests = [ask(project, "code.whole_digest")]
     (project / "README.md").write_text("other")
-    assert ask(project, "code_digest") == digests[0]
+    assert ask(project, "code.whole_digest") == digests[0]
     step.write_text("STEP = 3\n")
-    digests.append(ask(project, "code_digest"))
+    digests.append(ask(project, "code.whole_digest"))
     step.rename(step.with_name("other.py"))
-    digests.append(ask(project, "code_digest"))
+    digests.append(ask(project, "code.whole_digest"))
     assert len(set(digests)) == 3
 
 

@@ -2,9 +2,26 @@
 
 from pathlib import Path
 
+import pytest
+import yaml
+
 from components.artifacts.manifest import Manifest, ValidManifest
-from components.cli import steps
+from components.base.errors import (
+    DataChanged,
+    DataRefused,
+    ExitCode,
+    GateRefused,
+    MuraError,
+    OutsideFailed,
+    RunFailed,
+    ServiceUnreachable,
+    UsageError,
+    classified,
+)
+from components.cli import main, steps
 from components.params.validate import ValidateParams
+
+ROOT = Path(__file__).parents[2]
 
 
 def step(
@@ -24,11 +41,61 @@ def test_a_signature_says_what_may_be_repeated_and_what_left_out() -> None:
     }
 
 
-def test_what_may_be_left_out_is_no_required_flag_and_reads_as_none() -> None:
-    inputs = {each.name: each for each in steps.inputs_of(step)}
-    assert steps._option("validate", inputs["manifest"]).required
-    option = steps._option("validate", inputs["like"])
-    assert not option.required
-    assert option.help is not None
-    assert option.help.endswith("Optional.")
-    assert steps._argument(inputs["like"], None) is None
+def test_what_may_be_left_out_is_no_required_flag() -> None:
+    flags = {option.opts[0]: option for option in steps.command("validate").params}
+    assert flags["--manifest"].required
+    assert not flags["--reference"].required
+    assert flags["--reference"].help.endswith("Optional.")
+
+
+def test_a_path_is_repeated_for_every_candidate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document["train"]["candidates"] = {"wide": {"architecture": "vgg16"}, "narrow": {"architecture": "vgg16"}}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    monkeypatch.chdir(tmp_path)
+    words = ["register", "--model", "m/{candidate}", "--evaluation", "e/{candidate}", "--out", "out"]
+    assert main.run(words) == 2
+    assert "m/wide: expected a TrainedModel" in capsys.readouterr().err
+    (tmp_path / "params.yaml").rename(tmp_path / "other.yaml")
+    assert main.run([*words, "--params", "other.yaml:register"]) == 2
+    assert "m/wide: expected a TrainedModel" in capsys.readouterr().err
+    assert main.run(words) == 2
+    assert "params.yaml: no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UsageError("a"), 2, "a"),
+        (DataRefused("a"), 3, "a"),
+        (DataChanged("a"), 3, "a"),
+        (GateRefused("a"), 4, "a"),
+        (ServiceUnreachable("a"), 5, "a"),
+        (OutsideFailed("a"), 5, "a"),
+        (RunFailed("a"), 6, "a"),
+        (FileNotFoundError(2, "No such file", "x"), 2, "x: No such file"),
+        (PermissionError(13, "Permission denied", "x"), 2, "x: Permission denied"),
+        (OSError(28, "No space left on device", "x"), 5, "x: No space left on device"),
+        (OSError(5, "Input/output error"), 5, "Input/output error"),
+        (MemoryError(), 5, "memory"),
+    ],
+)
+def test_the_exit_code_says_who_must_act(error: Exception, code: int, line: str) -> None:
+    found = classified(error)
+    assert found is not None
+    assert found.exit_code == code
+    assert line in str(found)
+
+
+@pytest.mark.parametrize("error", [ValueError("a"), OSError("a"), KeyError("a")])
+def test_everything_else_is_a_bug(error: Exception) -> None:
+    assert classified(error) is None
+
+
+def test_only_bugs_end_with_one() -> None:
+    def below(kind: type[MuraError]) -> list[type[MuraError]]:
+        return [each for sub in kind.__subclasses__() for each in (sub, *below(sub))]
+
+    assert ExitCode.BUG not in {kind.exit_code for kind in below(MuraError) if kind.__module__.startswith("components")}

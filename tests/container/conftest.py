@@ -8,7 +8,7 @@ import pytest
 from containers import ROOT, Image
 
 from components.params.document import read_params
-from pipelines import images
+from pipelines.graph import image_names
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def image() -> Image:
     engine = os.environ.get("ENGINE") or shutil.which("podman") or shutil.which("docker")
     assert engine, "neither podman nor docker is here: apt-get install podman"
     profile = read_params(ROOT / "params.yaml").kubeflow
-    found = Image(engine, images.reference(profile, "cpu"))
+    found = Image(engine, image_names.reference(profile, "cpu"))
     there = subprocess.run([engine, "image", "inspect", found.reference], capture_output=True)
     assert there.returncode == 0, f"{found.reference} is not here: make image"
     return found

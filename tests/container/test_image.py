@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from containers import Image
 
-from components.base import provenance
+from components.base import code
 from components.cli import steps
-from pipelines import images
+from pipelines.graph import image_names
 
 
 def test_it_runs_as_a_numbered_user_who_is_not_root(image: Image) -> None:
@@ -40,7 +40,7 @@ def test_what_steps_do_not_need_is_not_in_it(image: Image, package: str) -> None
 
 def test_its_surroundings_are_those_written_in_the_recipe(image: Image) -> None:
     names = {each.partition("=")[0] for each in image.about()["Config"]["Env"]}
-    recipe = (provenance.ROOT / "infra/Containerfile").read_text()
+    recipe = (code.ROOT / "infra/Containerfile").read_text()
     base = {"LANG", "GPG_KEY", "PYTHON_VERSION", "PYTHON_SHA256", "container"}
     assert names - base <= set(re.findall(r"\b([A-Z_]+)=", recipe))
 
@@ -54,17 +54,17 @@ def test_no_secret_key_archive_or_document_of_ours_is_in_it(image: Image) -> Non
 
 def test_it_says_which_code_it_is(image: Image) -> None:
     about = image.about()
-    revision = images.revision("cpu")
+    revision = image_names.revision("cpu")
     assert about["Config"]["Labels"]["org.opencontainers.image.revision"] == revision
-    asked = "from components.base import provenance; print(provenance.code_revision(), provenance.code_digest())"
-    assert image.run("-c", asked, program="python").stdout.split() == [revision, provenance.code_digest()]
+    asked = "from components.base import code, provenance; print(provenance.code_revision(), code.whole_digest())"
+    assert image.run("-c", asked, program="python").stdout.split() == [revision, code.whole_digest()]
 
 
 def test_the_bill_of_materials_is_of_this_image(image: Image) -> None:
     tag = image.reference.rpartition(":")[2]
-    bill = json.loads((provenance.ROOT / f"build/sbom-{tag}.cdx.json").read_text())
+    bill = json.loads((code.ROOT / f"build/sbom-{tag}.cdx.json").read_text())
     assert bill["metadata"]["component"]["hashes"][0]["content"] == image.about()["Id"].removeprefix("sha256:")
-    locked = set(re.findall(r"^([a-z0-9-]+)==", (provenance.ROOT / "requirements/cpu.txt").read_text(), re.M))
+    locked = set(re.findall(r"^([a-z0-9-]+)==", (code.ROOT / "requirements/cpu.txt").read_text(), re.M))
     named = {re.sub(r"[_.]", "-", each["name"].lower()) for each in bill["components"] if "pypi" in each["purl"]}
     assert named <= locked | {"mura-pipeline"}
     assert {"tensorflow-cpu", "mlflow", "mura-pipeline"} <= named

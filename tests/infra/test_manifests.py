@@ -17,7 +17,7 @@ from pod_security import pods, violations
 
 from components.cli import steps
 from components.params.document import read_params
-from components.train import multi_worker
+from components.train import tf_config
 
 ROOT = Path(__file__).parents[2]
 OVERLAYS = ("kind", "cluster", "serving")
@@ -231,7 +231,7 @@ def test_trainer_finds_the_workers_of_a_team_and_they_each_other(
     hosts = [f"{name}-node-0-{rank}.{name}:2222" for rank in range(workers)]
     for rank in range(workers):
         monkeypatch.setenv("TF_CONFIG", text.replace("$(TEAM)", name).replace("$(RANK)", str(rank)))
-        assert multi_worker.place() == (rank, workers)
+        assert tf_config.place() == (rank, workers)
         assert json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"] == hosts
 
 

@@ -15,13 +15,13 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from components.artifacts.artifact import Artifact
 from components.artifacts.evaluation import SUMMARY, Evaluation
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
-from components.artifacts.registration import RegisteredModel
+from components.artifacts.registration import RegisteredModel, Registration, RegistrationFacts
 from components.artifacts.trained_model import TrainedModel
-from components.base import provenance
+from components.base import code
 from components.base.errors import DataRefused, UsageError
 from components.cli.main import run
 from components.kubeflow import notify, pod
-from components.kubeflow.executor import VIEWS, ExecutorInput, noun
+from components.kubeflow.executor import VIEWS, ExecutorInput, mounted, noun
 
 
 def handed(folder: Path, *outputs: str, **parameters: Any) -> str:
@@ -86,13 +86,13 @@ def test_a_model_links_to_its_run_without_the_password(
     assert "mlflow_run" not in told(tmp_path, model)["trained_model"]["metadata"]
 
 
-def test_the_champion_is_a_model_at_its_place_in_the_registry(
-    tmp_path: Path, evaluation: Evaluation, make_model: Callable[..., TrainedModel]
-) -> None:
-    version = RegisteredModel(
+@pytest.fixture
+def version(evaluation: Evaluation) -> RegisteredModel:
+    return RegisteredModel(
         model="mura",
         version=3,
         run_id="0" * 32,
+        candidate="wide",
         architecture="vgg16",
         model_digest="0d" * 32,
         evaluation_digest=evaluation.digest,
@@ -101,6 +101,18 @@ def test_the_champion_is_a_model_at_its_place_in_the_registry(
         training_seconds=1.0,
         scores=evaluation.facts.scores,
     )
+
+
+def test_a_registration_links_each_candidate_to_its_version(tmp_path: Path, version: RegisteredModel) -> None:
+    path = tmp_path / "registration"
+    path.mkdir()
+    other = version.model_copy(update={"version": 4, "candidate": "narrow"})
+    shown = told(tmp_path / "told", Registration.seal(path, RegistrationFacts(versions=(version, other))))
+    links = {name: shown["registration"]["metadata"][name] for name in ("wide", "narrow")}
+    assert links == {"wide": "models:/mura/3", "narrow": "models:/mura/4"}
+
+
+def test_the_champion_is_a_model_at_its_place_in_the_registry(tmp_path: Path, version: RegisteredModel) -> None:
     path = tmp_path / "promotion"
     path.mkdir()
     (path / "report.html").write_text("<p>promoted</p>")
@@ -114,14 +126,13 @@ def test_the_champion_is_a_model_at_its_place_in_the_registry(
     )
     shown = told(tmp_path / "told", Promotion.seal(path, facts))
     assert shown["champion"]["metadata"]["version"] == "models:/mura/3"
+    assert shown["champion"]["metadata"]["candidate"] == "wide"
     assert shown["champion"]["metadata"]["alias"] == "models:/mura@champion"
 
 
 @pytest.mark.parametrize("scheme", ["s3", "minio", "gs"])
 def test_pages_go_where_the_launcher_takes_them_from(scheme: str) -> None:
-    from components.kubeflow.executor import _place
-
-    assert str(_place(f"{scheme}://bucket/a/report")) == f"/{'gcs' if scheme == 'gs' else scheme}/bucket/a/report"
+    assert str(mounted(f"{scheme}://bucket/a/report")) == f"/{'gcs' if scheme == 'gs' else scheme}/bucket/a/report"
 
 
 def test_what_goes_by_a_volume_is_no_output_of_kubeflow(
@@ -137,15 +148,18 @@ def test_another_artifact_than_the_one_announced_is_refused(
     tmp_path: Path, make_model: Callable[..., TrainedModel]
 ) -> None:
     model = make_model()
-    ExecutorInput(handed(tmp_path, model_digest=model.digest)).check({"model": model})
+    ExecutorInput(handed(tmp_path, model_digest=model.digest)).check({"model": model}, "components.evaluate")
     with pytest.raises(DataRefused, match="digest 0badc0de"):
-        ExecutorInput(handed(tmp_path, model_digest="0badc0de")).check({"model": model})
+        ExecutorInput(handed(tmp_path, model_digest="0badc0de")).check({"model": model}, "components.evaluate")
 
 
 def test_an_image_of_other_code_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    ExecutorInput(handed(tmp_path, code=provenance.code_digest())).check({})
+    shard, train = (code.digest(f"components.{step}") for step in ("shard", "train"))
+    ExecutorInput(handed(tmp_path, code=shard)).check({}, "components.shard")
     assert caplog.text == ""
-    ExecutorInput(handed(tmp_path, code="0badc0de")).check({})
+    ExecutorInput(handed(tmp_path, code=train)).check({}, "components.shard")
+    assert f"compiled for code {train[:12]}, this image contains {shard[:12]}" in caplog.text
+    ExecutorInput(handed(tmp_path, code="0badc0de")).check({}, "components.shard")
     assert "compiled for code 0badc0de" in caplog.text
 
 
@@ -275,7 +289,7 @@ def test_a_server_that_does_not_tell_what_failed_does_no_harm(hook: type[Hook], 
 def test_a_webhook_that_refuses_is_told_without_its_address(hook: type[Hook], caplog: pytest.LogCaptureFixture) -> None:
     hook.status = 500
     assert run(["notify", "--status", FAILED, "--run", "r1"]) == 0
-    assert "127.0.0.1 could not be told (HTTP 500)" in caplog.text
+    assert "not sent to 127.0.0.1 (HTTP 500)" in caplog.text
     assert "secret-path" not in caplog.text
 
 
@@ -285,4 +299,4 @@ def test_a_webhook_that_is_not_there_does_no_harm(
 ) -> None:
     monkeypatch.setenv(notify.WEBHOOK, f"http://127.0.0.1:{free_port()}/" if url == "closed" else url)
     assert run(["notify", "--status", FAILED, "--run", "r1"]) == 0
-    assert "could not be told" in caplog.text
+    assert "not sent to" in caplog.text

@@ -15,7 +15,7 @@ from components.params.document import read_params
 from components.params.train import TrainParams
 
 NAMES = ("custom_cnn", "vgg16", "vgg19", "inception_v3")
-DEMO = read_params(Path(__file__).parents[2] / "params.yaml").train
+DEMO = read_params(Path(__file__).parents[2] / "params.yaml").train.candidates
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
 
 

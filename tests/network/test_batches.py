@@ -164,7 +164,7 @@ def test_what_is_packed_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert split.image.tolist() == sorted(split.image)
 
 
-@pytest.mark.parametrize("residence", ["memory", "disk", "device"])
+@pytest.mark.parametrize("residence", ["memory", "disk"])
 def test_a_split_is_the_same_wherever_its_pixels_are(sealed: Callable[..., Shards], residence: Any) -> None:
     shards = sealed(*([record(n) for n in range(first, first + 9)] for first in (0, 9, 18)))
     split, held = batches.read_split(shards, "train", residence), batches.read_split(shards, "train", "memory")
@@ -176,32 +176,28 @@ def test_a_split_is_the_same_wherever_its_pixels_are(sealed: Callable[..., Shard
 
 @settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(seed=st.integers(0, 2**32), epoch=st.integers(0, 999), batch_size=st.integers(3, 40))
-def test_batches_are_the_same_byte_for_byte_in_memory_on_disk_and_on_the_device(
-    three: dict[str, Split], seed: int, epoch: int, batch_size: int
+def test_batches_are_the_same_byte_for_byte_in_memory_and_on_disk(
+    both: dict[str, Split], seed: int, epoch: int, batch_size: int
 ) -> None:
-    weights = np.arange(len(three["disk"]), dtype=np.float32)
-    drawn = {
-        name: list(batches.training_batches(split, weights, batch_size, seed, epoch).as_numpy_iterator())
-        for name, split in three.items()
-    }
-    drawn["device"] = [(three["device"].pixels[places], *rest) for places, *rest in drawn["device"]]
+    weights = np.arange(len(both["disk"]), dtype=np.float32)
+    drawn = {name: epoch_of(split, batch_size, seed, epoch, weights) for name, split in both.items()}
     raw = {name: [[array.tobytes() for array in batch] for batch in epoch] for name, epoch in drawn.items()}
-    assert raw["memory"] == raw["disk"] == raw["device"]
+    assert raw["memory"] == raw["disk"]
     assert sorted(weight for _, _, drawn_weights in drawn["disk"] for weight in drawn_weights) == list(
         range(len(weights))
     )
 
 
 @pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Split]:
-    """The same split, held in three ways."""
+def both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Split]:
+    """The same split, in memory and on disk."""
     with pytest.MonkeyPatch.context() as patch:
         use_cores(1, patch)
-        folder = tmp_path_factory.mktemp("three")
+        folder = tmp_path_factory.mktemp("both")
         path = write_zip(folder / "a.zip", archive(images(train=30, valid=4)))
         valid = prove(manifest(path, folder / "manifest"), folder / "valid")
         shards = pack(path, valid, folder / "shards", images_per_shard=4)
-    return {name: batches.read_split(shards, "train", name) for name in ("memory", "disk", "device")}
+    return {name: batches.read_split(shards, "train", name) for name in ("memory", "disk")}
 
 
 def test_an_epoch_can_be_gone_on_with_at_any_step() -> None:
@@ -231,21 +227,6 @@ def test_a_split_is_held_in_memory_if_half_of_what_is_free_suffices(
 ) -> None:
     monkeypatch.setattr(memory, "available", lambda: left)
     assert batches.read_split(sealed([record(n) for n in range(3)]), "train").residence == where
-
-
-def test_a_network_that_looks_up_its_pixels_learns_the_same(three: dict[str, Split]) -> None:
-    import keras
-
-    learned = {}
-    for name, split in three.items():
-        keras.utils.set_random_seed(1)
-        network = keras.Sequential([keras.Input((32, 32, 1)), keras.layers.Flatten(), keras.layers.Dense(1)])
-        trained = batches.fed(network, split)
-        trained.compile(keras.optimizers.AdamW(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
-        order = batches.training_batches(split, np.ones(len(split), np.float32), 8, 1, 0)
-        trained.fit(order, shuffle=False, verbose=0)
-        learned[name] = b"".join(np.asarray(each).tobytes() for each in network.weights)
-    assert learned["memory"] == learned["disk"] == learned["device"]
 
 
 @pytest.mark.parametrize("residence", ["memory", "disk"])

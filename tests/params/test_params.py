@@ -31,8 +31,8 @@ def params() -> Params:
 @pytest.mark.parametrize("name", ["params.yaml", "params.mura.yaml"])
 def test_the_files_of_the_project_are_read(name: str) -> None:
     params = read_params(ROOT / name)
-    assert list(params.train) == ARCHITECTURES
-    assert [entry.architecture for entry in params.train.values()] == ARCHITECTURES
+    assert list(params.train.candidates) == ARCHITECTURES
+    assert [entry.architecture for entry in params.train.candidates.values()] == ARCHITECTURES
 
 
 def test_choices_are_frozen(params: Params) -> None:
@@ -65,11 +65,29 @@ def drop(place: str) -> Callable[[dict[str, Any]], None]:
 BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
     "unknown section": ("deploy: .*not permitted", put("deploy", {})),
     "unknown key": (r"shard\.image_sise: .*not permitted", put("shard.image_sise", 64)),
-    "unknown key of an architecture": (r"train\.vgg16\.lr: .*not permitted", put("train.vgg16.lr", 0.1)),
-    "unknown architecture": (r"train\.resnet\.architecture: .*'resnet'", put("train.resnet", {})),
+    "unknown key of a candidate": (
+        r"train\.candidates\.vgg16\.lr: .*not permitted",
+        put("train.candidates.vgg16.lr", 0.1),
+    ),
+    "unknown key of the default": (r"train\.default\.lr: .*not permitted", put("train.default.lr", 0.1)),
+    "wrong value of the default": (r"train\.default\.epochs: .*greater than 0", put("train.default.epochs", 0)),
+    "unknown architecture": (
+        r"train\.candidates\.a\.architecture: .*'resnet'",
+        put("train.candidates.a", {"architecture": "resnet"}),
+    ),
+    "no architecture": (r"train\.candidates\.a\.architecture: Field required", put("train.candidates.a", {})),
+    "an entry without content": (
+        r"train\.candidates\.a\.architecture: Field required",
+        put("train.candidates.a", None),
+    ),
+    "a name that is no directory": (
+        r"train\.candidates\.A/b\.candidate: .*begins with a letter",
+        put("train.candidates.A/b", {"architecture": "vgg16"}),
+    ),
+    "no candidates": (r"train\.candidates: .*at least 1", put("train.candidates", {})),
     "missing section": ("promote: Field required", drop("promote")),
     "missing key": (r"ingest\.tuning_fraction: Field required", drop("ingest.tuning_fraction")),
-    "missing key of an architecture": (r"train\.vgg19\.epochs: Field required", drop("train.vgg19.epochs")),
+    "a choice nobody makes": (r"train\.candidates\.custom_cnn\.epochs: Field required", drop("train.default.epochs")),
     "a section by its attribute": (
         "validate: Field required",
         lambda d: d.update(validate_=d.pop("validate")),
@@ -78,16 +96,21 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
     "a fraction for a whole number": (r"seed: .*integer.*found 1\.5", put("seed", 1.5)),
     "nothing for a number": (r"shard\.images_per_shard: .*found None", put("shard.images_per_shard", None)),
     "a list for a section": (r"ingest: .*found \[1\]", put("ingest", [1])),
-    "a number for the architectures": ("train: .*found 3", put("train", 3)),
-    "nothing for an architecture": (r"train\.vgg16: .*found None", put("train.vgg16", None)),
-    "an architecture that says another name": (
-        "train: .*the key vgg16 is the architecture",
-        put("train.vgg16.architecture", "vgg19"),
+    "a number for the section": ("train: .*found 3", put("train", 3)),
+    "a number for the candidates": (r"train\.candidates: .*found 3", put("train.candidates", 3)),
+    "a number for a candidate": (r"train\.candidates\.vgg16: .*found 3", put("train.candidates.vgg16", 3)),
+    "no default": (r"train\.default: Field required", drop("train.default")),
+    "a candidate that says another name": (
+        "train: .*the key vgg16 names the candidate",
+        put("train.candidates.vgg16.candidate", "vgg19"),
     ),
     "too small": (r"shard\.image_size: .*greater than or equal to 32, found 8", put("shard.image_size", 8)),
     "too large": (r"ingest\.tuning_fraction: .*less than 0\.5, found 0\.5", put("ingest.tuning_fraction", 0.5)),
     "negative": ("seed: .*found -1", put("seed", -1)),
-    "not a number": (r"train\.vgg16\.learning_rate: .*found nan", put("train.vgg16.learning_rate", float("nan"))),
+    "not a number": (
+        r"train\.candidates\.vgg16\.learning_rate: .*found nan",
+        put("train.candidates.vgg16.learning_rate", float("nan")),
+    ),
     "none of the choices": (r"evaluate\.operating_point: .*'kappa'", put("evaluate.operating_point", "best")),
     "empty list": (r"validate\.modes: .*at least 1", put("validate.modes", [])),
 }
@@ -148,11 +171,17 @@ def test_a_section_is_found_by_its_name(params: Params, name: str, kind: type) -
     assert isinstance(section(params, name, Path("params.yaml")), kind)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_key_of_an_entry_is_its_architecture(params: Params, architecture: str) -> None:
-    found = section(params, f"train.{architecture}", Path("params.yaml"))
-    assert found == params.train[architecture]
-    assert params.train[architecture].architecture == architecture
+def test_a_candidate_is_the_default_and_what_it_changes(tmp_path: Path, known: dict[str, Any]) -> None:
+    document = copy.deepcopy(known)
+    document["train"]["candidates"] = {
+        "wide": {"architecture": "vgg16", "epochs": 3},
+        "plain": {"architecture": "vgg16"},
+    }
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    wide, plain = read_params(path).train.candidates.values()
+    assert (wide.candidate, wide.architecture, wide.epochs) == ("wide", "vgg16", 3)
+    assert plain == wide.model_copy(update={"candidate": "plain", "epochs": document["train"]["default"]["epochs"]})
 
 
 @pytest.mark.parametrize(
@@ -185,5 +214,5 @@ def test_a_section_from_json_is_checked_in_the_same_way() -> None:
 
 
 def test_what_is_written_as_json_is_read_again(params: Params) -> None:
-    for part in (params.ingest, params.validate_, params.shard, params.evaluate, *params.train.values()):
+    for part in (params.ingest, params.validate_, params.shard, params.evaluate, *params.train.candidates.values()):
         assert parse(type(part), part.model_dump(mode="json"), "--params") == part

@@ -137,7 +137,7 @@ def test_all_is_well(doctor: Any) -> None:
     assert found["ok secret"] == "mura-webhook: 1 of 1 keys"
     assert found["ok MLflow"].endswith("/mlflow (the config map's) answers")
     assert "15 steps" in found["ok pipeline"]
-    assert found["-- image"].endswith("it is named as one loaded onto the nodes")
+    assert found["-- image"].endswith("`localhost` means an image loaded onto the nodes")
 
 
 def test_everything_is_missing(doctor: Any, api: KubeflowApi, kubernetes: Kubernetes) -> None:
@@ -149,10 +149,10 @@ def test_everything_is_missing(doctor: Any, api: KubeflowApi, kubernetes: Kubern
     assert code == 5
     assert found["no API"] == "version 2.4.0: 2.17 or newer is needed."
     assert "s3://bucket/none.zip: not there on S3" in found["no archive"]
-    assert "pipeline-runner is not there" in found["no service account"]
+    assert "pipeline-runner does not exist" in found["no service account"]
     assert "kubectl -n kubeflow apply -f infra/kustomize/runs/account.yaml" in found["no service account"]
     assert (
-        "mura-webhook is not there, and steps start without it. To have it: kubectl -n kubeflow create secret generic "
+        "mura-webhook does not exist; steps start without it. To make it: kubectl -n kubeflow create secret generic "
         "mura-webhook --from-literal=MURA_WEBHOOK_URL=..." in found["-- secret"]
     )
     assert "is neither in a config map that we can read nor set here" in found["-- MLflow"]
@@ -172,13 +172,13 @@ def test_what_has_to_be_there_and_is_not(doctor: Any, kubernetes: Kubernetes, tm
     kubernetes.gpus(hard=2, used=2, nodes=(0, 0))
     code, found, said = doctor("--params", str(path))
     assert code == 5
-    assert "mura-places is not there: kubectl -n kubeflow create configmap mura-places --from-literal" in said
+    assert "mura-places does not exist: kubectl -n kubeflow create configmap mura-places --from-literal" in said
     assert (
         "mura-s3: AWS_SECRET_ACCESS_KEY is missing, AWS_ACCESS_KEY_ID is empty. kubectl -n kubeflow edit secret mura-s3"
         in said
     )
     assert "create secret docker-registry registry" in found["no pull secret"]
-    assert found["no quota"].startswith("no nvidia.com/gpu is left: steps would wait for others to end.")
+    assert found["no quota"].startswith("no nvidia.com/gpu is left: steps would wait until others end.")
     assert found["no GPUs"].startswith("none of 2 has nvidia.com/gpu")
 
 
@@ -196,7 +196,7 @@ def test_a_step_that_fits_on_no_node(doctor: Any, kubernetes: Kubernetes, alloca
     kubernetes.nodes(allocatable, {"cpu": "200m", "memory": "1Gi"})
     code, found, said = doctor()
     assert code == 5, said
-    assert "which none of 2 has: it would wait for ever." in found["no nodes"]
+    assert "None of 2 nodes has that: the step would never start." in found["no nodes"]
 
 
 def test_what_we_may_not_look_at_is_no_fault(doctor: Any, kubernetes: Kubernetes, tmp_path: Path) -> None:
@@ -204,9 +204,9 @@ def test_what_we_may_not_look_at_is_no_fault(doctor: Any, kubernetes: Kubernetes
     kubernetes.denied = set(kubernetes.objects) - {"/mlflow/health"}
     code, found, said = doctor("--params", with_gpus(tmp_path))
     assert code == 0, said
-    assert found["-- namespace"] == "not looked at, Kubernetes does not let us (403)"
-    assert found["-- nodes"] == "not looked at, Kubernetes does not let us (403)"
-    assert found["-- secret"] == "mura-webhook: not looked at, Kubernetes does not let us (403)"
+    assert found["-- namespace"] == "not checked, Kubernetes does not allow it (403)"
+    assert found["-- nodes"] == "not checked, Kubernetes does not allow it (403)"
+    assert found["-- secret"] == "mura-webhook: not checked, Kubernetes does not allow it (403)"
 
 
 def test_a_namespace_for_each_user(doctor: Any, api: KubeflowApi, kubernetes: Kubernetes) -> None:
@@ -221,7 +221,7 @@ def test_a_namespace_for_each_user(doctor: Any, api: KubeflowApi, kubernetes: Ku
     assert found["ok service account"] == "default-editor"
     code, found, _ = doctor("--namespace", "cardiology")
     assert code == 5
-    assert "cardiology is not there: kubectl create namespace cardiology" in found["no namespace"]
+    assert "cardiology does not exist: kubectl create namespace cardiology" in found["no namespace"]
 
 
 def test_nobody_answers(
@@ -236,8 +236,8 @@ def test_nobody_answers(
     code, found, said = doctor()
     assert code == 5
     assert "connection refused" in found["no API"]
-    assert found["-- namespace"] == "not looked at: the API does not answer"
-    assert found["-- archive"].startswith("not looked at: ")
+    assert found["-- namespace"] == "not checked: the API does not answer"
+    assert found["-- archive"].startswith("not checked: ")
     assert found["-- Kubernetes"].startswith("does not answer (")
     assert found["-- MLflow"] == f"{nowhere} (ours) cannot be reached from here (ConnectionError)"
     assert "1 of 7 checks failed" in said
@@ -299,7 +299,7 @@ def test_a_failed_run_shows_the_last_lines_of_its_steps(
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", kubeconfig(tmp_path / "kubeconfig", kubernetes.url))
     run = api.run("mura-1", ("FAILED", {"ingest": "FAILED"}))
-    assert mura("watch", "mura-1")[0] == 1
+    assert mura("watch", "mura-1")[0] == 6
     pods = [
         {"metadata": {"name": name}, "status": {"phase": phase}}
         for name, phase in (("a", "Succeeded"), ("b", "Failed"))
@@ -310,6 +310,6 @@ def test_a_failed_run_shows_the_last_lines_of_its_steps(
         "INFO ingest: archive\nerror: not a readable zip\n"
     )
     code, out, err = mura("watch", "mura-1")
-    assert code == 1
+    assert code == 6
     assert out.endswith("\nThe last lines of b:\n  INFO ingest: archive\n  error: not a readable zip\n")
     assert "failed in Ingest" in err

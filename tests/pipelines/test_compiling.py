@@ -16,7 +16,8 @@ from components.base.errors import UsageError
 from components.cli.main import run
 from components.params.document import Params, parse, read_params
 from components.params.kubeflow import KubeflowParams, StepProfile, Toleration
-from pipelines.compiling import Compiled, compile_pipeline
+from pipelines.graph.compiling import compile_pipeline
+from pipelines.graph.package import Package
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).with_name("golden_pipeline.yaml")
@@ -28,57 +29,95 @@ def with_profile(params: Params, **changes: Any) -> Params:
     return params.model_copy(update={"kubeflow": params.kubeflow.model_copy(update=changes)})
 
 
-@pytest.fixture(scope="module")
-def compiled() -> Compiled:
-    return compile_pipeline(with_profile(DEMO, image="registry.example/mura:golden"), code="c0de")
+def with_candidates(params: Params, **candidates: dict[str, Any]) -> Params:
+    """The choices with other candidates, each the custom CNN with some changes."""
+    (first, *_) = params.train.candidates.values()
+    made = {name: first.model_copy(update={"candidate": name, **changes}) for name, changes in candidates.items()}
+    return params.model_copy(update={"train": params.train.model_copy(update={"candidates": made})})
+
+
+def code(module: str) -> str:
+    """Stands for the digest of a step's code."""
+    return f"code of {module}"
+
+
+def compiled_of(params: Params) -> Package:
+    return compile_pipeline(with_profile(params, image="registry.example/mura:golden"), code=code)
 
 
 @pytest.fixture(scope="module")
-def spec(compiled: Compiled) -> dict[str, Any]:
-    found: dict[str, Any] = next(yaml.safe_load_all(compiled.text))
+def package() -> Package:
+    return compiled_of(DEMO)
+
+
+def tasks_of(package: Package) -> dict[str, dict[str, Any]]:
+    """The tasks of the steps by name."""
+    components = package.spec["components"].items()
+    (inner,) = (each["dag"]["tasks"] for name, each in components if name.startswith("comp-exit-handler"))
+    found: dict[str, dict[str, Any]] = inner
     return found
 
 
-def test_the_compiled_pipeline_is_the_golden_one(compiled: Compiled) -> None:
+def containers_of(package: Package) -> dict[str, dict[str, Any]]:
+    """The containers by executor."""
+    executors = package.spec["deploymentSpec"]["executors"]
+    return {name: each["container"] for name, each in executors.items() if "container" in each}
+
+
+def pods_of(package: Package) -> dict[str, dict[str, Any]]:
+    """What Kubernetes is told of the pods, by executor."""
+    found: dict[str, dict[str, Any]] = package.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return found
+
+
+def test_the_pipeline_of_one_candidate_is_the_golden_one() -> None:
+    text = compiled_of(with_candidates(DEMO, custom_cnn={})).text.decode()
     if os.environ.get("RENEW_GOLDEN"):
-        GOLDEN.write_text(compiled.text)
-    assert compiled.text == GOLDEN.read_text(), (
-        "the compiled pipeline is another: look at the difference after RENEW_GOLDEN=1 pytest tests/test_compiling.py"
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text(), (
+        "the compiled pipeline has changed: RENEW_GOLDEN=1 pytest tests/pipelines/test_compiling.py, then read the diff"
     )
 
 
-def test_compiling_twice_gives_the_same_text(compiled: Compiled) -> None:
-    again = compile_pipeline(with_profile(DEMO, image="registry.example/mura:golden"), code="c0de")
-    assert again.text == compiled.text
+def test_compiling_twice_gives_the_same_text(package: Package) -> None:
+    assert compiled_of(DEMO).text == package.text
 
 
-def test_the_defaults_of_the_arguments_are_the_committed_choices(spec: dict[str, Any], compiled: Compiled) -> None:
-    inputs = spec["root"]["inputDefinitions"]["parameters"]
-    assert {name: each.get("defaultValue", "") for name, each in inputs.items()} == compiled.arguments
+def test_the_defaults_of_the_arguments_are_the_committed_choices(package: Package) -> None:
+    defaults = {name: each.default for name, each in package.parameters.items()}
     committed = yaml.safe_load((ROOT / "params.yaml").read_text())
-    for section in ("seed", "ingest", "validate", "shard", "evaluate", "register", "promote"):
-        assert compiled.arguments[section] == committed[section]
-    for architecture, choices in committed["train"].items():
-        assert compiled.arguments[f"train_{architecture}"] == {"architecture": architecture, **choices}
+    train = committed.pop("train")
+    for section in ("archive", "seed", "ingest", "validate", "shard", "evaluate", "register", "promote"):
+        assert defaults.pop(section) == committed[section]
+    for name, choices in train["candidates"].items():
+        assert defaults.pop(f"train_{name}") == {"candidate": name, **train["default"], **choices}
+    assert defaults == {"archive_digest": "", "overlay": (ROOT / DEMO.labels.overlay).read_text()}
 
 
 # A step's command: its name, and what each of its flags is given. An artifact is named by the task that made it.
 Command = tuple[str, list[tuple[str, str]]]
 
 
-def dvc_commands() -> dict[str, Command]:
+def dvc_commands(params: Params) -> dict[str, Command]:
     """The commands of dvc.yaml by Kubeflow's names of the tasks."""
+    candidates = list(params.train.candidates)
     stages = {}
     for name, stage in STAGES.items():
-        for entry in DEMO.train if "foreach" in stage else [""]:
+        for entry in candidates if "foreach" in stage else [""]:
             words = stage.get("do", stage)["cmd"].replace("${key}", entry).split()
-            stages[f"{name}-{entry.replace('_', '-')}" if entry else name] = words
+            stages[f"{name}-{entry}".replace("_", "-").rstrip("-")] = words
+    # Kubeflow knows the code of a step when the pipeline is compiled.
+    del stages["code"]
     makers = {words[words.index("--out") + 1]: task for task, words in stages.items()}
     places = {"${archive}": "archive", "${labels.overlay}": "overlay", "${seed}": "seed"}
     commands = {}
     for task, (mura, step, *words) in stages.items():
         assert mura == "mura"
-        pairs = list(zip(words[::2], words[1::2], strict=True))
+        pairs = [
+            (flag, each)
+            for flag, value in zip(words[::2], words[1::2], strict=True)
+            for each in ([value.replace("{candidate}", c) for c in candidates] if "{candidate}" in value else [value])
+        ]
         given = {flag for flag, _ in pairs}
         told = [(flag, places.get(value) or makers.get(value) or value) for flag, value in pairs if flag != "--out"]
         told = [(flag, value.removeprefix("params.yaml:").replace(".", "_")) for flag, value in told]
@@ -87,12 +126,11 @@ def dvc_commands() -> dict[str, Command]:
     return commands
 
 
-def kubeflow_commands(spec: dict[str, Any]) -> dict[str, Command]:
-    (inner,) = (each["dag"] for name, each in spec["components"].items() if name.startswith("comp-exit-handler"))
+def kubeflow_commands(package: Package) -> dict[str, Command]:
     commands = {}
-    for name, task in inner["tasks"].items():
-        component = spec["components"][task["componentRef"]["name"]]
-        container = spec["deploymentSpec"]["executors"][component["executorLabel"]].get("container")
+    for name, task in tasks_of(package).items():
+        component = package.spec["components"][task["componentRef"]["name"]]
+        container = containers_of(package).get(component["executorLabel"])
         if container is None:
             assert name == "importer"
             continue
@@ -111,25 +149,44 @@ def kubeflow_commands(spec: dict[str, Any]) -> dict[str, Command]:
     return commands
 
 
-def test_both_graphs_have_the_same_steps_edges_commands_and_parameters(spec: dict[str, Any]) -> None:
-    assert kubeflow_commands(spec) == dvc_commands()
+@pytest.mark.parametrize(
+    "params",
+    [
+        DEMO,
+        with_candidates(DEMO, vgg19={"architecture": "vgg19"}, custom_cnn={}),
+        with_candidates(DEMO, only={}),
+        with_candidates(DEMO, vgg16={"architecture": "vgg16"}, wide={"architecture": "vgg16", "dropout": 0.5}),
+    ],
+    ids=["all", "a subset", "one", "one architecture twice"],
+)
+def test_both_graphs_have_the_same_steps_edges_commands_and_parameters(params: Params) -> None:
+    assert kubeflow_commands(compiled_of(params)) == dvc_commands(params)
 
 
-def test_what_dvc_always_runs_kubeflow_does_not_cache(spec: dict[str, Any]) -> None:
-    (inner,) = (each["dag"] for name, each in spec["components"].items() if name.startswith("comp-exit-handler"))
-    cached = {name: task["cachingOptions"].get("enableCache", False) for name, task in inner["tasks"].items()}
-    always = {name for name, stage in STAGES.items() if stage.get("always_changed")}
+def test_a_candidate_has_its_own_argument_name_and_resources() -> None:
+    params = with_candidates(DEMO, vgg16={"architecture": "vgg16"}, wide={"architecture": "vgg16", "dropout": 0.5})
+    steps = {"train": StepProfile(memory="4Gi"), "train.wide": StepProfile(memory="9Gi")}
+    package = compiled_of(with_profile(params, steps=steps))
+    assert [package.parameters[f"train_{name}"].default["dropout"] for name in ("vgg16", "wide")] == [0.2, 0.5]
+    names = {name: task["taskInfo"]["name"] for name, task in tasks_of(package).items()}
+    assert (names["train-vgg16"], names["train-wide"]) == ("Train (VGG-16)", "Train wide (VGG-16)")
+    assert (names["evaluate-vgg16"], names["evaluate-wide"]) == ("Evaluate (VGG-16)", "Evaluate wide (VGG-16)")
+    memory = {room.step: room.memory for room in package.needs.rooms}
+    assert (memory["train-vgg16"], memory["train-wide"]) == ("4Gi", "9Gi")
+
+
+def test_what_dvc_always_runs_kubeflow_does_not_cache(package: Package) -> None:
+    cached = {name: task["cachingOptions"].get("enableCache", False) for name, task in tasks_of(package).items()}
+    always = {name for name, stage in STAGES.items() if stage.get("always_changed")} - {"code"}
     assert {name for name, enabled in cached.items() if not enabled} == always
 
 
-def test_the_cache_knows_each_artifact_by_its_digest(spec: dict[str, Any]) -> None:
+def test_the_cache_knows_each_artifact_by_its_digest(package: Package) -> None:
     """Kubeflow's key has the names of input artifacts and not what is in them."""
-    (inner,) = (each["dag"] for name, each in spec["components"].items() if name.startswith("comp-exit-handler"))
-    for name, task in inner["tasks"].items():
+    for name, task in tasks_of(package).items():
         if name in ("importer", "register", "promote"):
             continue
         parameters = task["inputs"]["parameters"]
-        assert "code" in parameters
         for artifact, source in task["inputs"].get("artifacts", {}).items():
             maker = {"outputParameterKey": "digest", "producerTask": source["taskOutputArtifact"]["producerTask"]}
             assert parameters[f"{artifact}_digest"]["taskOutputParameter"] == maker
@@ -137,11 +194,23 @@ def test_the_cache_knows_each_artifact_by_its_digest(spec: dict[str, Any]) -> No
             assert parameters["archive_digest"]["componentInputParameter"] == "pipelinechannel--archive_digest"
 
 
-def test_only_placeholders_that_every_launcher_fills_are_used(compiled: Compiled) -> None:
-    assert "Concat" not in compiled.text
-    assert "IfPresent" not in compiled.text
+def test_the_cache_knows_the_code_of_each_step(package: Package) -> None:
+    """Also if the image has a tag of its own: a change of `train` computes no shards anew."""
+    found = {name: task["inputs"]["parameters"].get("code") for name, task in tasks_of(package).items()}
+    digests = {name: each["runtimeValue"]["constant"] for name, each in found.items() if each}
+    assert digests == {
+        task: code(f"components.{step}")
+        for task, (step, _) in kubeflow_commands(package).items()
+        if step not in ("register", "promote")
+    }
+    assert "code" not in package.parameters
+
+
+def test_only_placeholders_that_every_launcher_fills_are_used(package: Package) -> None:
+    assert b"Concat" not in package.text
+    assert b"IfPresent" not in package.text
     known = r"\{\{\$(|\.(inputs|outputs)\.(artifacts|parameters)\['\w+'\](\.path)?|\.pipeline_job_uuid)\}\}"
-    found = set(re.findall(r"\{\{.*?\}\}", json.dumps(list(yaml.safe_load_all(compiled.text)))))
+    found = set(re.findall(r"\{\{.*?\}\}", json.dumps([package.spec, package.platform])))
     assert found
     assert [each for each in found if not re.fullmatch(known, each)] == []
 
@@ -156,14 +225,12 @@ def test_an_overlay_that_no_command_can_take_is_refused(tmp_path: Path) -> None:
         compile_pipeline(DEMO.model_copy(update={"labels": labels}))
 
 
-def pods(text: str) -> dict[str, dict[str, Any]]:
+def pods(package: Package) -> dict[str, dict[str, Any]]:
     """The pods that Kubeflow makes of a compiled pipeline, by executor.
 
     After backend/src/v2/compiler/argocompiler/{container,security_context}.go of Kubeflow Pipelines 2.17: what the
     pipeline says of its containers, between what is added to every one.
     """
-    spec, platform = yaml.safe_load_all(text)
-    told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     confined = {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -171,10 +238,8 @@ def pods(text: str) -> dict[str, dict[str, Any]]:
     }
     scratch = ["kfp-launcher", "gcs-scratch", "s3-scratch", "minio-scratch"]
     made = {}
-    for name, executor in spec["deploymentSpec"]["executors"].items():
-        if "container" not in executor:
-            continue
-        own = told.get(name, {})
+    for name in containers_of(package):
+        own = pods_of(package).get(name, {})
         context = {
             key: value if isinstance(value, bool) else int(value) for key, value in own["securityContext"].items()
         }
@@ -195,17 +260,16 @@ REAL = read_params(ROOT / "params.mura.yaml")
 
 @pytest.mark.parametrize("params", [DEMO, REAL], ids=["demo", "mura"])
 def test_attempts_may_take_as_long_as_the_run(params: Params) -> None:
-    spec = next(yaml.safe_load_all(compile_pipeline(params, code="c0de").text))
-    (inner,) = (each["dag"] for name, each in spec["components"].items() if name.startswith("comp-exit-handler"))
-    policies = [task["retryPolicy"] for task in inner["tasks"].values() if "retryPolicy" in task]
+    tasks = tasks_of(compiled_of(params)).values()
+    policies = [task["retryPolicy"] for task in tasks if "retryPolicy" in task]
     # Counted from the first attempt's beginning, not the pause before one.
     assert {policy["backoffMaxDuration"] for policy in policies} == {f"{params.kubeflow.hours * 3600}s"}
-    assert len(policies) == 5 + 2 * len(params.train)
+    assert len(policies) == 5 + 2 * len(params.train.candidates)
 
 
 @pytest.mark.parametrize("params", [DEMO, with_profile(REAL, shards="workspace")], ids=["demo", "mura"])
 def test_every_pod_passes_the_restricted_standard(params: Params) -> None:
-    made = pods(compile_pipeline(with_profile(params, image="registry.example/mura:golden"), code="c0de").text)
+    made = pods(compiled_of(params))
     assert len(made) == 14
     assert {name: found for name, pod in made.items() if (found := violations(pod))} == {}
 
@@ -215,28 +279,25 @@ def test_a_profile_of_root_is_refused() -> None:
         parse(KubeflowParams, DEMO.kubeflow.model_dump() | {"user": 0}, "params.yaml")
 
 
-def test_no_place_and_no_secret_is_compiled_in(compiled: Compiled) -> None:
-    assert not re.search(r"(https?|s3|sqlite|postgresql)://", compiled.text)
+def test_no_place_and_no_secret_is_compiled_in(package: Package) -> None:
+    assert not re.search(rb"(https?|s3|sqlite|postgresql)://", package.text)
     keys = {key for source in DEMO.kubeflow.environment for key in source.keys}
-    _, platform = yaml.safe_load_all(compiled.text)
-    for executor in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
+    for executor in pods_of(package).values():
         names = [each for source in executor["secretAsEnv"] + executor["configMapAsEnv"] for each in source["keyToEnv"]]
         assert {each["envVar"] for each in names} == keys
-    executors = next(yaml.safe_load_all(compiled.text))["deploymentSpec"]["executors"].values()
     # Environment variables with a value would be one.
-    assert all("env" not in executor.get("container", {}) for executor in executors)
+    assert all("env" not in container for container in containers_of(package).values())
 
 
-def test_the_workflow_fits_into_kubernetes(compiled: Compiled) -> None:
+def test_the_workflow_fits_into_kubernetes(package: Package) -> None:
     """Argo's workflow has about three times the pipeline's size (kubeflow/pipelines#13738), an object 1.5 MiB."""
-    assert len(json.dumps(list(yaml.safe_load_all(compiled.text)))) * 3 < 1.5 * 2**20 / 4
+    assert len(json.dumps([package.spec, package.platform])) * 3 < 1.5 * 2**20 / 4
 
 
-def test_clusters_differ_by_values_only(compiled: Compiled) -> None:
-    other = compile_pipeline(
+def test_clusters_differ_by_values_only(package: Package) -> None:
+    other = compiled_of(
         with_profile(
             DEMO,
-            image="registry.example/mura:golden",
             pull_secrets=("registry",),
             labels={"team": "radiology"},
             steps={
@@ -246,48 +307,38 @@ def test_clusters_differ_by_values_only(compiled: Compiled) -> None:
                     gpus=2, node_selector={"zone": "a"}, tolerations=(Toleration(key="gpu", effect="NoSchedule"),)
                 ),
             },
-        ),
-        code="c0de",
+        )
     )
-    spec, platform = yaml.safe_load_all(other.text)
-    assert spec["root"] == next(yaml.safe_load_all(compiled.text))["root"] | {"dag": spec["root"]["dag"]}
-    assert kubeflow_commands(spec) == dvc_commands()
-    executors = spec["deploymentSpec"]["executors"]
-    told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    resources = executors["exec-train-vgg19"]["container"]["resources"]
-    assert (resources["resourceCpuLimit"], resources["resourceMemoryLimit"]) == ("500m", "1Gi")
-    assert resources["accelerator"]["resourceType"] == "amd.com/gpu"
-    assert resources["accelerator"]["resourceCount"] == "2"
+    assert other.parameters == package.parameters
+    assert kubeflow_commands(other) == kubeflow_commands(package)
+    train, shard = (containers_of(other)[f"exec-{name}"] for name in ("train-vgg19", "shard"))
+    assert (train["resources"]["resourceCpuLimit"], train["resources"]["resourceMemoryLimit"]) == ("500m", "1Gi")
+    assert train["resources"]["accelerator"]["resourceType"] == "amd.com/gpu"
+    assert train["resources"]["accelerator"]["resourceCount"] == "2"
     # A pod that was given a GPU ends where TensorFlow does not see it.
-    assert {"name": "MURA_REQUIRE_GPU", "value": "1"} in executors["exec-train-vgg19"]["container"]["env"]
-    assert "env" not in executors["exec-shard"]["container"]
-    assert told["exec-train-vgg19"]["nodeSelector"] == {"labels": {"zone": "a"}}
-    assert told["exec-train-vgg19"]["tolerations"] == [{"effect": "NoSchedule", "key": "gpu", "operator": "Exists"}]
-    assert told["exec-train-vgg19"]["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
-    assert "accelerator" not in executors["exec-shard"]["container"]["resources"]
-    assert told["exec-shard"]["imagePullSecret"][0]["secretName"] == "registry"
-    assert told["exec-shard"]["podMetadata"]["labels"] == {"team": "radiology"}
+    assert {"name": "MURA_REQUIRE_GPU", "value": "1"} in train["env"]
+    assert "env" not in shard
+    assert "accelerator" not in shard["resources"]
+    train, shard = (pods_of(other)[f"exec-{name}"] for name in ("train-vgg19", "shard"))
+    assert train["nodeSelector"] == {"labels": {"zone": "a"}}
+    assert train["tolerations"] == [{"effect": "NoSchedule", "key": "gpu", "operator": "Exists"}]
+    assert train["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
+    assert shard["imagePullSecret"][0]["secretName"] == "registry"
+    assert shard["podMetadata"]["labels"] == {"team": "radiology"}
 
 
 def test_gpu_steps_run_the_gpu_image() -> None:
-    spec = next(yaml.safe_load_all(compile_pipeline(REAL, code="c0de").text))
-    images = {
-        name: each["container"]["image"]
-        for name, each in spec["deploymentSpec"]["executors"].items()
-        if "container" in each
-    }
+    images = {name: each["image"] for name, each in containers_of(compile_pipeline(REAL, code=code)).items()}
     assert re.fullmatch(r"localhost/mura:gpu-[0-9a-f]{16}", images["exec-train-vgg16"])
     assert re.fullmatch(r"localhost/mura:cpu-[0-9a-f]{16}", images["exec-ingest"])
 
 
 def test_shards_on_a_volume_are_no_artifact_and_still_known_by_their_digest() -> None:
-    changed = with_profile(DEMO, image="registry.example/mura:golden", shards="workspace", workspace_class="nfs")
-    spec, platform = yaml.safe_load_all(compile_pipeline(changed, code="c0de").text)
-    workspace = platform["platforms"]["kubernetes"]["pipelineConfig"]["workspace"]
+    package = compiled_of(with_profile(DEMO, shards="workspace", workspace_class="nfs"))
+    workspace = package.platform["platforms"]["kubernetes"]["pipelineConfig"]["workspace"]
     assert workspace["size"] == "20Gi"
     assert workspace["kubernetes"]["pvcSpecPatch"] == {"accessModes": ["ReadWriteMany"], "storageClassName": "nfs"}
-    (inner,) = (each["dag"] for name, each in spec["components"].items() if name.startswith("comp-exit-handler"))
-    shard, train = inner["tasks"]["shard"], inner["tasks"]["train-vgg16"]
+    shard, train = (tasks_of(package)[name] for name in ("shard", "train-vgg16"))
     # A volume is new in every run: what was written on the one before is gone.
     assert not shard["cachingOptions"].get("enableCache")
     assert shard["inputs"]["parameters"]["out"]["runtimeValue"]["constant"] == "{{$.workspace_path}}/shards"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from components.base import provenance
-from pipelines import images
+from components.base import code, provenance
+from pipelines.graph import image_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -15,10 +15,11 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with what makes an image, and a document."""
-    for name in ("components/base/errors.py", "requirements/cpu.txt", "README.md", *images._RECIPE):
+    for name in ("components/base/errors.py", "requirements/cpu.txt", "README.md", *image_names.RECIPE):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    for module in (code, provenance):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.delenv("MURA_CODE_REVISION", raising=False)
     commit(tmp_path, "init", "--quiet")
     return tmp_path
@@ -40,30 +41,30 @@ def add(path: Path, text: str) -> None:
 
 
 def test_a_document_makes_no_other_image(checkout: Path) -> None:
-    before = images.tag("cpu"), images.revision("cpu")
+    before = image_names.tag("cpu"), image_names.revision("cpu")
     add(checkout / "README.md", "More.\n")
     add(checkout / "pyproject.toml", "\n[tool.other]\nx = 1\n")
     (checkout / "components/__pycache__").mkdir()
     (checkout / "components/__pycache__/errors.pyc").touch()
-    assert images.tag("cpu") == before[0]
+    assert image_names.tag("cpu") == before[0]
     (checkout / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
     commit(checkout)
-    assert (images.tag("cpu"), images.revision("cpu")) == before
+    assert (image_names.tag("cpu"), image_names.revision("cpu")) == before
 
 
 @pytest.mark.parametrize(
     "file", ["components/base/errors.py", "requirements/cpu.txt", "infra/install.sh", "infra/Containerfile"]
 )
 def test_what_is_in_it_does(file: str, checkout: Path) -> None:
-    before = images.tag("cpu"), images.revision("cpu")
+    before = image_names.tag("cpu"), image_names.revision("cpu")
     add(checkout / file, "\n# more\n")
-    assert images.tag("cpu") != before[0]
-    assert images.revision("cpu") == f"{before[1]}+dirty"
-    assert commit(checkout) == images.revision("cpu") != before[1]
+    assert image_names.tag("cpu") != before[0]
+    assert image_names.revision("cpu") == f"{before[1]}+dirty"
+    assert commit(checkout) == image_names.revision("cpu") != before[1]
 
 
 def test_a_dependency_that_is_asked_for_does(checkout: Path) -> None:
-    before = images.tag("cpu")
+    before = image_names.tag("cpu")
     text = (checkout / "pyproject.toml").read_text()
     (checkout / "pyproject.toml").write_text(text.replace('"click>=8.2"', '"click>=8.3"'))
-    assert images.tag("cpu") != before
+    assert image_names.tag("cpu") != before

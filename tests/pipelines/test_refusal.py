@@ -43,18 +43,22 @@ def json_error(message: str) -> bytes:
         (Fault("healthz", 200, LOGIN, "text/html"), 5, "answered with a page to log in instead of JSON"),
         (Fault("healthz", 302, b"", headers={"location": "/dex/auth"}), 5, "(404). Is this the address of the API?"),
         (Fault("healthz", 200, b"ok", "text/plain"), 5, "content of type text/plain instead of JSON"),
-        (Fault("healthz", 200, b'{"status": "ok"}'), 5, "not as Kubeflow Pipelines' API does: expected `multi_user`"),
+        (
+            Fault("healthz", 200, b'{"status": "ok"}'),
+            5,
+            "but is not the API of Kubeflow Pipelines: expected `multi_user`",
+        ),
         (Fault("healthz", 200, b'{"apiServerReady": false}'), 5, "the API behind it does not answer"),
-        (Fault("healthz", 200, b'["x"]'), 5, "not as Kubeflow Pipelines' API does"),
+        (Fault("healthz", 200, b'["x"]'), 5, "but is not the API of Kubeflow Pipelines"),
         (Fault("healthz", 400, b"Client sent an HTTP request to an HTTPS server.", "text/plain"), 5, "write https://"),
-        (Fault("healthz", 500, b"\xff\xfe", "text/plain"), 5, "what kfp's client does not understand"),
+        (Fault("healthz", 500, b"\xff\xfe", "text/plain"), 5, "an answer that kfp's client does not understand"),
         (
             Fault("healthz", 503, b"no healthy upstream", "text/plain"),
             5,
             "is not ready while asking for its version (503)",
         ),
         (Fault("healthz", 429, b"slow down", "text/plain"), 5, "is not ready while asking for its version (429)"),
-        (Fault("runs", 500, json_error("Internal Server Error")), 5, "(500): Internal Server Error. The log says more"),
+        (Fault("runs", 500, json_error("Internal Server Error")), 5, "(500): Internal Server Error. Its log: kubectl"),
         (Fault("runs", 500, json_error("Internal error: Unauthenticated: no user identity header")), 5, "who asks"),
         (Fault("runs", 500, json_error('namespaces "radiolgy" not found')), 2, "has no namespace radiolgy"),
         (Fault("runs", 403, json_error("User 'ada' is not authorized")), 5, "does not allow listing runs (403): User"),
@@ -74,7 +78,7 @@ def json_error(message: str) -> bytes:
             "has to list the account and let you use it",
         ),
         (Fault("runs", 404, json_error("Namespace not found.")), 2, "found nothing while listing runs (404)"),
-        (Fault("runs", 409, json_error("The name already exist")), 2, "for there is one already (409)"),
+        (Fault("runs", 409, json_error("The name already exist")), 2, "it exists already (409)"),
         (
             Fault("runs", 400, json_error("Invalid input error: page token")),
             2,
@@ -124,7 +128,7 @@ def test_a_server_that_is_slow(api: KubeflowApi, mura: Mura) -> None:
 @pytest.mark.parametrize(
     ("host", "words"),
     [
-        ("http://127.0.0.1:{port}", "connection refused. Does it listen there?"),
+        ("http://127.0.0.1:{port}", "connection refused. Check the port."),
         ("http://no-such-host.invalid", "the name no-such-host.invalid is not known"),
     ],
 )
@@ -147,7 +151,7 @@ def test_a_connection_that_breaks_off(mura: Mura) -> None:
         code, _, err = mura("watch", "anything", "--host", f"http://127.0.0.1:{listening.getsockname()[1]}")
         thread.join()
     assert code == 5
-    assert "broke off while asking for its version" in err
+    assert "closed the connection while asking for its version" in err
 
 
 @pytest.mark.parametrize(
@@ -156,7 +160,7 @@ def test_a_connection_that_breaks_off(mura: Mura) -> None:
         ("", "Where is Kubeflow Pipelines? Name it with --host or KF_PIPELINES_ENDPOINT"),
         ("localhost:8888", "--host localhost:8888: expected http://... or https://..."),
         ("ftp://x", "expected http://... or https://..."),
-        ("http://ada:hunter22@kubeflow", "--host http://kubeflow: a name or password in the address is not sent"),
+        ("http://ada:hunter22@kubeflow", "--host http://kubeflow: a user name or password in the address is not sent"),
     ],
 )
 def test_an_address_that_is_none(mura: Mura, monkeypatch: pytest.MonkeyPatch, host: str, words: str) -> None:
@@ -262,7 +266,7 @@ def test_a_service_account_s_token_is_read_anew_for_each_request(
 @pytest.mark.parametrize(
     ("surroundings", "flags", "words"),
     [
-        ({"KF_PIPELINES_TOKEN": "a", "KF_PIPELINES_COOKIE": "b"}, (), "say with --auth which is meant"),
+        ({"KF_PIPELINES_TOKEN": "a", "KF_PIPELINES_COOKIE": "b"}, (), "choose one with --auth"),
         ({}, ("--auth", "token"), "KF_PIPELINES_TOKEN is not set"),
         ({}, ("--auth", "cookie"), "KF_PIPELINES_COOKIE is not set"),
         ({"KF_PIPELINES_TOKEN": "a\nb"}, (), "KF_PIPELINES_TOKEN: expected one line of ASCII"),

@@ -14,8 +14,8 @@ import yaml
 from kubeflow_api import PIPELINE, ApiError, Fault, KubeflowApi, Mura, check
 
 from components.base.errors import UsageError
-from pipelines import cron
-from pipelines.package import Need, Package
+from pipelines.client import cron
+from pipelines.graph.package import Need, Package
 
 ROOT = Path(__file__).parents[2]
 CONTENT = b"a zip" * 100
@@ -196,7 +196,7 @@ def test_without_the_cache_every_step_runs(api: KubeflowApi, mura: Mura, here: P
 
 @pytest.mark.parametrize(
     ("end", "code", "words"),
-    [("SUCCEEDED", 0, "succeeded in"), ("FAILED", 1, "failed in Ingest"), ("CANCELED", 1, "was cancelled")],
+    [("SUCCEEDED", 0, "succeeded in"), ("FAILED", 6, "failed in Ingest"), ("CANCELED", 6, "was cancelled")],
 )
 def test_waiting_ends_as_the_run_does(
     api: KubeflowApi, mura: Mura, here: Path, end: str, code: int, words: str
@@ -220,7 +220,7 @@ def test_a_dry_run_asks_nobody_and_shows_no_secret(
         "pipeline    mura, 3 steps, 2 kB",
         f"version     {Package.read(here / 'p.yaml').version}",
         "experiment  mura-demo",
-        f"archive     {OBJECT}, 500 bytes, said by data/phantom.zip.dvc",
+        f"archive     {OBJECT}, 500 bytes, according to data/phantom.zip.dvc",
         "image       localhost/mura:cpu-1",
         "gpu         1 x nvidia.com/gpu, if all steps run at once",
         "config map  mura-places: AWS_ENDPOINT_URL",
@@ -251,7 +251,10 @@ def test_a_dry_run_asks_nobody_and_shows_no_secret(
             "data/other.zip: DVC does not track it (no other.zip.dvc, no dvc.lock with it)",
         ),
         (("--archive", "gs://bucket/x.zip"), "gs://bucket/x.zip: expected s3://bucket/key"),
-        (("--archive", "s3://b/x.zip"), "--no-check: what is in s3://b/x.zip is not known, and Kubeflow's cache would"),
+        (
+            ("--archive", "s3://b/x.zip"),
+            "--no-check: the digest of s3://b/x.zip is not known, and Kubeflow's cache could",
+        ),
         (("--pipeline-root", "bucket/runs"), "--pipeline-root bucket/runs: expected s3://bucket/prefix."),
     ],
 )
@@ -378,14 +381,14 @@ def test_the_image_has_to_be_in_its_registry(
     assert set(asked) == {"/v2/mura/manifests/cpu-1"}
     answers["/v2/mura/manifests/cpu-1"] = 500
     assert mura("submit", "--package", "p.yaml")[0] == 0
-    assert f"{at}/mura:cpu-1 cannot be looked at: {at} answered 500" in caplog.text
+    assert f"{at}/mura:cpu-1 cannot be checked: {at} answered 500" in caplog.text
 
 
 def test_a_server_that_does_not_say_whether_it_started_the_run(api: KubeflowApi, mura: Mura, here: Path) -> None:
     api.faults.append(Fault(r"/runs$", 0, seconds=0.5, method="POST"))
     code, _, err = mura("submit", "--package", "p.yaml", "--no-check", "--name", "night", "--timeout", "0.2")
     assert code == 5
-    assert "It may have been started all the same: `mura pipeline watch night` tells." in err
+    assert "The run may have started: `mura pipeline watch night` shows it." in err
 
 
 @pytest.mark.parametrize("words", [("submit",), ("schedule", "--cron", "0 0 3 * * *")])
@@ -419,7 +422,7 @@ def test_a_schedule_is_made_once_and_replaced_when_something_changed(api: Kubefl
 
     # The server fills in what was not asked for.
     first["service_account"] = "pipeline-runner"
-    assert mura(*words, "0 0 3 * * *")[1].startswith("mura: is as it was;")
+    assert mura(*words, "0 0 3 * * *")[1].startswith("mura: unchanged;")
     assert scheduled(api) is first
 
     pointer = here / "data/phantom.zip.dvc"

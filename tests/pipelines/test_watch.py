@@ -45,7 +45,7 @@ def test_steps_taken_from_the_cache_are_told(api: KubeflowApi, mura: Mura) -> No
 def test_a_failed_run_names_its_steps_and_where_their_logs_are(api: KubeflowApi, mura: Mura) -> None:
     run = api.run("mura-1", ("FAILED", {"ingest": "SUCCEEDED", "train-vgg16": "FAILED"}))
     code, out, err = mura("watch", "mura-1")
-    assert code == 1
+    assert code == 6
     assert "Train (VGG-16): failed, 46 s" in out
     assert "Notify" not in out
     assert err == (
@@ -62,7 +62,7 @@ def test_a_run_that_somebody_cancels_ends_the_watching(api: KubeflowApi, mura: M
         ("CANCELED", {"ingest": "FAILED"}),
     )
     code, out, err = mura("watch", "mura-1", "--interval", "0")
-    assert code == 1
+    assert code == 6
     assert "run: being cancelled" in out
     assert "mura-1 was cancelled" in err
 

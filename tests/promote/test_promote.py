@@ -1,3 +1,4 @@
+import base64
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -5,6 +6,7 @@ from typing import Any
 import pytest
 from conftest import around, make_scores
 
+from components import tracking
 from components.artifacts.evaluation import Evaluation, Interval
 from components.artifacts.promotion import REPORT, Promotion
 from components.artifacts.registration import RegisteredModel, Registration, RegistrationFacts
@@ -12,7 +14,7 @@ from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import UsageError
 from components.params.promote import PromoteParams
 from components.promote import promote
-from components.promote.deciding import best, decide
+from components.promote.decision import decide, ranked
 from components.tracking import model_registry
 
 UNDEFINED = Interval(value=None, low=None, high=None)
@@ -36,6 +38,7 @@ def version(
         "model": "mura",
         "version": number,
         "run_id": "r",
+        "candidate": architecture,
         "architecture": architecture,
         "model_digest": f"model {number}",
         "evaluation_digest": f"evaluation {number}",
@@ -54,26 +57,26 @@ def version(
         (None, {"test": 0.64}, {}, "refused", "must be at least 0.600"),
         (None, {"test": 0.65}, {}, "promoted", "no champion"),
         (None, {"test": None}, {}, "refused", "no test AUROC"),
-        (None, {"tuning": None}, {}, "refused", "no auroc on tuning"),
+        (None, {"tuning": None}, {}, "refused", "no AUROC on tuning"),
         ({}, {"number": 1}, {}, "kept", "is already the champion"),
         ({}, {"number": 1, "test": 0.1}, {}, "kept", "is already the champion"),
-        ({}, {"model_digest": "model 1"}, {}, "kept", "evaluated anew"),
-        ({}, {"model_digest": "model 1", "test_digest": "other"}, {}, "kept", "evaluated anew"),
-        ({}, {"tuning": 0.85}, {}, "promoted", "a gain of +0.0500"),
-        ({}, {"tuning": 0.81}, {}, "promoted", "a gain of +0.0100"),
-        ({}, {"tuning": 0.805}, {}, "kept", "less than the 0.0100 wanted"),
-        ({}, {"tuning": 0.8}, {"min_gain": 0}, "kept", "a gain of +0.0000"),
-        ({}, {"tuning": 0.8001}, {"min_gain": 0}, "promoted", "a gain of +0.0001"),
-        ({}, {"tuning": 0.7, "test": 0.99}, {}, "kept", "a gain of -0.1000"),
+        ({}, {"model_digest": "model 1"}, {}, "kept", "is the same network as the champion, version 1"),
+        ({}, {"model_digest": "model 1", "test_digest": "other"}, {}, "kept", "is the same network as the champion"),
+        ({}, {"tuning": 0.85}, {}, "promoted", "The gain is +0.0500"),
+        ({}, {"tuning": 0.81}, {}, "promoted", "The gain is +0.0100"),
+        ({}, {"tuning": 0.805}, {}, "kept", "less than the 0.0100 required"),
+        ({}, {"tuning": 0.8}, {"min_gain": 0}, "kept", "The gain is +0.0000"),
+        ({}, {"tuning": 0.8001}, {"min_gain": 0}, "promoted", "The gain is +0.0001"),
+        ({}, {"tuning": 0.7, "test": 0.99}, {}, "kept", "The gain is -0.1000"),
         ({}, {"tuning": 0.9, "test": 0.78}, {}, "promoted", "0.0200 below the champion's"),
         ({}, {"tuning": 0.9, "test": 0.77}, {}, "refused", "more than the 0.0200 allowed"),
         ({}, {"tuning": 0.9, "test": 0.79}, {"max_loss": 0}, "refused", "more than the 0.0000 allowed"),
         ({}, {"tuning": 0.9, "test": 0.63}, {}, "refused", "must be at least 0.600"),
         ({}, {"tuning": 0.9, "test_digest": "other"}, {}, "refused", "different test studies"),
         ({}, {"tuning": 0.9, "tuning_digest": "other"}, {}, "refused", "different tuning studies"),
-        ({"tuning": None}, {}, {}, "refused", "evaluate it anew"),
-        ({"test": None}, {"tuning": 0.9}, {}, "refused", "evaluate it anew"),
-        ({}, {"tuning": 0.9}, {"metric": "cohen_kappa"}, "kept", "cohen kappa on tuning"),
+        ({"tuning": None}, {}, {}, "refused", "Evaluate it again"),
+        ({"test": None}, {"tuning": 0.9}, {}, "refused", "Evaluate it again"),
+        ({}, {"tuning": 0.9}, {"metric": "cohen_kappa"}, "kept", "Cohen's kappa on tuning"),
     ],
 )
 def test_decision(
@@ -90,21 +93,29 @@ def test_a_decision_names_every_difference_between_the_data_sets() -> None:
     assert len(decision.reasons) == 2
 
 
+def test_a_version_is_named_by_candidate_architecture_and_number() -> None:
+    (reason,) = decide(version(2), version(2, candidate="wide"), rules()).reasons
+    assert reason == "wide (VGG-16) version 2 is already the champion."
+
+
+def numbers(*candidates: RegisteredModel) -> list[int]:
+    """Versions, best first."""
+    return [model.version for model in ranked(candidates, "auroc")]
+
+
 def test_candidates_are_ranked_on_tuning_and_not_on_test() -> None:
-    assert best([version(1, tuning=0.8, test=0.7), version(2, tuning=0.7, test=0.9)], "auroc").version == 1
+    assert numbers(version(1, tuning=0.7, test=0.9), version(2, tuning=0.8, test=0.7)) == [2, 1]
 
 
-def test_of_equals_the_better_calibrated_is_best_then_the_first_by_name() -> None:
+def test_equals_are_ranked_by_calibration_then_by_name() -> None:
     split = make_scores().tuning
     calibrated = make_scores(tuning=split.model_copy(update={"brier": around(0.1)}))
-    equals = [version(1, "vgg19"), version(2, "vgg16"), version(3, "custom_cnn", scores=calibrated)]
-    assert best(equals, "auroc").version == 3
-    assert best(equals[:2], "auroc").architecture == "vgg16"
-    assert best(equals[1::-1], "auroc").architecture == "vgg16"
+    equals = [version(1, candidate="wide"), version(2, candidate="narrow"), version(3, scores=calibrated)]
+    assert numbers(*equals) == numbers(*equals[::-1]) == [3, 2, 1]
 
 
 def test_a_candidate_without_the_metric_is_last() -> None:
-    assert best([version(1, tuning=None), version(2, tuning=0.1)], "auroc").version == 2
+    assert numbers(version(1, tuning=None), version(2, tuning=0.1)) == [2, 1]
 
 
 def test_an_empty_registration_is_refused(tmp_path: Path) -> None:
@@ -120,12 +131,14 @@ def registered(
     make_evaluation: Callable[..., Evaluation],
     make_tracked: Callable[[], TrackedRun],
 ) -> Callable[..., Registration]:
-    """Registers models by architecture and AUROC: `registered(vgg16=0.8, vgg19=0.7)`."""
+    """Registers candidates by name and AUROC: `registered(vgg16=0.8, wide=0.7)`, all VGG-16 but vgg19."""
 
     def make(test_digest: str = "7e" * 32, **aurocs: float) -> Registration:
         versions = []
-        for architecture, auroc in aurocs.items():
-            model = make_model(architecture, weights=f"{architecture} {auroc} {test_digest}".encode())
+        for candidate, auroc in aurocs.items():
+            architecture = candidate if candidate == "vgg19" else "vgg16"
+            weights = f"{candidate} {auroc} {test_digest}".encode()
+            model = make_model(architecture, weights=weights, candidate=candidate)
             evaluation = make_evaluation(model, auroc, test_digest=test_digest)
             versions.append(model_registry.ensure_version("mura", model, evaluation, make_tracked()))
         folder = mlflow_here / f"registration-{len(list(mlflow_here.iterdir()))}"
@@ -197,14 +210,42 @@ def test_a_refusal_leaves_a_receipt_and_a_page(registered: Callable[..., Registr
     assert facts.decision.outcome == "refused"
     assert facts.current is None
     assert model_registry.champion("mura", "champion") is None
-    assert "vgg16" in (out / REPORT).read_text().lower().replace("-", "")
+    assert "Refused as champion: VGG-16 version 1" in " ".join((out / REPORT).read_text().split())
+
+
+def test_the_charts_of_the_page_are_files_too(registered: Callable[..., Registration], out: Path) -> None:
+    promote(registered(vgg16=0.8, wide=0.7), rules(), out)
+    page = (out / REPORT).read_text()
+    for name in ("roc", "forest"):
+        assert base64.b64encode((out / "plots" / f"{name}.png").read_bytes()).decode() in page
+
+
+def test_one_candidate_alone_is_promoted_and_shown(registered: Callable[..., Registration], out: Path) -> None:
+    facts = promote(registered(wide=0.8), rules(), out).facts
+    assert facts.decision.promote
+    assert "wide (VGG-16)" in (out / REPORT).read_text()
+
+
+def test_two_candidates_of_one_architecture_compete_by_name(registered: Callable[..., Registration], out: Path) -> None:
+    facts = promote(registered(narrow=0.7, wide=0.8), rules(), out).facts
+    assert facts.challenger.candidate == "wide"
+    table = (out / REPORT).read_text().split("<h2>Candidates</h2>")[1]
+    assert table.index("wide (VGG-16)") < table.index("narrow (VGG-16)")
+
+
+def test_a_candidate_that_is_no_longer_registered_is_gone_from_the_page(
+    registered: Callable[..., Registration], out: Path
+) -> None:
+    promote(registered(vgg16=0.7, wide=0.6), rules(), out)
+    (later := out.with_name("later")).mkdir()
+    promote(registered(vgg16=0.8), rules(), later)
+    assert "wide" in (out / REPORT).read_text()
+    assert "wide" not in (later / REPORT).read_text()
 
 
 def test_a_version_that_is_gone_is_named(registered: Callable[..., Registration], out: Path) -> None:
-    from components import tracking
-
-    registration = registered(vgg16=0.8, vgg19=0.7)
+    registration = registered(vgg16=0.8, wide=0.7)
     tracking.connect().delete_model_version("mura", "2")
-    with pytest.raises(UsageError, match=r"version 2 \(vgg19\).*register.* again"):
+    with pytest.raises(UsageError, match=r"version 2 \(wide\).*register.* again"):
         promote(registration, rules(), out)
     assert model_registry.champion("mura", "champion") is None

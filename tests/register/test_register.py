@@ -34,12 +34,52 @@ def test_each_candidate_becomes_a_version(
     evaluations = [make_evaluation(models[1], 0.7), make_evaluation(models[0], 0.8)]
     registration = register(models, evaluations, PARAMS, out)
     versions = registration.facts.versions
-    assert [(v.architecture, v.version, v.scores.test.auroc.value) for v in versions] == [
-        ("vgg16", 1, 0.7),
-        ("vgg19", 2, 0.8),
+    # In the order given, which is the order of params.yaml.
+    assert [(v.candidate, v.version, v.scores.test.auroc.value) for v in versions] == [
+        ("vgg19", 1, 0.8),
+        ("vgg16", 2, 0.7),
     ]
     assert {path.name for path in out.iterdir()} == {"card.json", "vgg16.json", "vgg19.json"}
-    assert RegisteredModel.model_validate_json((out / "vgg19.json").read_text()) == versions[1]
+    assert RegisteredModel.model_validate_json((out / "vgg19.json").read_text()) == versions[0]
+
+
+@pytest.mark.parametrize("second", [b"other weights", None], ids=["another recipe", "the same recipe"])
+def test_one_architecture_under_two_names_is_two_versions(
+    second: bytes | None,
+    mlflow_here: Path,
+    out: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    models = [
+        make_model("vgg16", run=make_tracked()),
+        make_model("vgg16", second, candidate="wide", run=make_tracked()),
+    ]
+    evaluations = [make_evaluation(models[1], 0.8), make_evaluation(models[0], 0.7)]
+    versions = register(models, evaluations, PARAMS, out).facts.versions
+    found = [(v.candidate, v.architecture, v.version, v.scores.test.auroc.value) for v in versions]
+    assert found == [("vgg16", "vgg16", 1, 0.7), ("wide", "vgg16", 2, 0.8)]
+    assert {path.name for path in out.iterdir()} == {"card.json", "vgg16.json", "wide.json"}
+    assert [version.run_id for version in versions] == [model.facts.run.run_id for model in models]
+
+
+def test_a_candidate_that_is_left_out_is_not_registered_again(
+    mlflow_here: Path,
+    out: Path,
+    tmp_path: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    models = [make_model(name, candidate=name, run=make_tracked()) for name in ("vgg16", "wide")]
+    evaluations = [make_evaluation(model) for model in models]
+    register(models, evaluations, PARAMS, out)
+    (tmp_path / "later").mkdir()
+    later = register(models[:1], evaluations[:1], PARAMS, tmp_path / "later")
+    assert [version.candidate for version in later.facts.versions] == ["vgg16"]
+    assert {path.name for path in later.path.iterdir()} == {"card.json", "vgg16.json"}
+    assert len(tracking.connect().search_model_versions("name = 'mura'")) == 2
 
 
 def test_registering_again_gives_the_same_receipt(
@@ -118,11 +158,11 @@ def test_an_evaluation_without_its_model_is_refused(
         register(models[:1], [make_evaluation(model) for model in models], PARAMS, out)
 
 
-def test_two_of_an_architecture_are_refused(
+def test_two_models_of_one_name_are_refused(
     out: Path, make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]
 ) -> None:
     models = [make_model(weights=b"1"), make_model(weights=b"2")]
-    with pytest.raises(UsageError, match="expected one model of vgg16, got 2"):
+    with pytest.raises(UsageError, match="expected one model of the candidate vgg16, got 2"):
         register(models, [make_evaluation(model) for model in models], PARAMS, out)
 
 
@@ -130,7 +170,7 @@ def test_two_evaluations_of_a_model_are_refused(
     out: Path, make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]
 ) -> None:
     model = make_model()
-    with pytest.raises(UsageError, match="expected one evaluation of vgg16, got 2"):
+    with pytest.raises(UsageError, match="expected one evaluation of the candidate vgg16, got 2"):
         register([model], [make_evaluation(model, auroc) for auroc in (0.7, 0.8)], PARAMS, out)
 
 

@@ -3,120 +3,27 @@
 import numpy as np
 import pytest
 import sklearn.metrics as oracle
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from scored_studies import columns, drawn, quick, scored, studies_of
 
 from components.artifacts.evaluation import Confusion
 from components.scores import metrics
-from components.scores.metrics import Studies
+from components.scores.studies import Studies
 
 DRAWS = 2000
-quick = settings(max_examples=60, deadline=None)
-
-# Few distinct values, so that ties are the rule.
-scored = st.lists(
-    st.tuples(st.integers(0, 1), st.one_of(st.integers(0, 4).map(lambda x: x / 4), st.floats(0, 1, width=32))),
-    min_size=2,
-    max_size=40,
-).filter(lambda rows: {label for label, _ in rows} == {0, 1})
-
-
-def columns(rows):
-    return np.array([label for label, _ in rows]), np.array([value for _, value in rows], dtype=float)
-
-
-def studies_of(abnormal, probability, patient=None, body_part=None):
-    n = len(abnormal)
-    return Studies.of_images(
-        [f"study{i:05}" for i in range(n)],
-        [f"patient{i:05}" for i in range(n)] if patient is None else patient,
-        ["wrist"] * n if body_part is None else body_part,
-        abnormal,
-        probability,
-    )
-
-
-def drawn(seed, n, merit=1.6):
-    random = np.random.default_rng(seed)
-    abnormal = random.integers(0, 2, n)
-    probability = 1 / (1 + np.exp(-(random.normal(size=n) + merit * (abnormal - 0.5))))
-    return abnormal, probability
-
-
-# Studies from images
-
-
-def test_a_study_gets_the_mean_of_its_views():
-    distinct, mean = metrics.study_probability([0.2, 0.9, 0.4], [7, 3, 7])
-    assert distinct.tolist() == [3, 7]
-    assert mean == pytest.approx([0.9, 0.3])
-
-
-@quick
-@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), min_size=1, max_size=30), st.randoms())
-def test_the_order_of_images_does_not_matter_to_the_last_bit(rows, random):
-    shuffled = list(rows)
-    random.shuffle(shuffled)
-    one, two = (metrics.study_probability([p for _, p in r], [s for s, _ in r]) for r in (rows, shuffled))
-    assert np.array_equal(one[0], two[0])
-    assert np.array_equal(one[1], two[1])
-
-
-@pytest.mark.parametrize(
-    ("probability", "study", "message"),
-    [
-        ([0.5], [1, 2], "one probability per image"),
-        ([], [], "at least one image"),
-        ([0.5, 1.5], [1, 2], r"in \[0, 1\], got 1.5"),
-        ([0.5, float("nan")], [1, 2], "got nan"),
-        ([-0.1], [1], "got -0.1"),
-    ],
-)
-def test_what_is_no_probability_is_refused(probability, study, message):
-    with pytest.raises(ValueError, match=message):
-        metrics.study_probability(probability, study)
-
-
-def test_studies_are_ascending_and_keep_their_facts():
-    studies = Studies.of_images(
-        ["b", "a", "b"], ["p2", "p1", "p2"], ["hand", "wrist", "hand"], [1, 0, 1], [0.2, 0.1, 0.6]
-    )
-    assert studies.study.tolist() == ["a", "b"]
-    assert studies.patient.tolist() == ["p1", "p2"]
-    assert studies.body_part.tolist() == ["wrist", "hand"]
-    assert studies.abnormal.tolist() == [0, 1]
-    assert studies.probability == pytest.approx([0.1, 0.4])
-    assert studies.of_part("hand").study.tolist() == ["b"]
-
-
-@pytest.mark.parametrize(
-    ("patient", "part", "label", "named"),
-    [
-        (["p1", "p2"], ["hand", "hand"], [1, 1], "patient"),
-        (["p1", "p1"], ["hand", "wrist"], [1, 1], "body_part"),
-        (["p1", "p1"], ["hand", "hand"], [1, 0], "abnormal"),
-    ],
-)
-def test_views_of_a_study_that_disagree_are_refused(patient, part, label, named):
-    with pytest.raises(ValueError, match=f"wrist/study1: expected one {named} for all its views"):
-        Studies.of_images(["wrist/study1"] * 2, patient, part, label, [0.1, 0.2])
-
-
-def test_a_label_other_than_0_and_1_is_refused():
-    with pytest.raises(ValueError, match=r"labels 0 \(normal\) and 1 \(abnormal\), got \[2\]"):
-        Studies.of_images(["a"], ["p"], ["hand"], [2], [0.1])
-
 
 # Point values
 
 
 def test_hand_made_values():
     abnormal, probability = [0, 0, 1, 1, 1], [0.1, 0.6, 0.6, 0.35, 0.8]
+    values = metrics.score(studies_of(abnormal, probability), 0.6, 1, seed=1)
     # Six pairs: 0.1 lies under all three; 0.6 ties once and lies under 0.8, not under 0.35.
-    assert metrics.auroc(abnormal, probability) == pytest.approx((3 + 0.5 + 1 + 0) / 6)
+    assert values.auroc.value == pytest.approx((3 + 0.5 + 1 + 0) / 6)
     # Steps at 0.8 (1 of 1), 0.6 (2 of 3), 0.35 (3 of 4).
-    assert metrics.average_precision(abnormal, probability) == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
-    assert metrics.brier(abnormal, probability) == pytest.approx((0.01 + 0.36 + 0.16 + 0.4225 + 0.04) / 5)
+    assert values.average_precision.value == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+    assert values.brier.value == pytest.approx((0.01 + 0.36 + 0.16 + 0.4225 + 0.04) / 5)
     counts = metrics.confusion(abnormal, probability, 0.6)
     assert counts == Confusion(true_positive=2, false_positive=1, true_negative=1, false_negative=1)
     # Observed agreement 3/5; by chance 3/5 * 3/5 + 2/5 * 2/5 = 13/25.
@@ -132,15 +39,10 @@ def test_a_probability_on_the_threshold_is_abnormal():
 
 @quick
 @given(scored, st.floats(0, 1, width=32))
-def test_values_agree_with_scikit_learn(rows, threshold):
+def test_rates_agree_with_scikit_learn(rows, threshold):
     abnormal, probability = columns(rows)
     called = (probability >= threshold).astype(int)
     counts = metrics.confusion(abnormal, probability, threshold)
-    assert metrics.auroc(abnormal, probability) == pytest.approx(oracle.roc_auc_score(abnormal, probability))
-    assert metrics.average_precision(abnormal, probability) == pytest.approx(
-        oracle.average_precision_score(abnormal, probability)
-    )
-    assert metrics.brier(abnormal, probability) == pytest.approx(oracle.brier_score_loss(abnormal, probability))
     assert metrics.rate("cohen_kappa", counts) == pytest.approx(oracle.cohen_kappa_score(abnormal, called))
     assert metrics.rate("sensitivity", counts) == pytest.approx(oracle.recall_score(abnormal, called))
     assert metrics.rate("specificity", counts) == pytest.approx(oracle.recall_score(abnormal, called, pos_label=0))
@@ -151,25 +53,7 @@ def test_values_agree_with_scikit_learn(rows, threshold):
     assert metrics.rate("f1", counts) == pytest.approx(oracle.f1_score(abnormal, called))
 
 
-@quick
-@given(scored)
-def test_inverted_labels_give_the_other_side_of_auroc(rows):
-    abnormal, probability = columns(rows)
-    assert metrics.auroc(1 - abnormal, probability) == pytest.approx(1 - metrics.auroc(abnormal, probability))
-
-
-@quick
-@given(scored)
-def test_auroc_sees_the_order_of_scores_only(rows):
-    abnormal, probability = columns(rows)
-    # Halving is exact but for subnormals, which no float32 becomes here.
-    assert metrics.auroc(abnormal, probability) == metrics.auroc(abnormal, probability / 2)
-
-
 def test_one_class_leaves_undefined_what_is():
-    assert metrics.auroc([1, 1], [0.2, 0.3]) is None
-    assert metrics.auroc([0, 0], [0.2, 0.3]) is None
-    assert metrics.average_precision([0, 0], [0.2, 0.3]) is None
     all_normal = metrics.confusion([0, 0], [0.2, 0.3], 0.5)
     undefined = {name for name in metrics.RATES if metrics.rate(name, all_normal) is None}
     assert undefined == {"cohen_kappa", "sensitivity", "ppv", "f1"}
@@ -254,7 +138,7 @@ def test_a_threshold_cannot_be_learned_from_one_class(rule, label):
 
 
 def sample_metrics(studies, threshold, weight):
-    return metrics._Sample.of(studies, threshold).metrics(np.asarray(weight, dtype=float))
+    return metrics.Sample.of(studies, threshold).metrics(np.asarray(weight, dtype=float))
 
 
 @quick
@@ -360,6 +244,7 @@ def test_one_class_has_no_auroc_and_no_interval():
     scores = metrics.score(studies_of([1, 1, 1], [0.2, 0.6, 0.7]), 0.5, DRAWS, 1)
     assert scores.auroc.value is scores.auroc.low is scores.auroc.high is None
     assert scores.specificity.value is None
+    assert metrics.score(studies_of([0, 0], [0.2, 0.6]), 0.5, DRAWS, 1).average_precision.value is None
     assert scores.sensitivity.value == pytest.approx(2 / 3)
 
 
@@ -372,7 +257,7 @@ def test_one_patient_has_values_but_no_intervals():
 @pytest.mark.parametrize(("undefined", "low"), [(49, 0.5), (51, None)])
 def test_an_interval_needs_half_of_the_draws(undefined, low):
     draws = np.array([np.nan] * undefined + [0.5] * (100 - undefined))
-    assert metrics._interval(0.5, [draws]).low == low
+    assert metrics.percentile_interval(0.5, draws).low == low
 
 
 def test_draws_in_which_a_metric_is_not_defined_are_left_out():
@@ -392,90 +277,6 @@ def test_draws_are_chunked_without_a_trace(monkeypatch):
     whole = metrics.score(studies, 0.5, DRAWS, 1)
     monkeypatch.setattr(metrics, "CHUNK", 1000)
     assert metrics.score(studies, 0.5, DRAWS, 1) == whole
-
-
-# Curves
-
-
-@quick
-@given(scored)
-def test_the_roc_curve_encloses_the_auroc(rows):
-    abnormal, probability = columns(rows)
-    curve = metrics.roc_curve(abnormal, probability)
-    x, y = curve.false_positive_rate, curve.sensitivity
-    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
-    assert (np.diff(x) >= 0).all()
-    assert (np.diff(y) >= 0).all()
-    assert np.trapezoid(y, x) == pytest.approx(metrics.auroc(abnormal, probability))
-
-
-def test_points_of_the_roc_curve_are_what_their_thresholds_give():
-    abnormal, probability = drawn(0, 80)
-    curve = metrics.roc_curve(abnormal, probability)
-    assert np.isinf(curve.threshold[0])
-    for x, y, threshold in zip(curve.false_positive_rate, curve.sensitivity, curve.threshold, strict=True):
-        counts = metrics.confusion(abnormal, probability, threshold)
-        assert metrics.rate("sensitivity", counts) == pytest.approx(y)
-        assert 1 - metrics.rate("specificity", counts) == pytest.approx(x)
-
-
-def test_a_thinned_curve_keeps_its_ends_and_nearly_its_area():
-    abnormal, probability = drawn(0, 4000)
-    curve = metrics.roc_curve(abnormal, probability)
-    assert len(curve.threshold) <= metrics.CURVE_POINTS
-    assert (curve.false_positive_rate[0], curve.sensitivity[-1]) == (0, 1)
-    area = np.trapezoid(curve.sensitivity, curve.false_positive_rate)
-    assert area == pytest.approx(metrics.auroc(abnormal, probability), abs=5e-4)
-    assert len(metrics.precision_recall_curve(abnormal, probability).threshold) <= metrics.CURVE_POINTS
-
-
-def test_a_perfect_roc_curve_is_three_corners():
-    curve = metrics.roc_curve([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9])
-    assert list(zip(curve.false_positive_rate, curve.sensitivity, strict=True)) == [(0, 0), (0, 1), (1, 1)]
-
-
-def test_points_of_the_precision_recall_curve_are_what_their_thresholds_give():
-    abnormal, probability = drawn(0, 80)
-    curve = metrics.precision_recall_curve(abnormal, probability)
-    for x, y, threshold in zip(curve.sensitivity, curve.ppv, curve.threshold, strict=True):
-        counts = metrics.confusion(abnormal, probability, threshold)
-        assert metrics.rate("sensitivity", counts) == pytest.approx(x)
-        assert metrics.rate("ppv", counts) == pytest.approx(y)
-
-
-def test_curves_need_their_classes():
-    with pytest.raises(ValueError, match="one class only"):
-        metrics.roc_curve([1, 1], [0.1, 0.2])
-    with pytest.raises(ValueError, match="expected abnormal studies"):
-        metrics.precision_recall_curve([0, 0], [0.1, 0.2])
-
-
-def test_calibration_by_hand():
-    curve = metrics.calibration_curve([0, 1, 1, 1], [0.0, 0.25, 0.29, 1.0])
-    assert curve.lower.tolist() == pytest.approx([0.0, 0.2, 0.9])
-    assert curve.upper.tolist() == pytest.approx([0.1, 0.3, 1.0])
-    assert curve.mean_probability == pytest.approx([0, 0.27, 1])
-    assert curve.abnormal_share.tolist() == [0, 1, 1]
-    assert curve.studies.tolist() == [1, 2, 1]
-    assert curve.expected_error == pytest.approx(2 * 0.73 / 4)
-
-
-def test_calibration_intervals_are_wilsons():
-    abnormal = [1] * 8 + [0] * 2
-    curve = metrics.calibration_curve(abnormal, [0.75] * 10)
-    # Wilson's interval for 8 of 10, from the literature (Newcombe 1998 has 0.4902 to 0.9433).
-    assert (curve.low[0], curve.high[0]) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
-
-
-@quick
-@given(scored)
-def test_calibration_counts_every_study_once(rows):
-    abnormal, probability = columns(rows)
-    curve = metrics.calibration_curve(abnormal, probability)
-    assert curve.studies.sum() == len(abnormal)
-    assert (curve.low <= curve.abnormal_share).all()
-    assert (curve.abnormal_share <= curve.high).all()
-    assert (curve.studies * curve.abnormal_share).sum() == pytest.approx(abnormal.sum())
 
 
 # Errors

@@ -1,3 +1,4 @@
+import json
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,8 @@ def test_a_version_tells_people_what_it_is(
     assert version.run_id == run.run_id
     assert version.source == run.model_uri
     assert "AUROC 0.800 (0.750 to 0.850)" in version.description
+    assert version.description.startswith("VGG-16 at code revision")
+    assert version.tags["candidate"] == "vgg16"
     assert version.tags["test_auroc"] == "0.800 (0.750 to 0.850)"
     assert version.tags["code_revision"] == model.facts.code_revision
     assert version.tags["data_digest"] == model.facts.data_digest
@@ -158,6 +161,40 @@ def test_a_champion_of_strangers_is_refused(
     client.set_registered_model_alias(name, "champion", "1")
     with pytest.raises(UsageError, match="version 1"):
         model_registry.champion(name, "champion")
+
+
+OLD_FACTS = """{"model": "mura", "run_id": "r1", "architecture": "vgg16", "model_digest": "a1",
+"evaluation_digest": "b2", "data_digest": "c3", "code_revision": "d4", "training_seconds": 12.5, "scores": %s}"""
+"""The tag as this program wrote it while it knew architectures and no candidates."""
+
+
+def test_a_champion_that_an_older_version_registered_is_read(name: str, make_tracked: Callable[[], TrackedRun]) -> None:
+    client, run = tracking.connect(), make_tracked()
+    client.create_registered_model(name)
+    tags = {
+        "model_digest": "a1",
+        "evaluation_digest": "b2",
+        model_registry.FACTS: OLD_FACTS % make_scores(0.8).model_dump_json(),
+    }
+    model_id = run.model_uri.removeprefix("models:/")
+    client.create_model_version(name, source=run.model_uri, run_id=run.run_id, tags=tags, model_id=model_id)
+    client.set_registered_model_alias(name, "champion", "1")
+    found = model_registry.champion(name, "champion")
+    assert found is not None
+    assert (found.candidate, found.architecture, found.version) == ("vgg16", "vgg16", 1)
+    assert found.scores == make_scores(0.8)
+    assert model_registry.exists(found.model_copy(update={"model": name}))
+
+
+def test_a_version_that_an_older_version_registered_is_not_registered_again(
+    name: str, model: TrainedModel, evaluation: Evaluation, make_tracked: Callable[[], TrackedRun]
+) -> None:
+    run, client = make_tracked(), tracking.connect()
+    model_registry.ensure_version(name, model, evaluation, run)
+    facts = json.loads(client.get_model_version(name, "1").tags[model_registry.FACTS])
+    del facts["candidate"]
+    client.set_model_version_tag(name, "1", model_registry.FACTS, json.dumps(facts))
+    assert model_registry.ensure_version(name, model, evaluation, run).version == 1
 
 
 def test_a_version_exists_only_as_the_model_it_was(

@@ -26,7 +26,7 @@ CASES = {
     "the way to the device": (
         found(read=500, shuffle=9000, compute=100, **{TRANSFER: 70}),
         TRANSFER,
-        "residence: device",
+        "Larger batches",
     ),
 }
 
@@ -47,7 +47,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return pack(path, prove(manifest(path, place / "manifest"), place / "valid"), place / "shards").path
 
 
-@pytest.mark.parametrize("residence", ["disk", "device"])
+@pytest.mark.parametrize("residence", ["disk", "memory"])
 def test_every_stage_is_measured_and_the_ceiling_marked(
     shards: Path,
     tmp_path: Path,
@@ -57,7 +57,7 @@ def test_every_stage_is_measured_and_the_ceiling_marked(
 ) -> None:
     monkeypatch.setattr(input_benchmark, "SECONDS", 0.01)
     document = yaml.safe_load(PARAMS.read_text())
-    document["train"] = {"custom_cnn": document["train"]["custom_cnn"] | {"batch_size": 4, "residence": residence}}
+    document["train"]["default"] |= {"batch_size": 4, "residence": residence}
     (tmp_path / "params.yaml").write_text(json.dumps(document))
     words = ["bench", "input", "--shards", shards, "--params", tmp_path / "params.yaml", "--steps", "2"]
     assert main.run([str(word) for word in words]) == 0

@@ -95,7 +95,7 @@ def test_a_damaged_checkpoint_is_not_begun_from(
     second = checkpoint(tmp_path / "second")
     mirror.fetch(second)
     assert texts(second) == {}
-    assert "beginning anew" in caplog.text
+    assert "training starts anew" in caplog.text
     assert not list(tmp_path.glob(".*"))
     mirror.keep(checkpoint(tmp_path / "third", state="3"))
 
@@ -105,7 +105,7 @@ def test_a_store_that_is_away_stops_nothing_that_runs_and_lets_nothing_begin_ane
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
     mirror.keep(checkpoint(tmp_path / "first", state="1"))
-    assert "the checkpoint is not stored, the work goes on" in caplog.text
+    assert "the checkpoint is not copied to S3, the training goes on" in caplog.text
     with pytest.raises(ServiceUnreachable):
         mirror.fetch(checkpoint(tmp_path / "second"))
 

@@ -18,7 +18,7 @@ from miniature import archive, images, manifest, pack, prove, use_cores, write_z
 
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import UsageError
-from components.train import multi_worker
+from components.train import tf_config
 
 # Seven processes, on machines that may be busy.
 pytestmark = pytest.mark.timeout(900)
@@ -26,6 +26,7 @@ MURA = Path(sys.executable).with_name("mura")
 # Without chance, in float32 and in small steps, one process and two differ by rounding alone. Two epochs of three
 # batches each, of which none is shared evenly.
 TRAIN = {
+    "candidate": "pair",
     "architecture": "custom_cnn",
     "weights": "none",
     "epochs": 2,
@@ -178,7 +179,7 @@ def test_workers_that_were_told_different_things_refuse(here: Path) -> None:
 def test_a_tf_config_of_something_else_is_refused(text: str, hint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(UsageError, match="TF_CONFIG") as refused:
-        multi_worker.place()
+        tf_config.place()
     assert hint in str(refused.value)
 
 
@@ -188,4 +189,4 @@ def test_tf_config_says_who_one_is(text: str | None, place: tuple[int, int], mon
         monkeypatch.delenv("TF_CONFIG", raising=False)
     else:
         monkeypatch.setenv("TF_CONFIG", text)
-    assert multi_worker.place() == place
+    assert tf_config.place() == place

@@ -1,0 +1,57 @@
+"""Find the champion in the registry, decide, and move the alias."""
+
+import logging
+from pathlib import Path
+
+from components.artifacts.promotion import REPORT, Promotion, PromotionFacts
+from components.artifacts.registration import Registration
+from components.base.errors import UsageError
+from components.base.files import CHECKPOINT, write_text
+from components.params.promote import PromoteParams
+from components.promote.decision import decide, ranked
+from components.promote.page import draw, promotion_page
+from components.tracking import model_registry
+
+logger = logging.getLogger(__name__)
+
+
+def run(registration: Registration, params: PromoteParams, out: Path) -> Promotion:
+    """Do what `components.promote.promote` says."""
+    candidates = registration.facts.versions
+    if not candidates:
+        raise UsageError("promote: the registration is empty. Register at least one model.")
+    challenger = ranked(candidates, params.metric)[0]
+    for candidate in candidates:
+        if not model_registry.exists(candidate):
+            raise UsageError(
+                f"promote: {candidate.model} version {candidate.version} ({candidate.candidate}) is not in this "
+                "registry, or is another model there. Run `mura register` again."
+            )
+    previous = model_registry.champion(challenger.model, params.alias)
+    decision = decide(previous, challenger, params)
+    # A run that was killed after it moved the alias finds the challenger as champion. The note that it left names the
+    # champion before.
+    intent = out / CHECKPOINT / "promotion.json"
+    if intent.is_file() and previous == challenger:
+        begun = PromotionFacts.model_validate_json(intent.read_text())
+        previous, decision = begun.previous, begun.decision
+    facts = PromotionFacts(
+        alias=params.alias,
+        decision=decision,
+        challenger=challenger,
+        previous=previous,
+        current=challenger if decision.promote else previous,
+        candidates=candidates,
+    )
+    if decision.promote:
+        intent.parent.mkdir(exist_ok=True)
+        write_text(intent, facts.model_dump_json())
+        model_registry.set_alias(challenger, params.alias)
+    logger.info("promote: %s: %s", decision.outcome, " ".join(decision.reasons))
+    figures = draw(facts, params)
+    write_text(out / REPORT, promotion_page(facts, params, figures))
+    plots = out / "plots"
+    plots.mkdir(exist_ok=True)
+    (plots / "roc.png").write_bytes(figures.roc)
+    (plots / "forest.png").write_bytes(figures.forest)
+    return Promotion.seal(out, facts)

@@ -1,0 +1,221 @@
+"""A study's probability, and the AUROC of studies: all that training needs of the scores."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Studies:
+    """One row per study, ascending by study."""
+
+    study: Array
+    """str [S]"""
+    patient: Array
+    """str [S]"""
+    body_part: Array
+    """str [S]"""
+    abnormal: Array
+    """int64 [S], 1 abnormal, 0 normal."""
+    probability: Array
+    """float64 [S], mean over the views, in [0, 1]."""
+
+    def __len__(self) -> int:
+        return len(self.study)
+
+    @classmethod
+    def of_images(
+        cls,
+        study: ArrayLike,
+        patient: ArrayLike,
+        body_part: ArrayLike,
+        abnormal: ArrayLike,
+        probability: ArrayLike,
+    ) -> Self:
+        """Reduce one row per image to one row per study.
+
+        Args:
+            study: str [N], the study each image belongs to.
+            patient: str [N].
+            body_part: str [N].
+            abnormal: int [N], the study's label, 0 or 1.
+            probability: float [N], of abnormality, in [0, 1].
+
+        Raises:
+            ValueError: lengths differ, a label or probability is out of range, or two views of a study disagree
+                in patient, body part or label.
+        """
+        keys = _words(study)
+        distinct, first, index = np.unique(keys, return_index=True, return_inverse=True)
+        columns = {"patient": _words(patient), "body_part": _words(body_part), "abnormal": np.asarray(abnormal)}
+        for name, column in columns.items():
+            if column.shape != keys.shape:
+                raise ValueError(f"{name}: expected {len(keys)} values, one per image, got shape {column.shape}.")
+            strays = np.flatnonzero(column != column[first][index])
+            if strays.size:
+                row = strays[0]
+                raise ValueError(
+                    f"{keys[row]}: expected one {name} for all its views, got {column[first][index][row]} and "
+                    f"{column[row]}."
+                )
+        _, mean = study_probability(probability, keys)
+        labels, mean = checked(columns["abnormal"][first], mean)
+        return cls(distinct, columns["patient"][first], columns["body_part"][first], labels, mean)
+
+    def of_part(self, body_part: str) -> Self:
+        """The studies of one body part."""
+        mine = self.body_part == body_part
+        return type(self)(
+            self.study[mine], self.patient[mine], self.body_part[mine], self.abnormal[mine], self.probability[mine]
+        )
+
+
+def sigmoid(logit: ArrayLike) -> Array:
+    """Probabilities of logits.
+
+    Args:
+        logit: float [N].
+
+    Returns:
+        float64 [N] in [0, 1].
+    """
+    values = np.asarray(logit, np.float64)
+    # exp overflows where its reciprocal does not.
+    small = np.exp(-np.abs(values))
+    probability: Array = np.where(values >= 0, 1, small) / (1 + small)
+    return probability
+
+
+def study_probability(probability: ArrayLike, study: ArrayLike) -> tuple[Array, Array]:
+    """Mean probability of abnormality over the views of each study.
+
+    The arithmetic mean is what MURA's authors use (arXiv:1712.06957). The order of the views does not matter,
+    to the last bit.
+
+    Args:
+        probability: float [N], one per image, in [0, 1].
+        study: int or str [N], the study each image belongs to.
+
+    Returns:
+        The distinct studies, [S] in ascending order, and their probabilities, float64 [S].
+
+    Raises:
+        ValueError: lengths differ, there is no image, or a probability lies outside [0, 1].
+    """
+    values, keys = np.asarray(probability, dtype=np.float64), np.asarray(study)
+    if keys.dtype == object:
+        keys = keys.astype(str)
+    if values.ndim != 1 or values.shape != keys.shape:
+        raise ValueError(f"expected one probability per image, got shapes {values.shape} and {keys.shape} (studies).")
+    if not len(values):
+        raise ValueError("expected at least one image, got none.")
+    _check_probability(values)
+    # Summed in ascending order: float addition is not associative.
+    order = np.lexsort((values, keys))
+    distinct, first, count = np.unique(keys[order], return_index=True, return_counts=True)
+    return distinct, np.clip(np.add.reduceat(values[order], first) / count, 0, 1)
+
+
+def auroc(abnormal: ArrayLike, probability: ArrayLike) -> float | None:
+    """Area under the ROC curve: the chance that an abnormal study scores above a normal one. A tie counts half.
+
+    Args:
+        abnormal: int [S], 0 or 1.
+        probability: float [S], the probabilities themselves, never 0/1 decisions.
+
+    Returns:
+        None if there is only one class.
+    """
+    ranking = Ranking.of(abnormal, probability)
+    area = area_under_roc(*ranking.cumulative(np.ones((1, len(ranking.order)))))[0]
+    return None if np.isnan(area) else float(area)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Studies by falling probability. Equal probabilities are one step. Sorted once for all bootstrap draws."""
+
+    order: Array
+    """int64 [S], row of each study"""
+    ends: Array
+    """int64 [G], last study of each step"""
+    abnormal: Array
+    """float64 [S], in order"""
+    score: Array
+    """float64 [G], probability of each step, falling"""
+
+    @classmethod
+    def of(cls, abnormal: ArrayLike, probability: ArrayLike) -> Self:
+        """Sort studies.
+
+        Args:
+            abnormal: int [S], 0 or 1.
+            probability: float [S].
+        """
+        labels, scores = checked(abnormal, probability)
+        order = np.argsort(-scores, kind="stable")
+        falling = scores[order]
+        ends = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)
+        return cls(order, ends, labels[order].astype(np.float64), falling[ends])
+
+    def cumulative(self, weight: Array) -> tuple[Array, Array]:
+        """Count true and false positives, float64 [D, G], if everything down to each step is called abnormal.
+
+        Args:
+            weight: float64 [D, S], how often each study occurs in each draw.
+        """
+        ordered = weight[:, self.order]
+        called = np.cumsum(ordered, axis=1)[:, self.ends]
+        true = np.cumsum(ordered * self.abnormal, axis=1)[:, self.ends]
+        return true, called - true
+
+
+def area_under_roc(true: Array, false: Array) -> Array:
+    """AUROC of each draw, float64 [D], NaN where there is one class only.
+
+    Args:
+        true: float64 [D, G], true positives as `Ranking.cumulative` counts them.
+        false: float64 [D, G], false positives.
+    """
+    positive, negative = true[:, -1], false[:, -1]
+    gained = np.diff(true, axis=1, prepend=0)
+    # Half of the step's own normal studies count as below: ties are worth 1/2.
+    above = negative[:, None] - false + np.diff(false, axis=1, prepend=0) / 2
+    return ratio(np.sum(gained * above, axis=1), positive * negative)
+
+
+def ratio(numerator: Array, denominator: Array) -> Array:
+    """Quotients, NaN where the denominator is 0."""
+    undefined = np.full(np.shape(numerator), np.nan)
+    return np.asarray(np.divide(numerator, denominator, out=undefined, where=denominator != 0))
+
+
+def checked(abnormal: ArrayLike, probability: ArrayLike) -> tuple[Array, Array]:
+    """Labels as int64 [S] and probabilities as float64 [S].
+
+    Raises:
+        ValueError: lengths differ, there is no study, or a label or probability is out of range.
+    """
+    labels, scores = np.asarray(abnormal), np.asarray(probability, dtype=np.float64)
+    if labels.ndim != 1 or labels.shape != scores.shape:
+        raise ValueError(f"expected one label per probability, got shapes {labels.shape} and {scores.shape}.")
+    if not len(labels):
+        raise ValueError("expected at least one study, got none.")
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError(f"expected labels 0 (normal) and 1 (abnormal), got {np.unique(labels)[:5].tolist()}.")
+    _check_probability(scores)
+    return labels.astype(np.int64), scores
+
+
+def _check_probability(values: Array) -> None:
+    wrong = values[~((values >= 0) & (values <= 1))]
+    if len(wrong):
+        raise ValueError(f"expected probabilities in [0, 1], got {wrong[0]} ({len(wrong)} of {len(values)} are wrong).")
+
+
+def _words(values: ArrayLike) -> Array:
+    return np.asarray(values).astype(str)

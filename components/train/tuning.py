@@ -1,0 +1,73 @@
+"""The tuning split, on which every epoch is measured."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.artifacts.manifest import TUNING
+from components.artifacts.shards import Shards
+from components.base.errors import DataRefused
+from components.network import batches
+from components.network.batches import Split
+from components.params.train import TrainParams
+from components.scores.studies import Studies, auroc, sigmoid
+from components.train.multi_worker import Predict
+
+
+class Measures(NamedTuple):
+    """A network on the tuning split."""
+
+    loss: float
+    """Weighted binary cross-entropy, mean over the images; NaN if a logit is not finite."""
+    auroc: float
+    """Over the studies; NaN if a logit is not finite."""
+
+
+class Tuning:
+    """The tuning split, and the weights of its images in the loss."""
+
+    def __init__(self, shards: Shards, params: TrainParams) -> None:
+        """Read the split.
+
+        Raises:
+            DataRefused: the shards are damaged, or show a body part that no training image shows.
+        """
+        self.split = batches.read_split(shards, TUNING)
+        self._weights = loss_weights(self.split, shards, params)
+        self._batch_size = params.batch_size
+
+    def measure(self, predict: Predict) -> Measures:
+        """Measure a network.
+
+        Raises:
+            DataRefused: all studies have the same label, or a record is damaged.
+        """
+        with batches.reading(self.split):
+            logit = predict(batches.in_order(self.split, self._batch_size)).astype(np.float64)
+        if not np.isfinite(logit).all():
+            return Measures(np.nan, np.nan)
+        split = self.split
+        # Binary cross-entropy of a logit z is log(1 + exp(z)) - y z.
+        loss = float(np.mean(self._weights * (np.logaddexp(0, logit) - split.abnormal * logit)))
+        probability = sigmoid(logit)
+        studies = Studies.of_images(split.study, split.patient, split.body_part, split.abnormal, probability)
+        area = auroc(studies.abnormal, studies.probability)
+        if area is None:
+            raise DataRefused(
+                "train: all studies of the tuning split have the same label, so no AUROC can be measured. Use a larger "
+                "archive or a larger tuning_fraction."
+            )
+        return Measures(loss, area)
+
+
+def loss_weights(split: Split, shards: Shards, params: TrainParams) -> NDArray[np.float32]:
+    """Weights of the images of a split in the loss, float32 [N].
+
+    Raises:
+        DataRefused: the split shows a body part that no training image shows.
+    """
+    if params.class_weighting == "none":
+        return np.ones(len(split), np.float32)
+    weights: NDArray[np.float32] = batches.loss_weights(split.abnormal, split.body_part, shards.facts.train_images)
+    return weights

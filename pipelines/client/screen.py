@@ -1,0 +1,65 @@
+"""The steps of a run on the screen."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from components.base.progress import duration
+from pipelines.client.runs import Progress
+
+_STYLES = {"running": "bold", "done": "green", "reused": "green", "failed": "bold red", "cancelled": "yellow"}
+
+
+class Screen:
+    """A table that is redrawn on a terminal, a line for each change elsewhere."""
+
+    def __init__(self) -> None:
+        """Show nothing yet."""
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+        self._shown: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, run: Progress) -> None:
+        """Show a run as it is now."""
+        if self._live is not None:
+            self._live.update(_table(run), refresh=True)
+            return
+        for row in run.rows:
+            if row.state not in ("not started", self._shown.get(row.name, "waiting")):
+                self._shown[row.name] = row.state
+                took = f", {duration(row.seconds)}" if row.seconds is not None and row.state != "running" else ""
+                self.say(f"{row.name}: {row.state}{took}")
+        if self._shown.get("") != run.state:
+            self._shown[""] = run.state
+            self.say(f"run: {run.word}")
+
+    def say(self, text: str) -> None:
+        """Print a line beside the table."""
+        self._console.print(f"{time.strftime('%H:%M:%S')}  {text}", markup=False)
+
+
+def _table(run: Progress) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=f"{run.name}: {run.word}, {duration(run.seconds)}", title_justify="left")
+    table.add_column("step")
+    table.add_column("state")
+    table.add_column("time", justify="right")
+    for row in run.rows:
+        took = duration(row.seconds) if row.seconds is not None else ""
+        table.add_row(row.name, row.state, took, style=_STYLES.get(row.state, ""))
+    return table

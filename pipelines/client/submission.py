@@ -1,0 +1,124 @@
+"""What is to be run, on what data: from params.yaml, DVC and flags, before a request to the cluster."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.base.errors import UsageError
+from components.params.document import read_params
+from pipelines.checks import image_registry
+from pipelines.checks.tracked_archive import Located, locate, present
+from pipelines.client.access import Access
+from pipelines.graph.compiling import compile_pipeline
+from pipelines.graph.package import Package
+
+logger = logging.getLogger(__name__)
+
+# Arguments of the pipeline: where the archive is, and the digest of its content.
+_ARCHIVE, _DIGEST = "archive", "archive_digest"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Flags of the commands that send a pipeline."""
+
+    params: Path
+    package: Path | None
+    archive: str | None
+    changes: tuple[str, ...]
+    no_cache: bool
+    experiment: str | None
+    service_account: str | None
+    pipeline_root: str | None
+    no_check: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is sent to the server."""
+
+    package: Package
+    experiment: str
+    arguments: dict[str, Any]
+    """Those that differ from the defaults of the package, and those about the archive."""
+    archive: Located
+    service_account: str | None
+    pipeline_root: str | None
+
+    def lines(self, access: Access) -> list[str]:
+        """The same for people, a line for each thing. There are no secrets in it."""
+        needs = self.package.needs
+        size = f", {self.archive.size:,} bytes" if self.archive.size is not None else ""
+        told = [
+            ("to", f"{access.host}{f', namespace {access.namespace}' if access.namespace else ''}"),
+            ("as", access.authentication if access.authentication != "none" else "nobody in particular"),
+            (
+                "pipeline",
+                f"{self.package.name}, {len(self.package.steps)} steps, {len(self.package.text) / 1000:.0f} kB",
+            ),
+            ("version", self.package.version),
+            ("experiment", self.experiment),
+            ("archive", f"{self.archive.uri}{size}, according to {self.archive.source}"),
+        ]
+        told += [("image", image) for image in needs.images]
+        told += [("gpu", f"{count} x {kind}, if all steps run at once") for kind, count in needs.gpus.items()]
+        for need in needs.sources:
+            keys = f": {', '.join(need.keys)}" if need.keys else ""
+            told.append((need.kind, f"{need.name}{' (optional)' if need.optional else ''}{keys}"))
+        if self.service_account:
+            told.append(("account", self.service_account))
+        if self.pipeline_root:
+            told.append(("root", self.pipeline_root))
+        told += [("argument", f"{name} = {json.dumps(value)}") for name, value in self.arguments.items()]
+        return [f"{subject:12}{found}".rstrip() for subject, found in told]
+
+
+def gather(choices: Choices) -> Submission:
+    """Compile the pipeline, choose its arguments, and check that the archive and the images exist.
+
+    Raises:
+        UsageError: a choice is wrong, or the archive or an image does not exist.
+        ServiceUnreachable: S3 does not answer.
+    """
+    params = read_params(choices.params)
+    if choices.pipeline_root and "://" not in choices.pipeline_root:
+        raise UsageError(f"--pipeline-root {choices.pipeline_root}: expected s3://bucket/prefix.")
+    check = not (choices.no_check or choices.dry_run)
+    located = locate(choices.archive or params.archive)
+    if check:
+        located = present(located)
+    if choices.package:
+        made = Package.read(choices.package)
+    else:
+        made = compile_pipeline(params, archive=located.uri, archive_digest=located.digest)
+    if choices.no_cache:
+        made = made.without_caching()
+    about_data = {_ARCHIVE: located.uri, _DIGEST: located.digest}
+    arguments: dict[str, Any] = {name: value for name, value in about_data.items() if name in made.parameters}
+    for change in choices.changes:
+        name, equals, text = change.partition("=")
+        if not equals:
+            raise UsageError(f"--set {change}: expected NAME=VALUE.")
+        arguments[name] = made.argument(name, text)
+    if choices.no_check and not choices.no_cache and arguments.get(_DIGEST) == "":
+        raise UsageError(
+            f"--no-check: the digest of {located.uri} is not known, and Kubeflow's cache could take results of other "
+            f"data. Give a digest, --set {_DIGEST}=NAME, or use no cache, --no-cache."
+        )
+    missing = [name for name, each in made.parameters.items() if each.required and name not in arguments]
+    if missing:
+        raise UsageError(f"{made.name} needs a value for {', '.join(missing)}: --set {missing[0]}=VALUE.")
+    if check:
+        for line in image_registry.demand(made.needs.images):
+            logger.info("%s", line)
+    return Submission(
+        made,
+        choices.experiment or params.kubeflow.experiment,
+        arguments,
+        located,
+        choices.service_account or params.kubeflow.service_account,
+        choices.pipeline_root,
+    )

@@ -1,0 +1,131 @@
+"""A step as a Kubeflow component, read from the step's signature: the same words that DVC's stage runs."""
+
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, NamedTuple, get_type_hints
+
+from kfp import dsl
+from kfp.dsl.container_component_class import ContainerComponent
+
+from components.artifacts.artifact import Artifact
+from components.artifacts.manifest import Manifest, ValidManifest
+from components.artifacts.shards import Shards
+from components.artifacts.trained_model import TrainedModel
+from components.cli import steps
+from components.kubeflow.executor import CODE, DIGEST, VIEWS, noun
+
+# A receipt stands for an effect on a server. It is made in every run; the step does nothing if nothing is to do.
+RECEIPTS = ("register", "promote")
+_TYPES: dict[type[Artifact[Any]], type[dsl.Artifact]] = {
+    Manifest: dsl.Dataset,
+    ValidManifest: dsl.Dataset,
+    Shards: dsl.Dataset,
+    TrainedModel: dsl.Model,
+}
+_VIEWS = {kind.schema_title: kind for kind in (dsl.Metrics, dsl.ClassificationMetrics, dsl.HTML, dsl.Model)}
+
+
+class Argument(NamedTuple):
+    """A flag of the step's command, and the component's input or output that is its value."""
+
+    flag: str
+    name: str
+    hint: Any
+    """Its type for kfp."""
+    as_path: bool = False
+    """Whether the command is given the path of an artifact, or the value itself."""
+    with_digest: bool = False
+    """Whether the component has a digest beside it, for Kubeflow's cache."""
+
+
+def component(
+    step: str,
+    image: str,
+    name: str,
+    given: Collection[str],
+    on_volume: Collection[type[Artifact[Any]]] = (),
+) -> ContainerComponent:
+    """A step as a Kubeflow component.
+
+    Its inputs are those of the step. A section is a JSON object. Each artifact has its digest beside it,
+    `shards_digest`: Kubeflow's cache knows an artifact only by the name of its output. Without the digest it would take
+    the model of other shards. `code` is for the cache alone. Receipts are not cached and have neither.
+
+    Its outputs are the artifact, named as its noun, its `digest`, and what the user interface shows of it.
+
+    Args:
+        step: name of the step.
+        image: reference of the image that runs it.
+        name: of the component.
+        given: names of the inputs that the task has. They say which optional inputs the component has, and what a list
+            is made of: `model_vgg16` and `model_vgg19` for `models`.
+        on_volume: kinds of artifacts that are passed as a path on a volume, not as Kubeflow's artifacts.
+    """
+    function = steps.step_function(step)
+    product = get_type_hints(function)["return"]
+    arguments = [each for of in steps.inputs_of(function) for each in _inputs(of, given, on_volume)]
+    hints: dict[str, Any] = {}
+    for each in arguments:
+        hints[each.name] = each.hint
+        if each.with_digest and step not in RECEIPTS:
+            hints[f"{each.name}_{DIGEST}"] = str
+    if step not in RECEIPTS:
+        hints[CODE] = str
+    out = _output(product, on_volume)
+    hints |= {out.name: out.hint, DIGEST: dsl.OutputPath(str)}
+    hints |= {view: dsl.Output[_VIEWS[each.schema]] for view, each in VIEWS.get(product, {}).items()}
+
+    def container(*placeholders: Any) -> dsl.ContainerSpec:
+        values = dict(zip(hints, placeholders, strict=True))
+        args = []
+        for each in (*arguments, out):
+            args += [each.flag, values[each.name].path if each.as_path else values[each.name]]
+        args += ["--executor-input", dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER]
+        return dsl.ContainerSpec(image=image, command=["mura", step], args=args)
+
+    about = (inspect.getdoc(function) or "").split("\n")[0]
+    return dsl.container_component(with_signature(container, name, about, hints))
+
+
+def notify(image: str) -> ContainerComponent:
+    """The component that reports the end of a run to a webhook."""
+
+    def container(*placeholders: Any) -> dsl.ContainerSpec:
+        status, run = placeholders
+        return dsl.ContainerSpec(image=image, command=["mura", "notify"], args=["--status", status, "--run", run])
+
+    about = "Report to a webhook how the run ended; never fails the run."
+    hints = {"status": dsl.PipelineTaskFinalStatus, "run": str}
+    return dsl.container_component(with_signature(container, "notify", about, hints))
+
+
+def with_signature(function: Callable[..., Any], name: str, about: str, hints: Mapping[str, Any]) -> Callable[..., Any]:
+    """Give a function the name, docstring and parameters that kfp reads from it. kfp calls it by position."""
+    parameters = [
+        inspect.Parameter(key, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=hint) for key, hint in hints.items()
+    ]
+    function.__name__, function.__doc__, function.__annotations__ = name, about, dict(hints)
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return function
+
+
+def _inputs(of: steps.Input, given: Collection[str], on_volume: Collection[type[Artifact[Any]]]) -> Iterator[Argument]:
+    """The component's inputs for an input of the step: one; none or several if it is optional or a list."""
+    if of.is_section or of.kind is int:
+        yield Argument(of.flag, of.name, dict if of.is_section else int)
+        return
+    by_value = of.kind.BY_VALUE or of.kind in on_volume
+    hint = str if by_value else dsl.Input[_TYPES.get(of.kind, dsl.Artifact)]
+    names = [of.name]
+    if of.many:
+        names = [each for each in given if each.startswith(f"{of.flag.removeprefix('--')}_")]
+    elif of.optional and of.name not in given:
+        names = []
+    for name in names:
+        yield Argument(of.flag, name, hint, not by_value, of.kind.WITH_DIGEST)
+
+
+def _output(product: type[Artifact[Any]], on_volume: Collection[type[Artifact[Any]]]) -> Argument:
+    if product in on_volume:
+        return Argument("--out", "out", str)
+    return Argument("--out", noun(product), dsl.Output[_TYPES.get(product, dsl.Artifact)], as_path=True)

@@ -1,0 +1,243 @@
+"""A compiled pipeline: its name, its parameters, its steps, and what it needs of a cluster."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from components.base.errors import UsageError
+
+# By the names of kfp's compiler.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "STRING": (str,),
+    "NUMBER_INTEGER": (int,),
+    "NUMBER_DOUBLE": (int, float),
+    "BOOLEAN": (bool,),
+    "LIST": (list,),
+    "STRUCT": (dict,),
+}
+_WORDS = {
+    "NUMBER_INTEGER": "a whole number",
+    "NUMBER_DOUBLE": "a number",
+    "BOOLEAN": "true or false",
+    "LIST": "a list, as JSON",
+    "STRUCT": "an object, as JSON",
+}
+
+
+class Step(NamedTuple):
+    """One container of the pipeline."""
+
+    key: str
+    """Its name in the graph, and of its node in a run."""
+    name: str
+    """Its name for people."""
+
+
+class Parameter(NamedTuple):
+    """An argument that a run can have."""
+
+    kind: str
+    """STRING, NUMBER_INTEGER, NUMBER_DOUBLE, BOOLEAN, LIST or STRUCT."""
+    required: bool
+    default: Any
+
+
+class Need(NamedTuple):
+    """A secret or a config map of pods."""
+
+    kind: str
+    """`secret`, `config map` or `pull secret`."""
+    name: str
+    keys: tuple[str, ...]
+    optional: bool
+
+
+class Room(NamedTuple):
+    """What must be free on a node for a step to start."""
+
+    step: str
+    """Its name in the graph, `train-vgg16`."""
+    cpu: str
+    memory: str
+    """Quantities of Kubernetes, such as 500m and 3Gi."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the pods of a run need of a cluster."""
+
+    images: tuple[str, ...] = ()
+    sources: tuple[Need, ...] = ()
+    gpus: dict[str, int] = field(default_factory=dict)
+    """The number that all steps together ask for, by resource name."""
+    rooms: tuple[Room, ...] = ()
+    """One for each step that asks for cores and memory."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """A compiled pipeline: two YAML documents, the specification of the pipeline and that of the platform."""
+
+    text: bytes
+    spec: dict[str, Any]
+    platform: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "Package":
+        """Read a compiled pipeline.
+
+        Raises:
+            UsageError: there is no such file, or it is no compiled pipeline.
+        """
+        try:
+            return cls.parse(path.read_bytes())
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise UsageError(f"{path}: {why}. `mura pipeline compile` writes a compiled pipeline.") from error
+
+    @classmethod
+    def parse(cls, text: bytes) -> "Package":
+        """Parse a compiled pipeline.
+
+        Raises:
+            ValueError: it is none.
+        """
+        try:
+            documents = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        except yaml.YAMLError as error:
+            raise ValueError(f"not readable as YAML ({' '.join(str(error).split())})") from error
+        if not (documents and isinstance(documents[0], dict) and {"pipelineInfo", "root"} <= documents[0].keys()):
+            raise ValueError("expected a compiled pipeline with `pipelineInfo` and `root`")
+        return cls(text, documents[0], documents[1] if len(documents) > 1 else {})
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return str(self.spec["pipelineInfo"]["name"])
+
+    @property
+    def version(self) -> str:
+        """The digest of the content, as a name."""
+        return f"sha256-{hashlib.sha256(self.text).hexdigest()[:16]}"
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        """The arguments that a run can have, by name."""
+        found = self.spec["root"].get("inputDefinitions", {}).get("parameters", {})
+        return {
+            name: Parameter(
+                each["parameterType"],
+                not each.get("isOptional", False) and "defaultValue" not in each,
+                _integral(each["parameterType"], each.get("defaultValue")),
+            )
+            for name, each in found.items()
+        }
+
+    @property
+    def steps(self) -> list[Step]:
+        """The containers in an order in which they can run, those in groups too."""
+        return list(_steps(self.spec, self.spec["root"]))
+
+    @property
+    def needs(self) -> Needs:
+        """What its pods need of a cluster."""
+        executors = self.spec.get("deploymentSpec", {}).get("executors", {})
+        containers = [each["container"] for each in executors.values() if "container" in each]
+        gpus: dict[str, int] = {}
+        for container in containers:
+            accelerator = container.get("resources", {}).get("accelerator", {})
+            count = int(accelerator.get("resourceCount") or accelerator.get("count") or 0)
+            if count:
+                kind = accelerator.get("resourceType") or accelerator.get("type")
+                gpus[kind] = gpus.get(kind, 0) + count
+        pods = self.platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
+        sources = {need for pod in pods.values() for need in _sources(pod)}
+        rooms = (_room(name, each["container"]) for name, each in executors.items() if "container" in each)
+        return Needs(
+            tuple(sorted({each["image"] for each in containers})),
+            tuple(sorted(sources)),
+            gpus,
+            tuple(sorted(room for room in rooms if room)),
+        )
+
+    def without_caching(self) -> "Package":
+        """The same pipeline without caching: every step runs."""
+        spec = json.loads(json.dumps(self.spec))
+        for part in [spec["root"], *spec.get("components", {}).values()]:
+            for task in part.get("dag", {}).get("tasks", {}).values():
+                task.pop("cachingOptions", None)
+        documents = [spec, *([self.platform] if self.platform else [])]
+        return Package(yaml.safe_dump_all(documents, sort_keys=True).encode(), spec, self.platform)
+
+    def argument(self, name: str, text: str) -> Any:
+        """Parse the value of a parameter: text as it is, anything else as JSON.
+
+        Raises:
+            UsageError: the pipeline has no such parameter, or it is of another kind.
+        """
+        parameter = self.parameters.get(name)
+        if parameter is None:
+            raise UsageError(f"--set {name}: {self.name} has no such parameter; it has {', '.join(self.parameters)}.")
+        if parameter.kind == "STRING":
+            return text
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = None
+        # In Python, True is an int.
+        right = isinstance(value, _KINDS.get(parameter.kind, (object,)))
+        if not right or (isinstance(value, bool) and parameter.kind != "BOOLEAN"):
+            raise UsageError(f"--set {name}: expected {_WORDS.get(parameter.kind, 'JSON')}, found {text:.60}.")
+        return value
+
+
+def _integral(kind: str, value: Any) -> Any:
+    """In a compiled pipeline every number is a float, as in protobuf."""
+    return int(value) if kind == "NUMBER_INTEGER" and value is not None else value
+
+
+def _steps(spec: dict[str, Any], component: dict[str, Any]) -> Iterator[Step]:
+    tasks = component["dag"]["tasks"]
+    left = sorted(tasks)
+    while left:
+        # Tasks that wait for none of `left`. kfp compiles no circle, so there is one; `or` ends the loop in any case.
+        ready = [key for key in left if not set(tasks[key].get("dependentTasks", ())) & set(left)] or left
+        for key in ready:
+            inner = spec.get("components", {}).get(tasks[key]["componentRef"]["name"], {})
+            if "dag" in inner:
+                yield from _steps(spec, inner)
+            else:
+                yield Step(key, tasks[key].get("taskInfo", {}).get("name", key))
+        left = [key for key in left if key not in ready]
+
+
+def _room(executor: str, container: dict[str, Any]) -> Room | None:
+    resources = container.get("resources", {})
+    cpu, memory = resources.get("resourceCpuRequest"), resources.get("resourceMemoryRequest")
+    return Room(executor.removeprefix("exec-"), str(cpu), str(memory)) if cpu and memory else None
+
+
+def _sources(pod: dict[str, Any]) -> Iterator[Need]:
+    for field_name, kind, place in (
+        ("secretAsEnv", "secret", "secret"),
+        ("secretAsVolume", "secret", "secret"),
+        ("configMapAsEnv", "config map", "configMap"),
+        ("configMapAsVolume", "config map", "configMap"),
+    ):
+        for each in pod.get(field_name, ()):
+            keys = tuple(sorted(pair[f"{place}Key"] for pair in each.get("keyToEnv", ())))
+            yield Need(kind, _name(each, place), keys, bool(each.get("optional", False)))
+    for each in pod.get("imagePullSecret", ()):
+        yield Need("pull secret", _name(each, "secret"), (), False)
+
+
+def _name(source: dict[str, Any], place: str) -> str:
+    found = source.get(f"{place}Name") or source.get(f"{place}NameParameter", {}).get("runtimeValue", {}).get(
+        "constant"
+    )
+    return str(found)

@@ -1,0 +1,59 @@
+"""Where a task runs, and with what: the profile, applied to a task."""
+
+from kfp import kubernetes
+from kfp.dsl.pipeline_task import PipelineTask
+
+from components.kubeflow.pod import RUN_ID
+from components.network.backend import REQUIRE_GPU
+from components.params.kubeflow import KubeflowParams, StepProfile
+
+
+def place(task: PipelineTask, profile: KubeflowParams, step: StepProfile) -> PipelineTask:
+    """Give a task its resources, places, credentials and limits.
+
+    Kubeflow's API server adds the rest of the *restricted* Pod Security Standard to every pod: no more privileges, all
+    capabilities dropped, the runtime's seccomp profile.
+    """
+    _resources(task, step)
+    _environment(task, profile)
+    kubernetes.set_security_context(task, run_as_user=profile.user, run_as_group=profile.user, run_as_non_root=True)
+    kubernetes.set_image_pull_policy(task, profile.pull_policy)
+    if profile.pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(profile.pull_secrets))
+    for key, value in profile.labels.items():
+        kubernetes.add_pod_label(task, key, value)
+    kubernetes.set_timeout(task, step.minutes * 60)
+    if step.retries:
+        task.set_retry(
+            num_retries=step.retries,
+            backoff_duration=f"{step.backoff_seconds}s",
+            backoff_factor=2,
+            # In Argo this limits the time from the first attempt to the last, not a pause. The run's limit suffices.
+            backoff_max_duration=f"{profile.hours * 3600}s",
+        )
+    return task
+
+
+def _resources(task: PipelineTask, step: StepProfile) -> None:
+    # Request and limit are equal, so that a full node evicts other pods first.
+    task.set_cpu_request(step.cpu_request or step.cpu).set_cpu_limit(step.cpu)
+    task.set_memory_request(step.memory).set_memory_limit(step.memory)
+    if step.gpus:
+        task.set_accelerator_type(step.gpu_type).set_accelerator_limit(step.gpus)
+        task.set_env_variable(REQUIRE_GPU, "1")
+    if step.shared_memory:
+        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=step.shared_memory)  # noqa: S108 - the kernel's place
+    for key, value in step.node_selector.items():
+        kubernetes.add_node_selector(task, key, value)
+    for toleration in step.tolerations:
+        kubernetes.add_toleration(task, **toleration.model_dump())
+
+
+def _environment(task: PipelineTask, profile: KubeflowParams) -> None:
+    for source in profile.environment:
+        names = {key: key for key in source.keys}
+        if source.secret:
+            kubernetes.use_secret_as_env(task, source.secret, names, optional=source.optional)
+        else:
+            kubernetes.use_config_map_as_env(task, source.config_map, names, optional=source.optional)
+    kubernetes.use_field_path_as_env(task, RUN_ID, "metadata.labels['pipeline/runid']")

@@ -1,0 +1,153 @@
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.base.errors import UsageError
+from components.base.files import CHECKPOINT, writing
+
+CARD = "card.json"
+
+
+@pytest.fixture
+def jar(tmp_path: Path) -> Path:
+    """A directory that was written before."""
+    path = tmp_path / "jar"
+    path.mkdir()
+    (path / "a.bin").write_bytes(b"aaaa")
+    (path / CARD).write_text("old")
+    return path
+
+
+def attempt(out: Path, inputs: dict[str, Any], fail: bool) -> list[str]:
+    """Leave a half-written file and a checkpoint; what the attempt found, to begin with."""
+    with writing(out, inputs, CARD) as work:
+        found = sorted(path.relative_to(work).as_posix() for path in work.rglob("*.bin"))
+        (work / "half.bin").write_bytes(b"h")
+        (work / CHECKPOINT / "state.bin").write_bytes(b"s")
+        if fail:
+            raise InterruptedError
+    return found
+
+
+def test_the_artifact_stands_when_the_block_ends(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "jar"
+    with writing(out, {"seed": 1}, CARD) as work:
+        assert [entry.name for entry in work.iterdir()] == [CHECKPOINT]
+        (work / "a.bin").write_bytes(b"a")
+        assert not out.exists()
+        (work / CARD).write_text("x")
+    assert (out / CARD).read_text() == "x"
+    assert [entry.name for entry in out.parent.iterdir()] == ["jar"]
+
+
+def test_an_artifact_that_was_there_is_replaced_whole(jar: Path) -> None:
+    with writing(jar, {}, CARD) as work:
+        (work / "new.bin").write_bytes(b"n")
+        assert (jar / CARD).read_text() == "old"
+        (work / CARD).write_text("new")
+    assert {entry.name for entry in jar.iterdir()} == {"card.json", "new.bin"}
+    assert [entry.name for entry in jar.parent.iterdir()] == ["jar"]
+
+
+def test_a_step_that_fails_leaves_what_was_there(jar: Path) -> None:
+    with pytest.raises(InterruptedError):
+        attempt(jar, {}, fail=True)
+    assert (jar / CARD).read_text() == "old"
+
+
+def test_a_step_that_failed_leaves_no_artifact(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedError):
+        attempt(tmp_path / "jar", {}, fail=True)
+    assert not (tmp_path / "jar").exists()
+
+
+@pytest.mark.parametrize(
+    ("again", "found"),
+    [({"seed": 1, "shards": "ab"}, ["checkpoint/state.bin"]), ({"seed": 2, "shards": "ab"}, []), ({"seed": 1}, [])],
+    ids=["same inputs", "another input", "one input less"],
+)
+def test_only_the_checkpoint_survives_and_only_for_the_same_inputs(
+    tmp_path: Path, again: dict[str, Any], found: list[str]
+) -> None:
+    with pytest.raises(InterruptedError):
+        attempt(tmp_path / "jar", {"shards": "ab", "seed": 1}, fail=True)
+    assert attempt(tmp_path / "jar", again, fail=False) == found
+
+
+def test_no_checkpoint_survives_success(tmp_path: Path) -> None:
+    attempt(tmp_path / "jar", {}, fail=False)
+    assert not (tmp_path / "jar" / CHECKPOINT).exists()
+    (tmp_path / "jar" / "card.json").write_text("{}")
+    assert attempt(tmp_path / "jar", {}, fail=False) == []
+
+
+@pytest.mark.parametrize("out", [".", "folder", "folder/../folder"])
+def test_what_is_no_artifact_is_not_replaced(tmp_path: Path, out: str) -> None:
+    precious = tmp_path / "folder" / "precious.zip"
+    precious.parent.mkdir()
+    precious.write_bytes(b"the only copy")
+    with pytest.raises(UsageError, match="something else than an artifact"), writing(tmp_path / out, {}, CARD):
+        pass
+    assert precious.read_bytes() == b"the only copy"
+
+
+def test_two_processes_do_not_write_the_same_artifact(tmp_path: Path) -> None:
+    with writing(tmp_path / "jar", {"seed": 1}, CARD) as work:
+        (work / "half.bin").write_bytes(b"h")
+        with pytest.raises(UsageError, match="another process"), writing(tmp_path / "jar", {"seed": 2}, CARD):
+            pass
+        assert (work / "half.bin").exists()
+
+
+def test_killed_between_the_renames_the_old_artifact_comes_back(tmp_path: Path) -> None:
+    old = tmp_path / ".jar.discarded"
+    old.mkdir()
+    (old / "card.json").write_text("old")
+    with pytest.raises(RuntimeError, match="stop"), writing(tmp_path / "jar", {}, CARD):
+        raise RuntimeError("stop")
+    assert (tmp_path / "jar" / "card.json").read_text() == "old"
+
+
+def test_a_killed_step_leaves_no_artifact_and_the_next_attempt_is_not_disturbed(tmp_path: Path) -> None:
+    script = """
+        import sys, time
+        from pathlib import Path
+        from components.base.files import writing
+
+        with writing(Path(sys.argv[1]), {"seed": 1}, "card.json") as work:
+            (work / "half.bin").write_bytes(b"h")
+            (work / "checkpoint" / "state.bin").write_bytes(b"s")
+            print("writing", flush=True)
+            time.sleep(60)
+    """
+    out = tmp_path / "jar"
+    step = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script), str(out)], stdout=subprocess.PIPE)
+    assert step.stdout is not None
+    with step.stdout:
+        assert step.stdout.readline() == b"writing\n"
+        os.kill(step.pid, signal.SIGKILL)
+        step.wait(10)
+    assert not out.exists()
+    assert attempt(out, {"seed": 1}, fail=False) == ["checkpoint/state.bin"]
+    assert [entry.name for entry in out.iterdir()] == ["half.bin"]
+
+
+def test_a_directory_whose_files_dvc_removed_is_written_again(tmp_path: Path) -> None:
+    (tmp_path / "jar" / "plots").mkdir(parents=True)
+    with writing(tmp_path / "jar", {}, CARD) as work:
+        (work / CARD).write_text("new")
+    assert (tmp_path / "jar" / CARD).read_text() == "new"
+
+
+def test_a_directory_with_a_link_in_it_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "jar").mkdir()
+    (tmp_path / "jar" / "link").symlink_to(tmp_path / "precious")
+    with pytest.raises(UsageError, match="something else than an artifact"), writing(tmp_path / "jar", {}, CARD):
+        pass

@@ -1,0 +1,218 @@
+"""The report of an evaluation says what was measured, the result first."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from html_page import Page, check_page
+
+from components.artifacts.evaluation import EvaluationFacts, Scores, SecondOpinion
+from components.artifacts.trained_model import TrackedRun, TrainedModelFacts
+from components.evaluate.page import Measured, draw, evaluation_page
+from components.params.evaluate import EvaluateParams
+from components.scores import charts, curves, metrics
+from components.scores.studies import Studies
+
+
+@pytest.fixture(scope="module")
+def studies():
+    random = np.random.default_rng(0)
+    abnormal = random.integers(0, 2, 80)
+    probability = 1 / (1 + np.exp(-(random.normal(size=80) + 1.5 * abnormal - 0.7)))
+    keys = [f"MURA-v1.1/valid/XR_HAND/patient{i:05}/study1" for i in range(80)]
+    return Studies.of_images(keys, keys, ["hand"] * 80, abnormal, probability)
+
+
+@pytest.fixture(scope="module")
+def scores(studies):
+    found = metrics.score(studies, 0.5, 2000, 1)
+    return Scores(tuning=found, test=found, threshold=0.5, tuning_digest="d1" * 32, test_digest="d2" * 32)
+
+
+@pytest.fixture(scope="module")
+def facts(scores):
+    return EvaluationFacts(
+        candidate="vgg16",
+        architecture="vgg16",
+        model_digest="a1" * 32,
+        data_digest="b2" * 32,
+        shards_digest="c3" * 32,
+        code_revision="e4" * 20,
+        scores=scores,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return TrainedModelFacts(
+        candidate="vgg16",
+        architecture="vgg16",
+        image_size=320,
+        parameters=14_715_201,
+        params={"learning_rate": 0.0001},
+        seed=7,
+        precision="float32",
+        device="CPU",
+        phases=("head", "all"),
+        epochs=12,
+        best_epoch=9,
+        tuning={"auroc": 0.9},
+        seconds=7500.0,
+        data_digest="b2" * 32,
+        shards_digest="c3" * 32,
+        code_revision="f5" * 20,
+        environment={"keras": "3"},
+        run=TrackedRun(run_id="run-1", model_uri="models:/m-1"),
+    )
+
+
+EPOCHS = pd.DataFrame(
+    {
+        "epoch": range(1, 13),
+        "phase": ["head"] * 2 + ["all"] * 10,
+        "learning_rate": 0.001,
+        "loss": 0.5,
+        "tuning_loss": 0.6,
+        "tuning_auroc": 0.9,
+    }
+)
+NO_OPINIONS = pd.DataFrame(columns=["overlay", "overlay_source", "overlay_reason"])
+
+
+@pytest.fixture(scope="module")
+def measured(facts, trained, studies):
+    params = EvaluateParams(operating_point="kappa", target=0.9, bootstrap_draws=2345, batch_size=8)
+    return Measured(facts, trained, params, 31, {"hand": facts.scores.test}, studies, NO_OPINIONS)
+
+
+@pytest.fixture(scope="module")
+def figures(measured):
+    return draw(measured, EPOCHS)
+
+
+@pytest.fixture(scope="module")
+def page(measured, figures):
+    """The page, as HTML, of what was measured but for the changes."""
+
+    def build(**changes):
+        return evaluation_page(measured._replace(**changes), figures)
+
+    return build
+
+
+def test_the_page_needs_no_other_file(page):
+    check_page(page())
+
+
+def test_the_page_holds_its_five_charts(page):
+    assert len(Page(page()).sources) == 5
+
+
+def test_the_charts_are_those_of_the_test_studies(measured, figures, studies, scores):
+    curve = curves.calibration_curve(studies.abnormal, studies.probability)
+    assert figures.calibration == charts.png(charts.calibration(curve, scores.test))
+    assert figures.body_parts == charts.png(charts.body_parts(scores.test, measured.body_parts))
+    assert figures.learning_curves == charts.png(charts.learning_curves(EPOCHS, 9))
+
+
+def test_a_candidate_is_named_with_its_architecture(page, facts):
+    assert "<h1>Evaluation of VGG-16 on the test split</h1>" in page()
+    wide = facts.model_copy(update={"candidate": "wide"})
+    html = page(facts=wide)
+    assert "<h1>Evaluation of wide (VGG-16) on the test split</h1>" in html
+    assert "<title>Evaluation of wide (VGG-16)</title>" in html
+
+
+def test_the_verdict_comes_before_the_first_table(page, scores):
+    head = page().split("<table")[0]
+    for interval in (scores.test.auroc, scores.test.cohen_kappa, scores.test.sensitivity, scores.test.specificity):
+        assert f"{interval.value:.3f}" in head
+        assert f"{interval.low:.3f} to {interval.high:.3f}" in head
+    assert "80 studies of 80 patients" in Page(page()).words
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("kappa", "highest Cohen's kappa, chosen on the tuning split"),
+        ("youden", "highest sum of sensitivity and specificity, chosen on the tuning split"),
+        ("sensitivity", "highest threshold with a sensitivity of at least 0.9, chosen on the tuning split"),
+        ("fixed", "(set in advance to 0.9)"),
+    ],
+)
+def test_the_page_says_how_the_threshold_was_chosen(page, measured, rule, words):
+    params = measured.params.model_copy(update={"operating_point": rule})
+    assert words in Page(page(params=params)).words
+
+
+def test_provenance_is_complete(page, facts, trained):
+    words = Page(page()).words
+    for digest in (facts.data_digest, facts.shards_digest, facts.model_digest, facts.scores.test_digest):
+        assert digest in words
+    for detail in (facts.code_revision, trained.code_revision, "training 7, bootstrap 31 (2,345 draws", "models:/m-1"):
+        assert detail in words
+
+
+def test_the_confusion_matrix_is_the_test_splits(page, scores):
+    matrix = page().split('<table class="matrix">')[1].split("</table>")[0]
+    counts = [int(found) for found in re.findall(r"<b>(\d+)</b>", matrix)]
+    confusion = scores.test.confusion
+    assert counts == [
+        confusion.true_positive,
+        confusion.false_negative,
+        confusion.false_positive,
+        confusion.true_negative,
+    ]
+
+
+def test_the_worst_errors_are_listed_by_study(page, studies):
+    missed, alarms = metrics.confident_errors(studies, 0.5, 10)
+    words = Page(page()).words
+    assert missed
+    assert alarms
+    assert all(error.study in words for error in [*missed, *alarms])
+
+
+def test_a_model_without_errors_has_none_to_list(page):
+    perfect = Studies.of_images(["a", "b"], ["p", "q"], ["hand"] * 2, [0, 1], [0.1, 0.9])
+    assert page(test=perfect).count("<p>None.</p>") == 2
+
+
+def test_what_is_not_defined_is_written_as_such(page, facts):
+    lone = metrics.score(Studies.of_images(["a"], ["p"], ["hand"], [1], [0.9]), 0.5, 2000, 1)
+    html = page(body_parts={"humerus": lone})
+    row = html.split('<th scope="row">humerus</th>')[1].split("</tr>")[0]
+    assert "n/a" in row
+    assert "None" not in Page(html).words.replace("None.", "")
+    undefined = facts.model_copy(update={"scores": facts.scores.model_copy(update={"test": lone})})
+    assert "All test studies are of one class" in Page(page(facts=undefined)).words
+
+
+def test_an_overlay_that_changes_no_test_study_is_reported_so(page, facts, scores):
+    def opinion(studies):
+        second = SecondOpinion(overlay_digest="0e" * 32, studies=studies, test=scores.test)
+        return Page(page(facts=facts.model_copy(update={"second_opinion": second}))).words
+
+    assert "the result stands as it is" in opinion(0)
+    assert "gives 2 of the" in opinion(2)
+    assert "second opinion" not in Page(page()).words
+
+
+def test_names_from_outside_are_escaped(page, scores):
+    html = page(body_parts={"<script>alert(1)</script>": scores.test})
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_relabelled_studies_are_listed_with_the_surest_prediction_first(page, facts, scores, studies):
+    sure, unsure = np.argsort(-np.abs(studies.probability - 0.5))[[0, -1]]
+    names = studies.study[[unsure, sure]]
+    columns = {"overlay": [0, 1], "overlay_source": ["reader"] * 2, "overlay_reason": ["<b>plate</b>", "screw"]}
+    opinions = pd.DataFrame(columns, index=names)
+    second = SecondOpinion(overlay_digest="0e" * 32, studies=2, test=scores.test)
+    html = page(facts=facts.model_copy(update={"second_opinion": second}), opinions=opinions)
+    table = html.split("The studies in doubt")[1].split("</table>")[0]
+    assert table.index(names[1]) < table.index(names[0])
+    assert "&lt;b&gt;plate&lt;/b&gt;" in table
+    assert re.findall(r"<td>(normal|abnormal)</td>", table) == ["normal", "abnormal", "abnormal", "normal"]

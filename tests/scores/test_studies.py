@@ -1,0 +1,109 @@
+"""One row per study, and the AUROC that training stops by."""
+
+import numpy as np
+import pytest
+import sklearn.metrics as oracle
+from hypothesis import given
+from hypothesis import strategies as st
+from scored_studies import columns, quick, scored
+
+from components.base import provenance
+from components.scores.studies import Studies, auroc, sigmoid, study_probability
+
+
+def test_a_study_gets_the_mean_of_its_views():
+    distinct, mean = study_probability([0.2, 0.9, 0.4], [7, 3, 7])
+    assert distinct.tolist() == [3, 7]
+    assert mean == pytest.approx([0.9, 0.3])
+
+
+@quick
+@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), min_size=1, max_size=30), st.randoms())
+def test_the_order_of_images_does_not_matter_to_the_last_bit(rows, random):
+    shuffled = list(rows)
+    random.shuffle(shuffled)
+    one, two = (study_probability([p for _, p in r], [s for s, _ in r]) for r in (rows, shuffled))
+    assert np.array_equal(one[0], two[0])
+    assert np.array_equal(one[1], two[1])
+
+
+@pytest.mark.parametrize(
+    ("probability", "study", "message"),
+    [
+        ([0.5], [1, 2], "one probability per image"),
+        ([], [], "at least one image"),
+        ([0.5, 1.5], [1, 2], r"in \[0, 1\], got 1.5"),
+        ([0.5, float("nan")], [1, 2], "got nan"),
+        ([-0.1], [1], "got -0.1"),
+    ],
+)
+def test_what_is_no_probability_is_refused(probability, study, message):
+    with pytest.raises(ValueError, match=message):
+        study_probability(probability, study)
+
+
+def test_studies_are_ascending_and_keep_their_facts():
+    studies = Studies.of_images(
+        ["b", "a", "b"], ["p2", "p1", "p2"], ["hand", "wrist", "hand"], [1, 0, 1], [0.2, 0.1, 0.6]
+    )
+    assert studies.study.tolist() == ["a", "b"]
+    assert studies.patient.tolist() == ["p1", "p2"]
+    assert studies.body_part.tolist() == ["wrist", "hand"]
+    assert studies.abnormal.tolist() == [0, 1]
+    assert studies.probability == pytest.approx([0.1, 0.4])
+    assert studies.of_part("hand").study.tolist() == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("patient", "part", "label", "named"),
+    [
+        (["p1", "p2"], ["hand", "hand"], [1, 1], "patient"),
+        (["p1", "p1"], ["hand", "wrist"], [1, 1], "body_part"),
+        (["p1", "p1"], ["hand", "hand"], [1, 0], "abnormal"),
+    ],
+)
+def test_views_of_a_study_that_disagree_are_refused(patient, part, label, named):
+    with pytest.raises(ValueError, match=f"wrist/study1: expected one {named} for all its views"):
+        Studies.of_images(["wrist/study1"] * 2, patient, part, label, [0.1, 0.2])
+
+
+def test_a_label_other_than_0_and_1_is_refused():
+    with pytest.raises(ValueError, match=r"labels 0 \(normal\) and 1 \(abnormal\), got \[2\]"):
+        Studies.of_images(["a"], ["p"], ["hand"], [2], [0.1])
+
+
+@quick
+@given(scored)
+def test_inverted_labels_give_the_other_side_of_auroc(rows):
+    abnormal, probability = columns(rows)
+    assert auroc(1 - abnormal, probability) == pytest.approx(1 - auroc(abnormal, probability))
+
+
+@quick
+@given(scored)
+def test_auroc_sees_the_order_of_scores_only(rows):
+    abnormal, probability = columns(rows)
+    # Halving is exact but for subnormals, which no float32 becomes here.
+    assert auroc(abnormal, probability) == auroc(abnormal, probability / 2)
+
+
+@quick
+@given(scored)
+def test_auroc_agrees_with_scikit_learn(rows):
+    abnormal, probability = columns(rows)
+    assert auroc(abnormal, probability) == pytest.approx(oracle.roc_auc_score(abnormal, probability))
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_one_class_has_no_auroc(label):
+    assert auroc([label, label], [0.2, 0.3]) is None
+
+
+def test_sigmoid_stays_finite_for_any_logit():
+    assert sigmoid([-1e4, -2.0, 0.0, 2.0, 1e4]) == pytest.approx([0, 0.1192029, 0.5, 0.8807971, 1])
+
+
+def test_training_reads_this_module_of_the_scores_and_no_other():
+    """Otherwise a change of an interval or of a chart would train every network again."""
+    read = {path.name for path in provenance.sources("components.train") if path.parent.name == "scores"}
+    assert read == {"__init__.py", "studies.py"}

@@ -1,15 +1,17 @@
-"""How long the search for copies takes, how many planted ones it finds, and how many it invents.
+"""The search for copies: its time, the share of planted copies that it finds, and its false alarms.
 
     python -m benchmarks.duplicates [--images 2000] [--archive phantom.zip] [--planted 50] [--json]
 
-Three parts. The clean phantom is searched: seconds, peak memory, pairs that were looked at in pixels, and false alarms:
-images of pairs that were called copies. Copies of every kind are planted in a thousand of its images and searched for:
-recall. Then tables without an archive are searched, of 1,000, 10,000, 40,000 and 400,000 pictures as far as `--images`
-goes: each has the low frequencies of a mixture of two phantom pictures of one body part. `ratio` is the time that
-comparing the hashes of 10,000 of those with all takes over that of the lookup, both on one core; they find the same.
+Three parts. The clean phantom is searched: seconds, peak memory, pairs whose pixels were compared, and false alarms,
+which are images of pairs that were called copies. Copies of every kind are planted in a thousand of its images and
+searched for: recall. Then tables without an archive are searched, of 1,000, 10,000, 40,000 and 400,000 pictures, up to
+`--images`. Each picture has the low frequencies of a mixture of two phantom pictures of one body part. `ratio` is the
+time to compare 10,000 hashes of these with all others, divided by the time of the lookup, both on one core. Both find
+the same pairs.
 """
 
 import json
+import logging
 import random
 import shutil
 import sys
@@ -17,19 +19,20 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 
 from benchmarks import harness
 from components.archive.archive import Archive
 from components.artifacts.manifest import Manifest
 from components.validate import duplicates
-from components.xray import images
-
-if TYPE_CHECKING:
-    import pandas
+from components.validate.hash_lookup import Lookup
+from components.validate.warps import WARPS, Spectra, hashes
+from components.xray.png import Grey, decode
+from components.xray.signature import low_frequencies
 
 SIZES = (1_000, 10_000, 40_000, 400_000)
 # Images among which copies are planted.
@@ -68,13 +71,11 @@ def main() -> None:
     rows += [[kind, flags.planted, "", f"{share:.1%}"] for kind, share in recall.items()]
     rows += [["low frequencies", f"{n:,}", one["seconds"], f"{one['pairs']:,} pairs"] for n, one in scaling.items()]
     peak = found["peak_bytes"] / 1e9
-    harness.tell(result, f"duplicates: {found['looked_at']:,} pairs looked at, peak {peak:.2f} GB", rows, flags.json)
+    harness.tell(result, f"duplicates: {found['looked_at']:,} pairs compared, peak {peak:.2f} GB", rows, flags.json)
 
 
 def search(archive: str, manifest: str, out: str) -> None:
-    """What the measured process does: search, and write down how long it took."""
-    import logging
-
+    """Run in the measured process: search, and write the time to a file."""
     looked_at = 0
 
     class Counter(logging.Handler):
@@ -92,8 +93,8 @@ def search(archive: str, manifest: str, out: str) -> None:
     Path(out).write_text(json.dumps(told))
 
 
-def _searched(archive: Path, work: Path) -> "tuple[pandas.DataFrame, dict[str, Any]]":
-    """The manifest of an archive, and what a search of it found in a process of its own."""
+def _searched(archive: Path, work: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The manifest of an archive, and the result of a search in a process of its own."""
     manifest, out = work.with_suffix(".manifest"), work.with_suffix(".json")
     harness.run([*harness.mura(), "--quiet", "ingest", "--archive", archive, "--seed", 1, "--out", manifest])
     code = f"from benchmarks import duplicates; duplicates.search({str(archive)!r}, {str(manifest)!r}, {str(out)!r})"
@@ -117,7 +118,7 @@ def _recall(source: Path, here: Path, planted: int) -> dict[str, float]:
             for place, original in enumerate(drawn.sample(originals, planted)):
                 patient = f"patient{50_000 + number * planted + place}"
                 name = f"{folder}/valid/XR_HAND/{patient}/study1_negative/image1.png"
-                pixels = np.ascontiguousarray(copy(images.decode(whole.read(original)).grey))
+                pixels = np.ascontiguousarray(copy(decode(whole.read(original)).grey))
                 whole.writestr(name, cv2.imencode(".png", pixels)[1].tobytes())
                 made[kind].append(frozenset((original, name)))
     _, found = _searched(haystack, here / "planted")
@@ -125,29 +126,29 @@ def _recall(source: Path, here: Path, planted: int) -> dict[str, float]:
     return {kind: sum(pair in pairs for pair in mine) / planted for kind, mine in made.items()}
 
 
-def kinds(drawn: random.Random) -> dict[str, Callable[[images.Grey], images.Grey]]:
-    """What is done to a picture to make a copy, uint8 [height, width] to the same; chance is drawn from `drawn`."""
+def kinds(drawn: random.Random) -> dict[str, Callable[[Grey], Grey]]:
+    """How copies are made: functions from uint8 [height, width] to the same. `drawn` gives random numbers."""
 
-    def cropped(grey: images.Grey) -> images.Grey:
+    def cropped(grey: Grey) -> Grey:
         height, width = grey.shape
         down, right = round(0.05 * height), round(0.05 * width)
         top, left = round(drawn.random() * down), round(drawn.random() * right)
         return grey[top : height - down + top, left : width - right + left]
 
-    def cropped_everywhere(grey: images.Grey) -> images.Grey:
+    def cropped_everywhere(grey: Grey) -> Grey:
         height, width = grey.shape
         down, right = round(0.05 * height), round(0.05 * width)
         return grey[down : height - down, right : width - right]
 
-    def turned(grey: images.Grey) -> images.Grey:
+    def turned(grey: Grey) -> Grey:
         height, width = grey.shape
         turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), drawn.choice([-2.0, 2.0]), 1)
         return _grey(cv2.warpAffine(grey, turn, (width, height)))
 
-    def brighter(by: float) -> Callable[[images.Grey], images.Grey]:
+    def brighter(by: float) -> Callable[[Grey], Grey]:
         return lambda grey: np.clip(grey * by, 0, 255).astype(np.uint8)
 
-    def compressed(grey: images.Grey) -> images.Grey:
+    def compressed(grey: Grey) -> Grey:
         file = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
         return _grey(cv2.imdecode(file, cv2.IMREAD_GRAYSCALE))
 
@@ -163,7 +164,7 @@ def kinds(drawn: random.Random) -> dict[str, Callable[[images.Grey], images.Grey
     }
 
 
-def _grey(pixels: Any) -> images.Grey:
+def _grey(pixels: Any) -> Grey:
     return np.asarray(pixels, np.uint8)
 
 
@@ -171,13 +172,13 @@ def _sizes(most: int) -> list[int]:
     return [size for size in SIZES if size <= most] or [most]
 
 
-def _mixed(table: "pandas.DataFrame", size: int) -> tuple[duplicates.Real, Any]:
-    """Low frequencies and aspects of so many pictures that there are none of.
+def _mixed(table: pd.DataFrame, size: int) -> Spectra:
+    """Spectra of so many imaginary pictures.
 
-    Of each body part the spectra vary about their mean as those of the table do.
+    For each body part they vary around the mean as the spectra of the table do.
     """
     rng = np.random.default_rng(1)
-    low = images.low_frequencies(table["spectrum"])
+    low = low_frequencies(table["spectrum"])
     aspect = (table["width"] / table["height"]).to_numpy(np.float64)
     one = rng.integers(len(low), size=size)
     other = np.empty(size, np.int64)
@@ -189,22 +190,21 @@ def _mixed(table: "pandas.DataFrame", size: int) -> tuple[duplicates.Real, Any]:
         other[mine] = rng.choice(members, mine.sum())
     share = rng.uniform(0.2, 0.8, (size, 1)).astype(np.float32)
     away = low - mean
-    return mean[one] + np.sqrt(share) * away[one] + np.sqrt(1 - share) * away[other], aspect[one]
+    return Spectra.of(mean[one] + np.sqrt(share) * away[one] + np.sqrt(1 - share) * away[other], aspect[one])
 
 
-def _scaled(table: "pandas.DataFrame", size: int) -> dict[str, float]:
-    low, aspect = _mixed(table, size)
+def _scaled(table: pd.DataFrame, size: int) -> dict[str, float]:
+    spectra = _mixed(table, size)
     started = time.perf_counter()
-    found = duplicates.candidates(low, aspect, lambda one, _: np.ones(len(one), bool))
+    found = duplicates.candidates(spectra, lambda one, _: np.ones(len(one), bool))
     return {"seconds": time.perf_counter() - started, "pairs": len(found.copy)}
 
 
-def _lookup(table: "pandas.DataFrame", size: int) -> tuple[float, float]:
-    """Seconds of comparing all hashes with all, and of the lookup; on one core both."""
-    low, aspect = _mixed(table, size)
-    shape = np.rint(4 * np.log2(aspect)).astype(np.int64)
-    entries = np.concatenate([duplicates.hashes(duplicates.warped(low, shape, warp)) for warp in duplicates.WARPS])
-    queries = duplicates.hashes(duplicates.warped(low, shape, duplicates.WARPS[0]))
+def _lookup(table: pd.DataFrame, size: int) -> tuple[float, float]:
+    """Seconds to compare all hashes with all, and of the lookup, both on one core."""
+    spectra = _mixed(table, size)
+    entries = np.concatenate([hashes(spectra.warped(warp, np.arange(size))) for warp in WARPS])
+    queries = hashes(spectra.plain)
     started = time.perf_counter()
     height = max(1, 2**18 // len(entries))
     compared = 0
@@ -213,7 +213,7 @@ def _lookup(table: "pandas.DataFrame", size: int) -> tuple[float, float]:
         compared += int(np.count_nonzero(np.bitwise_count(unequal) <= duplicates.RADIUS))
     brute = time.perf_counter() - started
     started = time.perf_counter()
-    lookup = duplicates.Lookup(queries, entries, duplicates.RADIUS)
+    lookup = Lookup(queries, entries, duplicates.RADIUS)
     looked_up = sum(len(hit) for band in range(duplicates.RADIUS + 1) for hit, _ in lookup.hits(band))
     banded = time.perf_counter() - started
     assert looked_up == compared, "the lookup is exact"

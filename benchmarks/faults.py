@@ -1,14 +1,14 @@
-"""How many planted faults validation finds, by kind, and how often it cries wolf on a clean archive.
+"""The share of planted faults that validation finds, by kind, and its false alarms on a clean archive.
 
     python -m benchmarks.faults [--images 5000] [--planted 50] [--archive phantom.zip] [--json]
 
-A phantom is ingested and validated, clean; then so many files or studies of each kind of fault are planted into it,
-each into a study of its own, and it is ingested and validated again. A fault is found if the expectation that is there
-for it names the image, study or patient. Copies that were changed are found if they are named with their originals.
+A clean phantom is ingested and validated. Then faults of each kind are planted into it, each into a study of its own,
+and it is ingested and validated again. A fault is found if its expectation names the image, study or patient. Changed
+copies are found if they are named with their originals.
 
-A false alarm is an image that an expectation about pictures or copies names in the clean archive. One plate in a
-hundred the phantom draws as a negative, on purpose: naming those is no false alarm, and they are counted apart. With
---archive it is not known which they are, and all count as false alarms. `ratio` is the recall over all exact kinds.
+A false alarm is an image of the clean archive that an expectation about pictures or copies names. The phantom draws one
+picture in a hundred as a negative, on purpose. Naming these is no false alarm; they are counted separately. With
+--archive they are not known, and all count as false alarms. `ratio` is the recall over all exact kinds.
 """
 
 import random
@@ -28,7 +28,7 @@ from benchmarks.duplicates import kinds as copies
 from components.artifacts.manifest import DUPLICATES, OFFENDERS
 from components.phantom import film, radiograph
 from components.phantom.plan import plan
-from components.xray import images
+from components.xray.png import Grey, decode
 
 ABOUT_PICTURES = ("picture_", "near_", "not_", "contrast", "aspect", "channels_agree")
 # As `harness.draw` draws them.
@@ -36,13 +36,13 @@ SEED, DIFFICULTY = 1, 0.2
 
 
 class Archive:
-    """A zip that is about to be spoiled."""
+    """A zip into which faults are planted."""
 
     def __init__(self, source: zipfile.ZipFile) -> None:
-        """Take over what a zip lists."""
+        """Read the lists of a zip."""
         self.source = source
         self.content: dict[str, bytes | str] = {}
-        """What a member holds: bytes, or the member of the source that has them."""
+        """The content of a member: bytes, or the name of a member of the source."""
         self.listed: list[str] = []
         self.labels: dict[str, int] = {}
         for name in source.namelist():
@@ -57,22 +57,22 @@ class Archive:
                 self.content[name] = name
 
     def png(self, member: str) -> bytes:
-        """The file as it was."""
+        """The original file."""
         return self.source.read(member)
 
-    def grey(self, member: str) -> images.Grey:
-        """The pixels as they were, uint8 [height, width]."""
-        return images.decode(self.png(member)).grey
+    def grey(self, member: str) -> Grey:
+        """The original pixels, uint8 [height, width]."""
+        return decode(self.png(member)).grey
 
     def move(self, old: str, new: str) -> None:
-        """Give an image another name, in the lists too."""
+        """Rename an image, also in the lists."""
         self.content[new] = self.content.pop(old)
         self.listed[self.listed.index(old)] = new
         study = new.rpartition("/")[0]
         self.labels.setdefault(study, self.labels[old.rpartition("/")[0]])
 
     def add(self, member: str, png: bytes) -> str:
-        """Another image, in the lists too, labelled as its directory says."""
+        """Add an image, also to the lists, with the label of its directory."""
         study = member.rpartition("/")[0]
         self.content[member] = png
         self.listed.append(member)
@@ -97,9 +97,9 @@ class Kind(NamedTuple):
     """A kind of fault."""
 
     expectation: str
-    """That is there to find it; several, with a blank between, if the drawing of lots decides which it is."""
+    """The expectation that finds it. Several, separated by blanks, if chance decides which one."""
     plant: Callable[[Archive, str], set[str]]
-    """Spoils an image, or what belongs to it; the names under which it may be told of."""
+    """Changes an image, its study or patient. Returns the names under which it may be reported."""
 
 
 def main() -> None:
@@ -175,16 +175,16 @@ def _alarms(found: tuple[pd.DataFrame, pd.DataFrame], drawn: Path | None) -> tup
 
 
 def _negatives(members: set[str], studies: int) -> set[str]:
-    """Those of the phantom's images that it drew as negatives."""
+    """The phantom's images that are drawn as negatives."""
     found: set[str] = set()
     develop = film.develop
     exposures: list[film.Exposure] = []
 
-    def note(*arguments: Any) -> images.Grey:
+    def note(*arguments: Any) -> Grey:
         exposures.extend(each for each in arguments if isinstance(each, film.Exposure))
         return np.zeros((1, 1), np.uint8)
 
-    film.develop = note  # nothing but the exposure is asked for
+    film.develop = note  # only the exposure is needed
     try:
         for study in plan(studies, SEED).studies:
             for view, member in enumerate(study.images, 1):
@@ -200,7 +200,7 @@ def _negatives(members: set[str], studies: int) -> set[str]:
 def _plant(
     archive: Archive, path: Path, planted: int
 ) -> tuple[dict[str, list[set[str]]], dict[str, list[frozenset[str]]]]:
-    """Spoil images of studies of their own, and write the zip."""
+    """Plant every fault into a study of its own, and write the zip."""
     drawn = random.Random(1)
     studies: dict[str, list[str]] = {}
     for member in archive.listed:

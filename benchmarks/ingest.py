@@ -1,12 +1,12 @@
-"""How fast `mura ingest` is beside the bare decoding of the same images.
+"""The speed of `mura ingest`, compared with bare decoding of the same images.
 
     python -m benchmarks.ingest [--images 1000] [--archive phantom.zip] [--scaling] [--json]
 
-The ceiling is cores times what one core does of the bare decoding, file to pixels, with the fastest of OpenCV, Pillow,
-imagecodecs (where it is installed) and TensorFlow, measured in the same run, before and after. `ratio` is images per
-second of the whole command, start-up included, over that ceiling; `steady_ratio` is without start-up, which a run over
-FEW images tells. Above 1 it is faster than any of them alone, because it decodes with another library, which is listed
-too. `--scaling` repeats it for a quarter and a fortieth of the images.
+The ceiling is the number of cores times the rate of one core for bare decoding, file to pixels, with the fastest of
+OpenCV, Pillow, imagecodecs (if installed) and TensorFlow, measured in the same run, before and after. `ratio` is the
+rate of the whole command, with start-up, divided by the ceiling. `steady_ratio` is without start-up, which is measured
+with FEW images. Above 1, ingest is faster than these libraries: it decodes with another one, which is listed too.
+`--scaling` repeats the measurement with a quarter and a fortieth of the images.
 """
 
 import functools

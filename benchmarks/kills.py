@@ -1,12 +1,12 @@
-"""Whether a step that is killed at any moment leaves anything torn, and ends in the same bytes when it is run again.
+"""Kill a step at random moments: it must leave no incomplete artifact, and give the same bytes when it runs again.
 
     python -m benchmarks.kills [ingest|validate|shard] [--kills 50] [--images 300] [--archive phantom.zip] [--json]
 
-The step runs once undisturbed, which gives the artifact's digest and how long it takes. Then it is started again and
-again over the same `--out`, and its whole process group gets SIGKILL after a time drawn from all of that; every other
-time an earlier whole artifact stands in `--out` already. After each kill the artifact must be either not there or
-whole, with that digest. In the end the same command runs through: same digest, and nothing left beside it. `ratio` is
-the share of kills after which all that held.
+The step runs once without a kill, which gives the artifact's digest and the run time. Then it is started many times
+with the same `--out`, and its process group gets SIGKILL after a random part of that time. Every second time, `--out`
+contains an earlier artifact. After each kill the artifact must be absent, or complete with that digest. At last the
+command runs without a kill: it must give the same digest and leave no other files. `ratio` is the share of kills that
+passed.
 """
 
 import os
@@ -33,16 +33,16 @@ SHARD_PARAMS = '{"image_size": 64, "images_per_shard": 32}'
 
 @dataclass(frozen=True)
 class Killed:
-    """What came of killing a step."""
+    """The result of killing a step."""
 
     kills: int
-    """SIGKILLs that came before the step had ended by itself."""
+    """SIGKILLs before the end of the step."""
     seconds: float
-    """How long the step takes undisturbed."""
+    """Run time without a kill."""
     torn: tuple[str, ...]
-    """After which kills the artifact was neither absent nor whole, or was another; in words."""
+    """Kills after which the artifact was incomplete or another one, in words."""
     same: bool
-    """Whether the last run, undisturbed, ended in the same digest with nothing left beside it."""
+    """Whether the last run gave the same digest and left no other files."""
 
 
 def kill(command: Sequence[object], kind: type[Artifact[Any]], out: Path, kills: int, seed: int = 1) -> Killed:
@@ -50,9 +50,9 @@ def kill(command: Sequence[object], kind: type[Artifact[Any]], out: Path, kills:
 
     Args:
         command: the step without `--out`.
-        kind: what it makes.
-        out: where; its directory must hold nothing else.
-        kills: how often.
+        kind: class of its artifact.
+        out: the artifact's directory. Its parent must contain nothing else.
+        kills: number of kills.
         seed: decides the moments.
     """
     draw = random.Random(seed)

@@ -1,13 +1,13 @@
-"""How fast `mura shard` is beside the bare decoding and fitting of the same images.
+"""The speed of `mura shard`, compared with bare decoding and fitting of the same images.
 
     python -m benchmarks.shard [--images 1000] [--image-size 320] [--archive phantom.zip] [--scaling] [--json]
 
-The ceiling is cores times what one core does of the bare work, file to square, with the fastest of OpenCV, Pillow,
-imagecodecs (where it is installed) and TensorFlow, measured in the same run, before and after. `ratio` is images per
-second of the whole command, start-up included, over that ceiling; `steady_ratio` is without start-up, which a run over
-few images tells. What decoding and fitting cost with the project's own decoder is listed too: the rest of the command
-(zip, sha256, protocol buffers, CRC-32C, writing) is `overhead`, the share of the cores' time that goes there.
-`--scaling` repeats it for a quarter and a fortieth of the images. Ingest and validation come first, and do not count.
+The ceiling is the number of cores times the rate of one core for the bare work, file to square, with the fastest of
+OpenCV, Pillow, imagecodecs (if installed) and TensorFlow, measured in the same run, before and after. `ratio` is the
+rate of the whole command, with start-up, divided by the ceiling. `steady_ratio` is without start-up, which is measured
+with a few images. The rate of decoding and fitting with the project's own decoder is listed too. `overhead` is the
+share of the cores' time for everything else: zip, sha256, protocol buffers, CRC-32C, writing. `--scaling` repeats the
+measurement with a quarter and a fortieth of the images. Ingest and validation run first and are not counted.
 """
 
 import time
@@ -82,7 +82,7 @@ def prove(archive: Path, folder: Path) -> ValidManifest:
 
 
 def part(valid: ValidManifest, images: int, folder: Path) -> ValidManifest:
-    """So many rows of a proven manifest, from all over it."""
+    """So many rows of a valid manifest, spread over the whole table."""
     table = valid.table
     folder.mkdir()
     table.iloc[:: max(1, len(table) // images)].head(images).to_parquet(folder / TABLE, index=False)
@@ -90,16 +90,16 @@ def part(valid: ValidManifest, images: int, folder: Path) -> ValidManifest:
 
 
 def rates(pngs: list[bytes], image_size: int, rounds: int = 3) -> dict[str, float]:
-    """Images per second of one core, file to square, by decoder; the best of some rounds, in turn."""
+    """Images per second of one core, file to square, by decoder: the best of some alternating rounds."""
     import numpy as np
 
-    from components.xray import images
+    from components.xray import square
 
     def fit(decoded: Any) -> None:
         pixels = decoded.grey if hasattr(decoded, "grey") else np.asarray(decoded)
-        # Of colours one channel: nothing is cheaper, and in MURA they are equal.
+        # One channel of a colour picture: that is the cheapest, and MURA's channels are equal.
         grey = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., 0])
-        images.fit(grey, image_size)
+        square.fit(grey, image_size)
 
     seconds: dict[str, list[float]] = {}
     for _ in range(rounds):

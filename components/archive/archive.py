@@ -1,4 +1,4 @@
-"""The archive as it came: read-only, members by name, never unpacked."""
+"""An archive, read-only: a zip or a directory, on disk or on S3. Members are read by name and never unpacked."""
 
 import hashlib
 import os
@@ -6,33 +6,42 @@ import struct
 import uuid
 import zipfile
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from components.archive import s3, zip_safety
+from components.archive import zip_safety
 from components.base.errors import DataChanged, DataRefused, MuraError, UsageError
+from components.base.urls import S3_SCHEME
 
-# A member is read whole. MURA's images have about 86 kB, its longest CSV 3 MB.
+# boto3 takes half a second to import: `s3` is imported where an archive is on S3.
+if TYPE_CHECKING:
+    from components.archive.s3 import Object, Tree
+
+# A member is read at once. MURA's images have about 86 kB, its longest CSV 3 MB.
 MAX_BYTES = 64_000_000
+# A zip is copied in pieces of so many bytes.
+PIECE = 1 << 22
 
-# A damaged table of contents also shows as numbers and names that make no sense.
+# What zipfile raises for damaged files. A damaged table of contents also gives impossible numbers and names.
 UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError)
 
-# What tells a file from another one in the same place: a stamp and the size in bytes.
+# Tells a file from another one that is put in its place later: a stamp, and the size in bytes.
 Version = tuple[str, int]
 
 
 class Archive:
-    """A zip as published, or a directory of the same layout; here or on S3.
+    """A zip as published, or a directory of the same layout; on disk or on S3.
 
     MURA-v1.1.zip, s3://bucket/MURA-v1.1.zip, or the directory with
         MURA-v1.1/train/XR_WRIST/patient00001/study1_positive/image1.png
         MURA-v1.1/train_image_paths.csv, train_labeled_studies.csv, valid_...
 
-    Of a zip on S3 the table of contents is read, and then each member by itself; it is never copied whole.
-    An open archive belongs to one process. Pickled, it is the place and the version: each worker opens its own.
+    A zip on S3 is not copied: its table of contents is fetched, then single members.
+
+    An open archive belongs to one process. Pickle keeps the place and the version only; a worker process calls
+    `reopen` to get a handle of its own.
     """
 
     METAVAR: ClassVar[str] = "PATH|s3://BUCKET/KEY"
@@ -43,12 +52,12 @@ class Archive:
         """Use `read`."""
         self.place = place
         self._key = key or uuid.uuid4().hex
-        """The same in all processes that were given this archive."""
+        """The same for all copies of this object, in all processes."""
         self.version = version
-        """What tells the file from another one put in its place; None for a directory."""
-        self._object: s3.Object | None = None
+        """None for a directory."""
+        self._object: Object | None = None
         self._zip: zipfile.ZipFile | None = None
-        self._tree: s3.Tree | None = None
+        self._tree: Tree | None = None
         self._ends: dict[int, int] = {}
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, Version | None, str]]:
@@ -56,14 +65,14 @@ class Archive:
 
     @classmethod
     def read(cls, place: str | Path) -> Self:
-        """Refer to an archive and see that it can be opened.
+        """Refer to an archive, and check that it can be opened.
 
         Args:
             place: a file, a directory, `s3://bucket/key.zip` or `s3://bucket/directory/`.
 
         Raises:
-            UsageError: nothing is there, or S3 does not let us see it.
-            DataRefused: the file is not a zip, is cut short, or has a table of contents that makes no sense.
+            UsageError: there is no such archive, or S3 denies access.
+            DataRefused: the file is not a zip, is incomplete, or has an invalid table of contents.
             ServiceUnreachable: S3 does not answer.
         """
         place = str(place)
@@ -74,12 +83,12 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """The last part of the place: the same for the same archive here and on S3."""
+        """The last part of the place. It does not change when an archive is copied to S3."""
         return self.place.rstrip("/").rpartition("/")[2] or self.place
 
     @property
     def identity(self) -> list[str | int]:
-        """What tells this archive from another: the place, and on S3 the version of the object."""
+        """The place, and on S3 also the version of the object."""
         return [self.place, *(self.version or ())] if is_remote(self.place) else [str(Path(self.place).absolute())]
 
     @property
@@ -88,23 +97,29 @@ class Archive:
         return self.place
 
     def reopen(self) -> "Archive":
-        """This archive, opened by this process at the first call and kept open until the process ends.
+        """This archive, opened in this process. The next calls return the same handle.
 
-        Workers read with it: a handle that several processes share has one position in the file for all of them.
+        Workers read with it: processes that share a handle also share its position in the file. The handle stays open
+        until the process opens another archive or ends.
+
+        Raises:
+            DataChanged: the file was replaced since `read`.
+            ServiceUnreachable: S3 does not answer.
         """
+        self._check_unchanged()
         return _opened(os.getpid(), self.place, self.version, self._key)
 
     def __enter__(self) -> Self:
         if is_remote(self.place):
-            at = s3.place(self.place)
+            from components.archive import s3
+
             if self.version is None:
-                self._tree = s3.Tree(at)
-                return self
-            self._object = s3.Object(at, *self.version)
-        elif self.version is None:
+                self._tree = s3.Tree(s3.place(self.place))
+            else:
+                self._object = s3.Object(s3.place(self.place), *self.version)
+        self._check_unchanged()
+        if self.version is None:
             return self
-        elif _stamp(Path(self.place).stat()) != self.version:
-            raise DataChanged(f"{self.place}: replaced while it was read. Run the step again.")
         try:
             if self._object is None:
                 with Path(self.place).open("rb") as file:
@@ -127,11 +142,16 @@ class Archive:
                 each.close()
         self._zip = self._object = self._tree = None
 
+    def _check_unchanged(self) -> None:
+        """Check that a zip on disk is the one that was read first. S3 checks the version with every request."""
+        if self.version is not None and not is_remote(self.place) and _stamp(Path(self.place).stat()) != self.version:
+            raise DataChanged(f"{self.place}: replaced while it was read. Run the step again.")
+
     def members(self) -> Iterator[str]:
         """Names of all files, `/`-separated, each once, in ascending order.
 
         Raises:
-            DataRefused: a directory holds what is no file, or a file whose name no CSV and no table can tell of.
+            DataRefused: a directory contains something else than files, or a file with an unusable name.
         """
         if self._zip is not None:
             yield from sorted({name for name in self._zip.namelist() if not name.endswith("/")})
@@ -144,10 +164,10 @@ class Archive:
         yield from names
 
     def expect(self, members: Iterable[str]) -> None:
-        """Say which members will be asked for next, in order: on S3 they are fetched ahead, several at a time.
+        """Announce the next members to read, in order. On S3 they are prefetched, several at a time.
 
         Args:
-            members: those that there are none of do no harm.
+            members: names. Unknown names are ignored.
         """
         if self._tree is not None:
             self._tree.expect(members, MAX_BYTES)
@@ -160,13 +180,13 @@ class Archive:
             self._object.expect((start, self._ends[start]) for start in starts)
 
     def md5(self) -> str | None:
-        """The name DVC gives the file: the md5 of its bytes, read for this; None for a directory.
+        """The md5 of the file, which is its name in DVC. All its bytes are read. None for a directory.
 
-        A server's word for it is not taken: an ETag is no md5 where an object came in parts or is encrypted. Nor is
-        that of a .dvc file, which says what the archive was once.
+        The ETag on S3 is not used: it is no md5 if the object was uploaded in parts or is encrypted. A .dvc file is
+        not used either: the archive may have changed since.
 
         Raises:
-            DataChanged: the archive was replaced since it was read for the first time.
+            DataChanged: the archive was replaced since `read`.
             ServiceUnreachable: S3 does not answer.
         """
         if self.version is None:
@@ -177,20 +197,22 @@ class Archive:
         return digest.hexdigest()
 
     def pieces(self) -> Iterator[bytes]:
-        """The bytes of the file as it lies there, in order; of a directory, none.
+        """The bytes of the zip file, in order. Nothing for a directory.
 
         Raises:
-            DataChanged: the archive was replaced since it was read for the first time.
+            DataChanged: the archive was replaced since `read`.
             ServiceUnreachable: S3 does not answer.
         """
         if self.version is None:
             return
         if is_remote(self.place):
+            from components.archive import s3
+
             with s3.Object(s3.place(self.place), *self.version) as content:
                 yield from content.pieces()
             return
         with Path(self.place).open("rb") as file:
-            while piece := file.read(s3.MOST):
+            while piece := file.read(PIECE):
                 yield piece
             if _stamp(os.fstat(file.fileno())) != self.version:
                 raise DataChanged(f"{self.place}: replaced while it was read. Run the step again.")
@@ -200,8 +222,8 @@ class Archive:
 
         Raises:
             KeyError: there is no such member.
-            DataRefused: the member cannot be read (its checksum is wrong, it is encrypted, it is cut off).
-            DataChanged: the archive was replaced since it was read for the first time.
+            DataRefused: the member cannot be read (wrong checksum, encrypted, incomplete).
+            DataChanged: the archive was replaced since `read`.
             ServiceUnreachable: S3 does not answer.
         """
         if self._tree is not None:
@@ -220,7 +242,7 @@ class Archive:
             except OSError as error:
                 raise DataRefused(_unreadable(member, self.name, error)) from error
         entry = self._zip.getinfo(member)
-        # zipfile reads no more than the directory of the zip declares.
+        # zipfile reads no more bytes than the table of contents declares.
         if entry.file_size > MAX_BYTES:
             raise DataRefused(_too_large(member))
         try:
@@ -228,34 +250,37 @@ class Archive:
             content = self._zip.read(entry)
         except MuraError:
             raise
-        # zlib raises its own error, an encrypted member RuntimeError, an unknown method NotImplementedError.
+        # zlib.error, RuntimeError for an encrypted member, NotImplementedError for an unknown method, and others.
         except Exception as error:
             raise DataRefused(_unreadable(member, self.name, error)) from error
         if len(content) != entry.file_size:
-            raise DataRefused(f"{member}: {len(content):,} bytes, where {self.name} declares {entry.file_size:,}.")
+            raise DataRefused(f"{member}: {len(content):,} bytes, but {self.name} declares {entry.file_size:,}.")
         return content
 
 
-@cache
-def _opened(process: int, place: str, version: Version | None, key: str) -> Archive:  # noqa: ARG001 - a fork opens anew
+# One handle: a worker reads one archive.
+@lru_cache(maxsize=1)
+def _opened(process: int, place: str, version: Version | None, key: str) -> Archive:  # noqa: ARG001 - not after a fork
     return Archive(place, version, key).__enter__()
 
 
 def is_remote(place: str) -> bool:
     """Whether a place is on S3."""
-    return place.startswith(s3.SCHEME)
+    return place.startswith(S3_SCHEME)
 
 
 def _version(place: str) -> Version | None:
-    """The version of the file that is there; None if a directory is."""
+    """The version of the file at a place. None for a directory."""
     if not is_remote(place):
         path = Path(place)
         if not path.exists():
             raise UsageError(
-                f"{place}: no such archive. `mura phantom --out {place}` draws one to try things with; "
+                f"{place}: no such archive. `mura phantom --out {place}` draws one for trying out. "
                 "README.md says how to use the real MURA."
             )
         return _stamp(path.stat()) if path.is_file() else None
+    from components.archive import s3
+
     at = s3.place(place)
     if at.key and not at.key.endswith("/") and (found := s3.Object.find(at)):
         return found.version, found.size
@@ -269,9 +294,9 @@ def _stamp(status: os.stat_result) -> Version:
 
 
 def _too_large(member: str) -> str:
-    return f"{member}: more than {MAX_BYTES:,} bytes, which are not read."
+    return f"{member}: more than {MAX_BYTES:,} bytes, the limit."
 
 
 def _unreadable(member: str, archive: str, error: Exception) -> str:
-    # The name and not the place: the same archive elsewhere has the same manifest.
+    # The name, not the place: a copy of the archive elsewhere must give the same manifest.
     return f"{member}: cannot be read from {archive} ({str(error) or type(error).__name__})."

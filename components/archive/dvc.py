@@ -1,4 +1,4 @@
-"""DVC, asked to keep a file, or told where its remote is."""
+"""DVC: its repository, its tracked files and its remotes."""
 
 import importlib.util
 import subprocess
@@ -8,15 +8,14 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from components.archive import s3
 from components.base.errors import UsageError
 
 
 def root(folder: Path) -> Path:
-    """The repository of DVC that a folder is in.
+    """The DVC repository that contains a folder.
 
     Raises:
-        UsageError: it is in none, or DVC is not installed.
+        UsageError: there is none, or DVC is not installed.
     """
     if importlib.util.find_spec("dvc") is None:
         raise UsageError("DVC is not installed here. Outside an image, `make setup` installs it.")
@@ -24,53 +23,56 @@ def root(folder: Path) -> Path:
     for each in (folder, *folder.parents):
         if (each / ".dvc").is_dir():
             return each
-    raise UsageError(f"{folder}: not inside a repository of DVC. Run in the project's directory.")
+    raise UsageError(f"{folder}: not inside a DVC repository. Run in the project's directory.")
 
 
 def add(path: Path) -> str:
-    """Put a file under DVC.
+    """Track a file with DVC.
 
     Returns:
-        Its md5 as DVC made it.
+        The md5 that DVC has computed.
 
     Raises:
-        UsageError: DVC does not take it, being the output of a stage, or for want of room.
+        UsageError: DVC refuses the file, for example because it is the output of a stage or the disk is full.
     """
-    # In a process of its own: DVC takes over logging and the working directory.
+    # In a process of its own: DVC changes logging and the working directory.
     command = [sys.executable, "-m", "dvc", "add", path.name]
     done = subprocess.run(command, cwd=path.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-        why = lines[0].removeprefix("ERROR: ") if lines else f"it ended with {done.returncode}"
-        raise UsageError(f"{path}: DVC does not take it: {why}")
+        why = lines[0].removeprefix("ERROR: ") if lines else f"exit code {done.returncode}"
+        raise UsageError(f"{path}: `dvc add` failed: {why}")
     pointer = yaml.safe_load(path.with_name(f"{path.name}.dvc").read_text(encoding="utf-8"))
     return str(pointer["outs"][0]["md5"])
 
 
 def set_remote(name: str, url: str, endpoint: str | None, *, shared: bool) -> Path:
-    """Let a directory on S3 be where `dvc push` and `dvc pull` go; nothing secret is written.
+    """Make a directory on S3 the default remote of `dvc push` and `dvc pull`. No credentials are written.
 
     Args:
         name: of the remote.
         url: `s3://bucket/prefix`.
-        endpoint: of a server other than Amazon's.
-        shared: whether git is to see it, in .dvc/config; else it is this clone's, in .dvc/config.local.
+        endpoint: URL of a server other than Amazon's.
+        shared: write .dvc/config, which git tracks, and not .dvc/config.local, which belongs to this clone.
 
     Returns:
-        The file that says so.
+        The file that was written.
 
     Raises:
-        UsageError: there is no such bucket, the credentials do not do, or an address holds some.
+        UsageError: there is no such bucket, access is denied, or an address contains credentials.
         ServiceUnreachable: the server does not answer.
     """
     if endpoint and (not urlsplit(endpoint).hostname or "@" in urlsplit(endpoint).netloc):
         raise UsageError("--endpoint: expected http(s)://host:port, without credentials.")
     here = root(Path.cwd())
-    at = s3.place(url)
-    s3.Tree(at).exists()
+    # An image has no DVC, so its modules are imported only here. boto3, behind `s3`, is slow to import.
     from dvc.config import Config
     from dvc.exceptions import DvcException
 
+    from components.archive import s3
+
+    at = s3.place(url)
+    s3.Tree(at).exists()
     settings = {"url": str(at).rstrip("/"), **({"endpointurl": endpoint} if endpoint else {})}
     try:
         with Config(dvc_dir=str(here / ".dvc")).edit("repo" if shared else "local") as config:

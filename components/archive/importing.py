@@ -1,4 +1,4 @@
-"""Bringing an archive under DVC: as one file, looked into, and known by its name."""
+"""`mura import`: check an archive, track it with DVC as one file, and name it in params.yaml."""
 
 import hashlib
 import logging
@@ -20,12 +20,12 @@ from components.params.document import read_params
 
 logger = logging.getLogger(__name__)
 
-# Any fixed date makes the same zip of the same directory; this is the earliest that a zip can tell.
+# With a fixed date, the same directory gives the same zip. This is the earliest date of the zip format.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
 class Census(NamedTuple):
-    """What an archive has, by published split: train and valid."""
+    """Counts of an archive by published split: train and valid."""
 
     images: Mapping[str, int]
     studies: Mapping[str, int]
@@ -44,7 +44,7 @@ PUBLISHED = Census(
 
 
 class Imported(NamedTuple):
-    """An archive under DVC."""
+    """An archive that DVC tracks."""
 
     path: Path
     bytes: int
@@ -55,21 +55,21 @@ class Imported(NamedTuple):
 
 
 def import_archive(place: str, out: Path | None, params: Path) -> Imported:
-    """Look into an archive, bring it under DVC as one file and let params.yaml name it.
+    """Check an archive, track it with DVC as one file, and name it in params.yaml.
 
-    A zip inside the repository stays where it is. Another one is copied, one on S3 is fetched, of a directory a zip is
-    made; what arrives is the file it was, or nothing. DVC's own `import-url` is not used: it would write the bucket
-    into a file that git sees, and does not ask again for an answer that was cut.
+    A zip inside the repository stays in its place. Another zip is copied or downloaded; a directory is packed into a
+    zip. The file at the destination is complete or absent. `dvc import-url` is not used: it writes the bucket into a
+    file that git tracks, and does not repeat a request whose answer was cut.
 
     Args:
-        place: a zip or a directory, here or on S3.
-        out: where it is to lie; below `data/` of the repository if None.
-        params: the file of choices whose `archive` becomes this one.
+        place: a zip or a directory, on disk or on S3.
+        out: the destination; below `data/` of the repository if None.
+        params: the params.yaml to change.
 
     Raises:
-        UsageError: nothing is there, another file is where it should go, or there is no room.
-        DataRefused: it is no archive of MURA's layout, or lacks images that its lists name.
-        DataChanged: it was replaced meanwhile.
+        UsageError: there is no such archive, the destination is another file, or the disk is too small.
+        DataRefused: the archive does not have MURA's layout, or listed images are missing.
+        DataChanged: the archive was replaced meanwhile.
         ServiceUnreachable: S3 does not answer.
     """
     root = dvc.root(params.parent)
@@ -80,7 +80,7 @@ def import_archive(place: str, out: Path | None, params: Path) -> Imported:
     was_there = path.exists()
     size, md5 = _bring(found, path)
     what = identify(census, size if found.version is not None else None)
-    logger.info("import: %s bytes at %s, which DVC puts into its cache", f"{size:,}", path)
+    logger.info("import: %s bytes at %s; adding them to DVC's cache", f"{size:,}", path)
     try:
         taken = dvc.add(path)
     except UsageError:
@@ -88,22 +88,24 @@ def import_archive(place: str, out: Path | None, params: Path) -> Imported:
             path.unlink()
         raise
     if taken != md5:
-        raise DataChanged(f"{path}: DVC found md5 {taken}, and not {md5}: written to meanwhile. Import it again.")
+        raise DataChanged(
+            f"{path}: DVC found md5 {taken}, expected {md5}. The file changed meanwhile. Import it again."
+        )
     switch(params, path.relative_to(root).as_posix())
     return Imported(path, size, md5, census, what)
 
 
 def take_census(archive: Archive) -> Census:
-    """Count what the lists of an archive name, and see that it is there.
+    """Count the listed images, studies and patients, and check that all images are there.
 
     Raises:
-        DataRefused: it is not of MURA's layout, or images are missing.
+        DataRefused: the archive does not have MURA's layout, or images are missing.
     """
     with archive:
         members = set(archive.members())
         listing = read_listing(archive, sorted(members))
     if not listing.images:
-        raise DataRefused(f"{archive.place}: its lists name no image.")
+        raise DataRefused(f"{archive.place}: its CSVs list no image.")
     if missing := sorted(set(listing.images) - members):
         raise DataRefused(
             f"{archive.place}: incomplete: {len(missing):,} of {len(listing.images):,} listed images are missing, such "
@@ -112,7 +114,7 @@ def take_census(archive: Archive) -> Census:
     if unlisted := sum(name.lower().endswith(".png") and not is_sidecar(name) for name in members) - len(
         listing.images
     ):
-        logger.warning("import: %s images are in no list; validation will say which", f"{unlisted:,}")
+        logger.warning("import: %s images are in no CSV; `mura validate` names them", f"{unlisted:,}")
     images: dict[str, int] = defaultdict(int)
     studies: dict[str, set[str]] = {"train": set(), "valid": set()}
     patients: dict[str, set[str]] = {"train": set(), "valid": set()}
@@ -128,28 +130,28 @@ def take_census(archive: Archive) -> Census:
 
 
 def identify(census: Census, size: int | None) -> str:
-    """Whether an archive is the one published.
+    """Say whether an archive is the published one.
 
     Args:
-        census: what it has.
-        size: bytes of the zip; None if it was made just now.
+        census: its counts.
+        size: bytes of the zip; None if it was packed just now.
     """
     name, full = mura_v1_1.NAME, f"{mura_v1_1.ARCHIVE_BYTES:,} bytes"
     if census == PUBLISHED and size == mura_v1_1.ARCHIVE_BYTES:
         return f"{name} as published: {full}, {census}"
     if census == PUBLISHED:
-        packed = "packed anew" if size is None else f"{size:,} bytes instead of {full}: packed anew, or a phantom"
+        packed = "packed again" if size is None else f"{size:,} bytes instead of {full}: packed again, or a phantom"
         return f"the counts of {name}, {packed}: {census}"
     if size == mura_v1_1.ARCHIVE_BYTES:
-        return f"NOT {name}, although it has its size: {census}, where {name} has {PUBLISHED}"
-    return f"an archive of MURA's layout, not {name}: {census}, where {name} has {PUBLISHED}"
+        return f"NOT {name}, but of the same size: {census}; {name} has {PUBLISHED}"
+    return f"an archive of MURA's layout, not {name}: {census}; {name} has {PUBLISHED}"
 
 
 def switch(params: Path, archive: str) -> None:
-    """Let a file of choices name another archive; all else in it, comments too, stays to the byte.
+    """Name another archive in a params.yaml. Everything else in the file, also comments, stays as it is.
 
     Raises:
-        UsageError: it has no line that names one.
+        UsageError: the file has no single line `archive: ...`.
     """
     with params.open(encoding="utf-8", newline="") as file:
         text = file.read()
@@ -171,23 +173,23 @@ def _destination(archive: Archive, out: Path | None, root: Path) -> Path:
         return here
     path = (out or root / "data" / f"{archive.name.removesuffix('.zip')}.zip").resolve()
     if not path.is_relative_to(root):
-        raise UsageError(f"--out {path}: DVC keeps what is inside its repository, {root}.")
+        raise UsageError(f"--out {path}: DVC tracks only files inside its repository, {root}.")
     return path
 
 
 def _bring(archive: Archive, path: Path) -> tuple[int, str]:
-    """Have the archive as one file at `path`; its size and md5."""
+    """Make the archive one file at `path`. Return its size and md5."""
     if not is_remote(archive.place) and path == Path(archive.place).resolve():
         return path.stat().st_size, str(archive.md5())
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        _room(archive, path.parent)
+        _check_space(archive, path.parent)
         digest = _pack(archive, partial) if archive.version is None else _copy(archive, partial)
         size = partial.stat().st_size
         if path.exists():
             if path.stat().st_size != size or _md5(path) != digest:
-                raise UsageError(f"{path}: another file is there. Move it away, or name another place with --out.")
+                raise UsageError(f"{path}: another file is there. Move it away, or choose another path with --out.")
         else:
             partial.replace(path)
     finally:
@@ -195,15 +197,15 @@ def _bring(archive: Archive, path: Path) -> tuple[int, str]:
     return size, digest
 
 
-def _room(archive: Archive, folder: Path) -> None:
+def _check_space(archive: Archive, folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     needed = archive.version[1] if archive.version else 0
     if needed > free:
-        raise UsageError(f"{folder}: {free:,} bytes are free, {archive.place} has {needed:,}. Make room.")
+        raise UsageError(f"{folder}: {free:,} bytes are free, {archive.place} needs {needed:,}. Free some space.")
 
 
 def _copy(archive: Archive, path: Path) -> str:
-    """Copy the bytes of a zip, and tell their md5."""
+    """Copy a zip. Return its md5."""
     digest = hashlib.md5(usedforsecurity=False)
     assert archive.version is not None
     with Bar(archive.version[1] // 1_000_000, "import: MB") as bar, path.open("wb") as file:
@@ -217,14 +219,14 @@ def _copy(archive: Archive, path: Path) -> str:
 
 
 def _pack(archive: Archive, path: Path) -> str:
-    """Make a zip of a directory, the same of the same files, and tell its md5."""
+    """Pack a directory into a zip; the same files give the same bytes. Return its md5."""
     with archive, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as made:
         names = list(archive.members())
         archive.expect(names)
         with Bar(len(names), "import: files") as bar:
             for name in names:
                 entry = zipfile.ZipInfo(name, _DATE)
-                entry.create_system = 3  # Unix, on every system
+                entry.create_system = 3  # Unix, on every platform
                 entry.external_attr = 0o100644 << 16
                 made.writestr(entry, archive.bytes_of(name))
                 bar.advance()

@@ -1,4 +1,4 @@
-"""What the four CSVs of an archive say, row by row; a row that cannot be read is refused by file and number."""
+"""Read MURA's four CSVs. A row that cannot be read is refused, with its file and number."""
 
 import csv
 import io
@@ -9,14 +9,14 @@ from components.archive.archive import Archive
 from components.artifacts.manifest import TEST, TRAIN
 from components.base.errors import DataRefused
 
-# The published directories; MURA's own test set is private, so its `valid` is our test set.
+# By published directory. MURA's own test set is private, so its `valid` is our test set.
 SOURCE_SPLITS = {"train": TRAIN, "valid": TEST}
 # MURA's have at most 70 characters.
 MAX_PATH = 1_000
 
 
 class Listing(NamedTuple):
-    """What the four CSVs say."""
+    """The content of the four CSVs."""
 
     images: dict[str, str]
     """Source split of every listed image, by member."""
@@ -34,7 +34,7 @@ def read_listing(archive: Archive, members: list[str]) -> Listing:
         members: its members.
 
     Raises:
-        DataRefused: a CSV is missing, there twice or unreadable, or one of its rows is not what it should be.
+        DataRefused: a CSV is missing, unreadable or there twice, or one of its rows is wrong.
     """
     listing = Listing({}, {}, set())
     for source_split in SOURCE_SPLITS:
@@ -55,11 +55,11 @@ def read_listing(archive: Archive, members: list[str]) -> Listing:
 
 
 def is_sidecar(member: str) -> bool:
-    """AppleDouble files hold macOS' attributes of the file they are named after, not its content."""
+    """Whether a member is an AppleDouble file: macOS' attributes of another file, no content."""
     return name_of(member).startswith("._") or "/__MACOSX/" in f"/{member}"
 
 
-# Not pathlib: over the paths of the whole of MURA it takes three seconds more.
+# Not pathlib: for all paths of MURA it takes three seconds longer.
 def name_of(member: str) -> str:
     """The last part of a member's path."""
     return member.rpartition("/")[2]
@@ -77,7 +77,7 @@ class _CsvRow(NamedTuple):
     number: int
     fields: list[str]
     path: str
-    """Its first field as the archive names it."""
+    """The first field, as a member of the archive."""
 
     def __str__(self) -> str:
         return f"{self.file}, row {self.number}"
@@ -90,10 +90,10 @@ class _CsvRow(NamedTuple):
 def _csv_rows(
     archive: Archive, members: list[str], source_split: str, what: str, listing: Listing
 ) -> Iterator[_CsvRow]:
-    """Rows of the one CSV of that split and subject; the listing takes note of the file.
+    """Rows of one CSV. Its name is added to the listing's files.
 
-    Stanford ships the CSVs without a header line; copies with one are about. A header has no path in it, and
-    no label. Paths start with MURA-v1.1/, wherever that lies in the archive.
+    Stanford's CSVs have no header line; some copies have one. A header contains no path and no label. Paths start with
+    MURA-v1.1/, also if that directory lies deeper in the archive.
     """
     name = f"{source_split}_{what}.csv"
     found = [member for member in members if name_of(member) == name and not is_sidecar(member)]
@@ -110,7 +110,7 @@ def _csv_rows(
         raise DataRefused(f"{found[0]}, row {line}: not UTF-8 ({error}). Save it as UTF-8.") from error
     number = 0
     try:
-        # Lines may end as on Unix, Windows or the Macs of old.
+        # Lines may end as on Unix, Windows or old Macs.
         for number, fields in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
             if not fields or (number == 1 and _is_header(fields)):
                 continue
@@ -131,8 +131,8 @@ def _check_path(row: _CsvRow, below: str) -> None:
     if len(row.path) > MAX_PATH:
         raise DataRefused(f"{row}: expected a path, found {len(row.path):,} characters.")
     if not row.path.isprintable():
-        raise DataRefused(f"{row}: a path with characters that cannot be printed, {row.text}.")
+        raise DataRefused(f"{row}: unprintable characters in the path {row.text}.")
     if not row.path.startswith(below):
         raise DataRefused(f"{row}: expected a path below {below}, found {row.text}.")
     if "\\" in row.path or not {"", ".", ".."}.isdisjoint(row.path.split("/")):
-        raise DataRefused(f"{row}: expected a path with single / that leads nowhere else, found {row.text}.")
+        raise DataRefused(f"{row}: expected a path with single / and without `..`, found {row.text}.")

@@ -1,7 +1,6 @@
-"""What MURA v1.1 is, as published: its size and its counts.
+"""MURA v1.1 as published: its size and its counts.
 
-Every number is counted from its path lists (arXiv:1712.06957, table 1, gives the studies; images, views and
-patients follow from the lists).
+All numbers are counted from its CSVs. arXiv:1712.06957, table 1, has the studies.
 """
 
 from collections.abc import Mapping
@@ -10,18 +9,18 @@ from typing import NamedTuple
 NAME = "MURA v1.1"
 # MURA-v1.1.zip as Stanford ships it.
 ARCHIVE_BYTES = 3_380_245_855
-# Of every picture, pixels.
+# The longer side of every image, pixels.
 LONGEST_SIDE = 512
 
 
 class Size(NamedTuple):
-    """How much of MURA has the same split, body part and label."""
+    """Counts of one split, body part and label."""
 
     studies: int
     images: int
 
 
-# By published split; then by body part and whether abnormal, in the order in which MURA's own lists name them.
+# By published split, then by body part and whether abnormal, in the order of MURA's CSVs.
 CELLS: Mapping[str, Mapping[tuple[str, bool], Size]] = {
     "train": {
         ("shoulder", False): Size(1_364, 4_211),
@@ -56,12 +55,12 @@ CELLS: Mapping[str, Mapping[tuple[str, bool], Size]] = {
         ("hand", True): Size(66, 189),
     },
 }
-# Views of a study -> studies that have so many.
+# Number of views -> studies with so many views.
 VIEWS = {
     "train": {1: 1131, 2: 3733, 3: 6466, 4: 1887, 5: 197, 6: 27, 7: 13, 8: 2, 11: 1},
     "valid": {1: 101, 2: 412, 3: 517, 4: 135, 5: 30, 6: 1, 7: 1, 8: 1, 10: 1},
 }
-# Studies of a patient -> patients who have so many; 15.6 % and 34.2 % have several.
+# Number of studies -> patients with so many studies. 15.6 % and 34.2 % have more than one.
 STUDIES_PER_PATIENT = {
     "train": {1: 9437, 2: 1383, 3: 259, 4: 70, 5: 19, 6: 12, 7: 3, 9: 1},
     "valid": {1: 515, 2: 171, 3: 68, 4: 16, 5: 7, 6: 4, 7: 1, 8: 1},

@@ -1,4 +1,4 @@
-"""Second opinions on labels, beside the official ones and never in their place."""
+"""Second opinions on labels. They are recorded beside the official labels and never replace them."""
 
 import csv
 import difflib
@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 
+from components.artifacts.manifest import LABEL_NAMES
 from components.base.errors import DataRefused, UsageError
 from components.base.files import json_sha256
 
 COLUMNS = ("study", "old", "new", "source", "reason")
 WORDS = {"0": 0, "normal": 0, "negative": 0, "1": 1, "abnormal": 1, "positive": 1}
-NAMES = ("normal", "abnormal")
-# A refusal names so many rows.
+# Rows that a refusal names.
 NAMED_ROWS = 5
 MAX_BYTES = 64_000_000
 
@@ -24,7 +24,7 @@ class Opinion(NamedTuple):
     row: int
     """In the file, the header being row 1."""
     study: str
-    """As in the archive from the published split on: train/XR_WRIST/patient00001/study1_negative."""
+    """The path in the archive from the published split on: train/XR_WRIST/patient00001/study1_negative."""
     old: int
     new: int
     source: str
@@ -53,14 +53,14 @@ class Overlay:
 
     @classmethod
     def read(cls, place: str | Path) -> Self:
-        """Read an overlay and see that it makes sense by itself.
+        """Read an overlay and check it without the archive.
 
         Args:
-            place: the file; or the text of one, of several lines, as Kubeflow hands it over.
+            place: the file; or its text, as Kubeflow passes it. A text has several lines.
 
         Raises:
             UsageError: there is no such file.
-            DataRefused: it is no such CSV, or rows of it make no sense, contradict each other or repeat a study.
+            DataRefused: the file is no such CSV, or rows are invalid, contradict each other or repeat a study.
         """
         if isinstance(place, str) and "\n" in place:
             return cls._parse(Path("the overlay"), place.encode())
@@ -82,14 +82,14 @@ class Overlay:
         try:
             lines = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
         except (UnicodeDecodeError, csv.Error) as error:
-            raise DataRefused(f"{path}: expected a CSV in UTF-8, found another thing ({error}).") from error
+            raise DataRefused(f"{path}: not a CSV in UTF-8 ({error}).") from error
         header = tuple(field.strip().lower() for field in lines[0]) if lines else ()
         if sorted(header) != sorted(COLUMNS):
             found = ",".join(header)[:200] or "nothing"
             raise DataRefused(f"{path}: expected the header {','.join(COLUMNS)}, found {found!r}.")
         opinions: dict[str, Opinion] = {}
         problems = []
-        # Empty lines are none; a number counts records, which are lines unless a field holds a line break.
+        # Empty lines are skipped. Rows are counted as records: a field may contain a line break.
         for row, fields in enumerate(lines[1:], 2):
             if not any(field.strip() for field in fields):
                 continue
@@ -105,7 +105,7 @@ class Overlay:
 
     @property
     def digest(self) -> str | None:
-        """What it says, in whatever order and notation: sha256, hex. None if it says nothing."""
+        """sha256 (hex) of the opinions, whatever their order and notation. None if there are none."""
         return json_sha256([list(opinion[1:]) for opinion in self.opinions]) if self.opinions else None
 
     @property
@@ -119,14 +119,14 @@ class Overlay:
         return self.digest
 
     def by_study(self, official: Mapping[str, int]) -> dict[str, Opinion]:
-        """The opinions by the archive's own names of the studies.
+        """The opinions by the archive's names of the studies.
 
         Args:
-            official: label by study, such as MURA-v1.1/train/XR_WRIST/patient00006/study1_negative, wherever in the
-                archive that lies.
+            official: labels by study, such as MURA-v1.1/train/XR_WRIST/patient00006/study1_negative, also below other
+                directories.
 
         Raises:
-            DataRefused: a study is not in the archive, or `old` is not its label there; the rows are named.
+            DataRefused: a study is not in the archive, or `old` is not its label there. The message names the rows.
         """
         if not self.opinions:
             return {}
@@ -135,26 +135,26 @@ class Overlay:
         for opinion in self.opinions:
             study = studies.get(opinion.study)
             if study is None:
-                # Copies with corrected labels have renamed the directory.
+                # Copies with corrected labels have renamed directories.
                 near = difflib.get_close_matches(opinion.study, _relatives(opinion.study, studies), 1, 0)
                 hint = f"; {near[0]} is" if near else ""
                 problems.append(f"row {opinion.row} names {opinion.study!r}, which is not in the archive{hint}")
             elif official[study] != opinion.old:
                 problems.append(
-                    f"row {opinion.row} says that {opinion.study!r} is {NAMES[opinion.old]}, officially it is "
-                    f"{NAMES[official[study]]}"
+                    f"row {opinion.row} says that {opinion.study!r} is {LABEL_NAMES[opinion.old]}, officially it is "
+                    f"{LABEL_NAMES[official[study]]}"
                 )
         _refuse(self.path, problems)
         return {studies[opinion.study]: opinion for opinion in self.opinions}
 
 
 def key(study: str) -> str:
-    """A study's name from the published split on, however much stands before it."""
+    """A study's path from the published split on."""
     return "/".join(study.strip().strip("/").split("/")[-4:])
 
 
 def _relatives(study: str, studies: Mapping[str, str]) -> Iterator[str]:
-    """Studies of the same number of the same patient and body part, whatever their label."""
+    """Studies with the same number, patient and body part, and any label."""
     stem = study.rpartition("_")[0]
     return (other for other in studies if stem and other.rpartition("_")[0] == stem)
 
@@ -172,7 +172,7 @@ def _opinion(row: int, header: tuple[str, ...], fields: list[str]) -> Opinion:
             raise ValueError(f"says {said[name][:40]!r} under {name}, expected 0 (normal) or 1 (abnormal)")
         labels.append(label)
     if labels[0] == labels[1]:
-        raise ValueError(f"changes nothing: old and new are both {NAMES[labels[0]]}")
+        raise ValueError(f"changes nothing: old and new are both {LABEL_NAMES[labels[0]]}")
     return Opinion(row, key(said["study"]), labels[0], labels[1], said["source"], said["reason"])
 
 
@@ -180,7 +180,5 @@ def _refuse(path: Path, problems: list[str]) -> None:
     if not problems:
         return
     more = f"; and {len(problems) - NAMED_ROWS:,} more" if len(problems) > NAMED_ROWS else ""
-    many = f"{len(problems):,} rows are" if len(problems) > 1 else "a row is"
-    raise DataRefused(
-        f"{path}: {many} not taken: {'; '.join(problems[:NAMED_ROWS])}{more}. Correct them or take them out."
-    )
+    many = f"{len(problems):,} rows are" if len(problems) > 1 else "one row is"
+    raise DataRefused(f"{path}: {many} refused: {'; '.join(problems[:NAMED_ROWS])}{more}. Correct them or remove them.")

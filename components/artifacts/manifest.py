@@ -18,6 +18,8 @@ DUPLICATES = "duplicates.parquet"
 
 BODY_PARTS = ("elbow", "finger", "forearm", "hand", "humerus", "shoulder", "wrist")
 TRAIN, TUNING, TEST = SPLITS = ("train", "tuning", "test")
+LABEL_NAMES = ("normal", "abnormal")
+"""The names of the labels 0 and 1."""
 
 
 class ManifestFacts(Facts):
@@ -84,7 +86,7 @@ class Manifest(Artifact[ManifestFacts]):
         rim, centre     Float64 mean levels of the outermost tenth on every side and of the middle half, within the
                                 frame; `rim` far above `centre` is an inverted picture
         phash           str     64-bit perceptual hash, 16 hex digits
-        spectrum        bytes   int8 [16, 16], the low frequencies that `images.low_frequencies` reads
+        spectrum        bytes   int8 [16, 16], for `components.xray.signature.low_frequencies`
     """
 
     FACTS = ManifestFacts
@@ -112,7 +114,7 @@ class ValidManifest(Artifact[ValidManifestFacts]):
         card.json
         manifest.parquet    the same table
         report.html         what was found, for people, with pictures
-        validation.json     every expectation and what came; components/validate/report.py documents its keys
+        validation.json     every expectation and its outcome; components/validate/results.py documents the keys
         offenders.parquet   everything that is not as expected
         duplicates.parquet  pairs of pictures that are one, as `components.validate.duplicates.find` gives them
         data_docs.html      Great Expectations' own page

@@ -11,21 +11,21 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from components.base.errors import MuraError
+from components.base.errors import OutsideFailed
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Results that may wait for a slower one before them, per worker.
+# Items in progress per worker. Finished results wait for slower ones that come before them.
 AHEAD = 4
-# What a container may use of the processors, "<quota> <period>" in microseconds or "max <period>" (cgroup v2).
+# A container's CPU limit: "<quota> <period>" in microseconds, or "max <period>" (cgroup v2).
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 
 def cores() -> int:
-    """Cores that this process may use: those it may run on, or fewer if its container's limit is lower."""
+    """Number of cores that this process may use: its CPU affinity, or its container's limit if that is lower."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = CPU_MAX.read_text().split()
@@ -40,40 +40,31 @@ def in_order(
     items: Iterable[T],
     *,
     workers: int | None = None,
-    initialise: Callable[..., None] | None = None,
-    arguments: tuple[Any, ...] = (),
 ) -> Iterator[Iterator[R]]:
     """Apply a function to every item in worker processes; results come in the order of the items.
 
-    The workers begin at once, whatever else is done before the first result is asked for, and have ended when the
-    context is left.
+    The workers start at once, before the first result is asked for. They have ended when the context is left.
 
     Args:
         function: importable by name.
         items: picklable; taken as they are needed.
-        workers: processes; one per core unless told. With 1, everything happens in this process.
-        initialise: called once in each worker.
-        arguments: what it is called with.
+        workers: number of processes; None for one per core. With 1, everything happens in this process.
 
     Raises:
-        MuraError: a worker died (killed, or out of memory).
+        OutsideFailed: a worker died (killed, or out of memory).
     """
     workers = workers or cores()
     if workers == 1:
-        if initialise:
-            initialise(*arguments)
         yield map(function, items)
         return
     # Spawned, not forked: a fork of a process with threads may hang.
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start, initargs=(initialise, arguments)
-    )
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start)
     try:
         iterator = iter(items)
         pending = deque(pool.submit(function, item) for item in islice(iterator, workers * AHEAD))
         yield _results(pool, function, iterator, pending)
     except BrokenProcessPool as error:
-        raise MuraError("A worker process died. Was it killed, or is the memory too small? Try again.") from error
+        raise OutsideFailed("A worker process died. Was it killed, or is the memory too small? Try again.") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -88,7 +79,7 @@ def _results(
 
 
 def aside(function: Callable[[], R]) -> "Future[R]":
-    """Call a function in a thread while others work; one that does not keep an interrupted process from ending."""
+    """Call a function in a background thread. The thread does not keep an interrupted process from ending."""
     future: Future[R] = Future()
 
     def call() -> None:
@@ -101,16 +92,14 @@ def aside(function: Callable[[], R]) -> "Future[R]":
     return future
 
 
-def _start(initialise: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    # Ctrl-C reaches the whole group; the parent answers it, and one traceback is enough.
+def _start() -> None:
+    # Ctrl-C reaches the whole process group. The parent handles it; one traceback is enough.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    if initialise:
-        initialise(*arguments)
 
 
 def _die_with_parent() -> None:
-    # A worker waits for its next item for ever, even when the process that would send it was killed.
+    # Without this, a worker whose parent was killed would wait for its next item for ever.
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,8 @@
-"""Read an archive, once, into a table of its images."""
+"""Read an archive, once, into a table of its images.
+
+reading.py      the step: members, CSVs, overlay, splits, the table
+image_facts.py  what a worker reads from one image
+"""
 
 from pathlib import Path
 
@@ -9,22 +13,22 @@ from components.params.ingest import IngestParams
 
 
 def ingest(archive: Archive, overlay: Overlay | None, params: IngestParams, seed: int, out: Path) -> Manifest:
-    """Read every image of an archive once and write down what is there.
+    """Read every image of an archive once and record what is there.
 
-    The archive is neither unpacked nor changed. Images that are missing or do not decode get a row that
-    says so: judging them is validation's part. A share of the published training patients is set aside for
-    tuning, patient by patient, balanced over body parts and labels.
+    The archive is neither unpacked nor changed. An image that is missing or does not decode gets a row with the
+    problem; `mura validate` judges it. A share of the published training patients becomes the tuning split, whole
+    patients, balanced over body parts and labels.
 
     Args:
         archive: MURA-v1.1.zip, or a zip or directory of its layout.
-        overlay: second opinions on labels, written down beside the official ones.
-        params: how large the tuning split is.
+        overlay: second opinions on labels, recorded beside the official ones.
+        params: the size of the tuning split.
         seed: decides which patients are tuning patients.
-        out: where the manifest is written.
+        out: the directory of the manifest.
 
     Raises:
-        DataRefused: the CSVs are missing, or a row of them cannot be read; or a row of the overlay does not match the
-            archive. It is named.
+        DataRefused: a CSV is missing or has an unreadable row, or a row of the overlay does not match the archive. The
+            message names the row.
     """
     from components.ingest import reading
 

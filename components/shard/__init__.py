@@ -1,4 +1,11 @@
-"""Pack the images of a data set for training."""
+"""Pack the images of a data set for training.
+
+packing.py      the step: files and their rows, the index
+records.py      what a worker does: one file
+tfrecord.py     the file format, without TensorFlow
+verify.py       `mura shards verify`: everything that can be wrong with shards
+show.py         `mura shards show`: counts and a contact sheet
+"""
 
 from pathlib import Path
 
@@ -9,16 +16,16 @@ from components.params.shard import ShardParams
 
 
 def shard(archive: Archive, manifest: ValidManifest, params: ShardParams, out: Path) -> Shards:
-    """Decode every image, fit it to a square and pack the squares into TFRecord files.
+    """Decode every image, fit it into a square and pack the squares into TFRecord files.
 
-    The same archive and parameters give the same bytes, whatever the number of workers. Files that are complete wait
-    in the checkpoint: killed and started again, the same command goes on with the next.
+    The same archive and parameters give the same bytes for any number of workers. Complete files stay in the
+    checkpoint: a killed command continues with the next file when it is started again.
 
     Args:
         archive: the archive that the manifest describes.
-        manifest: proven rows.
+        manifest: validated rows.
         params: image size and images per file.
-        out: where the shards are written; holds the checkpoint until then.
+        out: the directory of the shards. It contains the checkpoint until the step ends.
 
     Raises:
         DataRefused: an image is not the one that was validated.

@@ -1,25 +1,27 @@
-"""What is in shards, for people."""
+"""`mura shards show`: print what is in shards, and draw a contact sheet."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from components.artifacts.shards import Shards
 from components.base.files import write_bytes
+from components.network.pixels import OnDisk
 
-if TYPE_CHECKING:
-    import pandas
-
-# A contact sheet: at most so many pictures side by side, so many pixels of paper between them, and a line of caption.
+# The contact sheet: pictures in a row, pixels between them, height of a caption.
 ACROSS, GAP, CAPTION = 8, 4, 16
+# Grey levels.
 PAPER, INK = 28, 230
 
 
 def show(shards: Shards) -> None:
-    """Print counts by split, body part and label, sizes and digests; the files are not read."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
+    """Print counts by split, body part and label, sizes and digests. The files are not read."""
     records, facts = shards.records(), shards.facts
     console = Console(highlight=False)
     size = sum(path.stat().st_size for path in shards.path.glob("*.tfrecord"))
@@ -45,18 +47,13 @@ def show(shards: Shards) -> None:
 
 
 def sheet(shards: Shards, count: int, out: Path) -> None:
-    """Draw the first images of the training split, which lie in no order, as networks will see them.
+    """Draw the first images of the training split as networks see them. They have no particular order.
 
     Args:
-        shards: where from.
-        count: how many, if there are so many.
-        out: the picture to write, a PNG.
+        shards: with the images.
+        count: the largest number of images.
+        out: the PNG to write.
     """
-    import cv2
-    import numpy as np
-
-    from components.network.pixels import OnDisk
-
     rows = shards.records().head(count)
     pixels = OnDisk.of(shards, rows)[np.arange(len(rows))]
     side = shards.facts.image_size
@@ -76,8 +73,8 @@ def sheet(shards: Shards, count: int, out: Path) -> None:
     write_bytes(out, encoded.tobytes())
 
 
-def _counts(rows: "pandas.DataFrame", splits: list[str]) -> list[str]:
-    """Images of each split, and how many of them are abnormal."""
+def _counts(rows: pd.DataFrame, splits: list[str]) -> list[str]:
+    """For each split: number of images, number of abnormal images."""
     found: list[str] = []
     for split in splits:
         abnormal: Any = rows.loc[rows["split"] == split, "abnormal"]

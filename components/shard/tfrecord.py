@@ -1,8 +1,7 @@
 """TFRecord files of `tf.train.Example`, written without TensorFlow.
 
-Importing TensorFlow costs every worker ten seconds and 600 MB to write what is a length, a checksum and a
-small protocol buffer. The bytes are those of `tf.io.TFRecordWriter` and `tf.train.Example`, and it is
-TensorFlow that reads them; a test compares.
+TensorFlow would cost every worker ten seconds and 600 MB, only to write a length, a checksum and a small protocol
+buffer. The bytes are those of `tf.io.TFRecordWriter` and `tf.train.Example`; a test compares them.
 """
 
 import hashlib
@@ -16,20 +15,20 @@ import google_crc32c
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
-# tensorflow/core/lib/hash/crc32c.h: a checksum that is stored beside what it covers is rotated and offset.
+# tensorflow/core/lib/hash/crc32c.h: a stored checksum is rotated, then this is added.
 _MASK_DELTA = 0xA282EAD8
 
-# A record's length and that length's checksum come before it, its own checksum after it.
+# Bytes before a record (its length, and the checksum of the length) and after it (its checksum).
 _HEAD, _TAIL = 12, 4
-# The only field of Example and of Features, a map's key and value, a Feature's list and the list's first value are all
-# fields 1 or 2 and length-delimited: `number << 3 | 2` in the wire format of protocol buffers.
+# Tags of fields 1 and 2, length-delimited: `number << 3 | 2` in the wire format of protocol buffers. The fields of
+# Example and Features, keys and values of a map, the list of a Feature and its values all have one of these tags.
 _FIRST, _SECOND = 0x0A, 0x12
 
 Value = bytes | int
 
 
 class Damaged(ValueError):
-    """A file is no longer the TFRecord file, or a record no longer the example, that was written."""
+    """A TFRecord file or an example is damaged."""
 
 
 class Written(NamedTuple):
@@ -38,14 +37,14 @@ class Written(NamedTuple):
     bytes: int
     sha256: str
     starts: tuple[int, ...]
-    """Where in the file each record begins."""
+    """Position of each record in the file."""
 
 
 def example(features: Mapping[str, Value]) -> bytes:
-    """A serialised `tf.train.Example`, the same bytes for the same features.
+    """Serialise a `tf.train.Example`. The same features give the same bytes.
 
     Args:
-        features: bytes become a BytesList of one, integers an Int64List of one.
+        features: bytes become a BytesList with one value, integers an Int64List with one value.
     """
     message = _example_class()()
     for name, value in features.items():
@@ -59,10 +58,10 @@ def example(features: Mapping[str, Value]) -> bytes:
 
 
 def features(record: bytes) -> dict[str, Value]:
-    """What a serialised `tf.train.Example` holds; the first value of each feature.
+    """The first value of each feature of a serialised `tf.train.Example`.
 
     Raises:
-        Damaged: it is not an example, or holds something else than bytes and integers.
+        Damaged: not an example, or a feature with other values than bytes and integers.
     """
     try:
         message = _example_class().FromString(record)
@@ -76,10 +75,10 @@ def features(record: bytes) -> dict[str, Value]:
 
 
 def place(record: bytes, name: str) -> int:
-    """Where in a serialised example the bytes of a feature begin, so that they can be read without the rest.
+    """Position of a feature's bytes in a serialised example. With it they can be read without the rest.
 
     Raises:
-        KeyError: it has no such feature of bytes.
+        KeyError: no such feature, or its value is not bytes.
     """
     key = name.encode()
     at, _ = _field(record, 0, _FIRST)
@@ -110,10 +109,10 @@ def write(path: Path, records: Iterable[bytes]) -> Written:
 
 
 def read(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The records of a file and where each begins; both checksums of each are compared.
+    """The records of a file, each with its position. Checksums are compared.
 
     Raises:
-        Damaged: a checksum differs, or the file ends within a record.
+        Damaged: a checksum differs, or the file ends in the middle of a record.
     """
     with path.open("rb") as file:
         start = _HEAD
@@ -129,7 +128,7 @@ def read(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _field(message: bytes, at: int, tag: int) -> tuple[int, int]:
-    """Where a length-delimited field's content begins, and its length."""
+    """Position and length of the content of a length-delimited field."""
     if message[at] != tag:
         raise KeyError(f"tag {message[at]}")
     length = shift = 0

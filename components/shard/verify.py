@@ -1,10 +1,11 @@
-"""Everything that can be wrong with shards, down to the record."""
+"""`mura shards verify`: find everything that is wrong with shards, down to single records."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import google_crc32c
+import pandas as pd
 
 from components.artifacts.manifest import ValidManifest
 from components.artifacts.shards import Shards
@@ -12,14 +13,11 @@ from components.base.errors import DataRefused
 from components.base.progress import Bar
 from components.shard import tfrecord
 
-if TYPE_CHECKING:
-    import pandas
-
 WORDS = ("image", "study", "patient", "body_part")
 
 
 class _Row(NamedTuple):
-    """What the table says of a record."""
+    """The row of a record in the table."""
 
     offset: int
     crc32c: int
@@ -31,14 +29,14 @@ class _Row(NamedTuple):
 
 
 def faults(path: Path, manifest: ValidManifest | None = None) -> list[str]:
-    """All that is wrong with shards, each thing with the file and, where it is known, the image.
+    """All faults of shards, each with its file and, if known, its image.
 
-    Every file is compared with the index by size and sha256, the table of records with the index, and every record
-    with its own checksums and with its row of the table.
+    Size and sha256 of every file and of the table of records are compared with the index. Every record is compared with
+    its checksums and with its row of the table.
 
     Args:
         path: the shards.
-        manifest: the data set they should be of, if that is to be compared too.
+        manifest: the data set that they should contain; not compared if None.
 
     Raises:
         UsageError: there are no shards at `path`.
@@ -60,21 +58,21 @@ def faults(path: Path, manifest: ValidManifest | None = None) -> list[str]:
                 bar.advance(len(rows))
     if manifest is not None and manifest.facts.data_digest != shards.facts.data_digest:
         found.append(
-            f"{path}: packed from data set {shards.facts.data_digest[:12]}, {manifest.path} is "
+            f"{path}: packed from data set {shards.facts.data_digest[:12]}, but {manifest.path} is "
             f"{manifest.facts.data_digest[:12]}."
         )
     return found
 
 
-def _rows(table: "pandas.DataFrame", file: str) -> list[_Row]:
+def _rows(table: pd.DataFrame, file: str) -> list[_Row]:
     rows = table[table["file"] == file][list(_Row._fields)]
     return [_Row(*row) for row in rows.itertuples(index=False, name=None)]
 
 
 def _record_faults(file: Path, rows: list[_Row], image_size: int) -> Iterator[str]:
-    """What is wrong with the records of a file; none is read beyond one whose length or checksum is damaged."""
+    """Faults of the records of a file. Reading ends at the first damaged length or checksum."""
     if not file.is_file():
-        return  # has been told
+        return  # reported by Shards.faults
     number = -1
     try:
         for number, (start, record) in enumerate(tfrecord.read(file)):
@@ -90,7 +88,7 @@ def _record_faults(file: Path, rows: list[_Row], image_size: int) -> Iterator[st
 
 
 def _differing(start: int, record: bytes, row: _Row, image_size: int) -> list[str]:
-    """What a record and its row do not agree on."""
+    """In what a record and its row differ."""
     features = tfrecord.features(record)
     pixels = features.get("pixels")
     if not isinstance(pixels, bytes) or len(pixels) != image_size**2:

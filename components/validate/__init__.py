@@ -1,4 +1,13 @@
-"""Prove a manifest, or refuse it."""
+"""Prove a manifest, or refuse it.
+
+proof.py            the step; outcome.py: what it finds
+tables.py           the manifest, arranged for expectations.py; drift.py: comparison with a reference
+expectations.py     what the data must be, and why; suite.py runs them, great_expectations.py imports the library
+duplicates.py       copies of pictures, by hash_lookup.py, warps.py and alignment.py
+results.py          the outcomes for programs
+page.py             the report for people, with pictures.py and drawings.py; data_docs.py: the library's own page
+explanation.py      `mura validate --explain`
+"""
 
 from pathlib import Path
 
@@ -11,20 +20,20 @@ from components.params.validate import ValidateParams
 def validate(
     archive: Archive, manifest: Manifest, params: ValidateParams, out: Path, reference: Manifest | None = None
 ) -> ValidManifest:
-    """Hold a manifest against everything that training relies on.
+    """Check everything in a manifest that training relies on.
 
-    The reports are written in either case. A broken gate refuses the data, a broken warning is reported.
-    `mura validate --explain MEMBER` says what is known of one image, and what the last validation found.
+    The reports are written in all cases. A broken gate refuses the data, a broken warning is reported.
+    `mura validate --explain MEMBER` describes one image and what the last validation found about it.
 
     Args:
-        archive: the archive that the manifest describes; pictures of what offends are read from it.
+        archive: the archive that the manifest describes. The report shows pictures from it.
         manifest: the table, as ingested.
         params: what the data must be.
-        out: where the proven manifest is written.
-        reference: an earlier manifest; what has moved since is reported.
+        out: the directory of the ValidManifest.
+        reference: an earlier manifest. Differences to it are reported.
 
     Raises:
-        DataRefused: a gate does not hold, `keep` is the directory of the reports; or the archive is another.
+        DataRefused: a gate does not hold (`keep` is the directory of the reports), or the archive is another one.
     """
     from components.validate import proof
 
@@ -32,11 +41,11 @@ def validate(
 
 
 def explain(member: str, flags: dict[str, Path | None]) -> str:
-    """What is known of one image, and what the last validation found of it.
+    """Describe one image and what the last validation found about it.
 
     Args:
-        member: the image's name, all of it or a part.
-        flags: the command's other flags; `manifest` and `out` say where to look.
+        member: the image's name or a part of it.
+        flags: the command's other flags. `manifest` and `out` are used.
     """
     from components.validate import explanation
 
@@ -49,9 +58,8 @@ DECLARES = Declaration(
         Question(
             "--explain",
             "MEMBER",
-            "Print what is known of one image and what the last validation found of it, and end. MEMBER is its name or "
-            "a part of it. --manifest and --out say where to look "
-            "[default: artifacts/manifest, artifacts/valid_manifest].",
+            "Describe one image and what the last validation found about it, then exit. MEMBER is the image's name or "
+            "a part of it. Read from --manifest and --out [default: artifacts/manifest, artifacts/valid_manifest].",
             explain,
         ),
     )

@@ -1,4 +1,4 @@
-"""Distributions as line drawings within a page: SVG, which follows the page's colours and prints sharply."""
+"""Distributions as line drawings in a page. SVG uses the page's colours and prints sharply."""
 
 from collections.abc import Mapping
 
@@ -8,20 +8,20 @@ from numpy.typing import NDArray
 
 BINS = 40
 WIDTH, HEIGHT = 300, 110
-# Below and beside the drawing, for the numbers.
+# Height for the numbers below the drawing.
 FOOT = 18
 
 
 def histogram(title: str, samples: Mapping[str, NDArray[np.float64]], whole: bool = False) -> Markup:
-    """Shares of several samples over one axis, as steps.
+    """Histograms of several samples on one axis, as steps.
 
     Args:
         title: what is measured, with its unit.
         samples: by the CSS class of the line (train, tuning, test, reference); float64 [N] each.
-        whole: a bin for each number, of values that are counts.
+        whole: one bin for each number, for values that are counts.
 
     Returns:
-        An `<svg>`; the scale goes from the smallest value to the largest.
+        An `<svg>`. The axis goes from the smallest value to the largest.
     """
     given = {name: sample for name, sample in samples.items() if len(sample)}
     every = np.concatenate(list(given.values())) if given else np.zeros(1)

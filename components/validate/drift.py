@@ -1,8 +1,8 @@
-"""How far two sets of values lie apart, and whether chance alone would part them so.
+"""How different two sets of values are, and whether chance may explain it.
 
-An alarm needs both: an effect, because among 40,000 images every difference is significant, and significance,
-because among a hundred a large one is an accident. Images of a study are alike, so that p-values of images are too
-small; the effect is what decides then.
+An alarm needs both a large effect and a small p-value. Among 40,000 images every difference is significant; among a
+hundred a large difference may be chance. Images of a study are similar, so p-values of images are too small, and the
+effect decides.
 """
 
 import math
@@ -11,15 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
-# Chance parts equal sets this seldom; one report makes some twenty comparisons.
+# Probability of a false alarm in one comparison. A report makes about twenty comparisons.
 ALPHA = 0.001
-# Of a category that one side has not: its logarithm would be infinite.
+# Share of an empty category, because its logarithm would be infinite.
 FLOOR = 1e-4
 
 
 class Difference(NamedTuple):
-    """How far apart, and how likely so by chance."""
+    """Effect size and p-value."""
 
     effect: float
     p: float
@@ -33,15 +34,13 @@ class Difference(NamedTuple):
 def categories(old: Sequence[int], new: Sequence[int]) -> Difference:
     """Population stability index, with the p-value of Pearson's chi-square test of homogeneity.
 
-    The sum over categories of (q - p) ln(q / p), p and q the shares before and now. Below 0.1 is taken for stable,
-    above 0.25 for a shift (Siddiqi, Credit Risk Scorecards, 2006).
+    The sum over categories of (q - p) ln(q / p), with p and q the shares before and now. Below 0.1 counts as stable,
+    above 0.25 as a shift (Siddiqi, Credit Risk Scorecards, 2006).
 
     Args:
         old: counts by category.
         new: counts of the same categories.
     """
-    from scipy import stats
-
     counts = np.array([old, new], dtype=np.float64)
     counts = counts[:, counts.sum(axis=0) > 0]
     if not counts.sum(axis=1).all() or counts.shape[1] < 2:
@@ -51,14 +50,12 @@ def categories(old: Sequence[int], new: Sequence[int]) -> Difference:
 
 
 def values(old: NDArray[np.float64], new: NDArray[np.float64]) -> Difference:
-    """Kolmogorov and Smirnov's distance of two samples, the largest between their distribution functions.
+    """Kolmogorov-Smirnov distance: the largest difference between the distribution functions of two samples.
 
     Args:
         old: float64 [N].
         new: float64 [M].
     """
-    from scipy import stats
-
     if not len(old) or not len(new):
         return Difference(0.0, 1.0)
     found = stats.ks_2samp(old, new, method="asymp")
@@ -66,17 +63,15 @@ def values(old: NDArray[np.float64], new: NDArray[np.float64]) -> Difference:
 
 
 def shares(old: tuple[int, int], new: tuple[int, int]) -> Difference:
-    """Cohen's h, how far two shares lie apart, with the p-value of Fisher's exact test.
+    """Cohen's h, the difference of two shares, with the p-value of Fisher's exact test.
 
     h = |2 asin sqrt p - 2 asin sqrt q|; 0.2 is called small, 0.5 medium, 0.8 large (Cohen, Statistical Power Analysis
     for the Behavioral Sciences, 1988, chapter 6).
 
     Args:
-        old: how many of how many.
-        new: the same of the other side.
+        old: number of hits, number of all.
+        new: the same for the other side.
     """
-    from scipy import stats
-
     (some, of), (others, of_others) = old, new
     if not of or not of_others:
         return Difference(0.0, 1.0)

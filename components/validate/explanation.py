@@ -1,34 +1,32 @@
-"""What is known of one image, and what the last validation found of it."""
+"""`mura validate --explain`: what is known about one image, and what the last validation found."""
 
 import json
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from components.artifacts.manifest import DUPLICATES, OFFENDERS, SUMMARY, Manifest
+import pandas as pd
+
+from components.artifacts.manifest import DUPLICATES, LABEL_NAMES, OFFENDERS, SUMMARY, Manifest
 from components.base.errors import UsageError, printable
 
-if TYPE_CHECKING:
-    import pandas
-
-LABELS = {0: "normal", 1: "abnormal"}
 # Names that an error suggests, and copies that are listed.
 NAMED = 3
 COPIES = 8
 
 
 def explain(asked: str, manifest: Manifest, out: Path) -> str:
-    """Tell of an image.
+    """Describe an image.
 
     Args:
-        asked: its member, or a part of its name that no other image has.
-        manifest: that has it.
-        out: where validation writes; where it refused, the reports beside that are read.
+        asked: its name, or a part of the name that no other image has.
+        manifest: with the image.
+        out: the directory of the ValidManifest. After a refusal, the reports are read from the directory beside it.
 
     Raises:
-        UsageError: no image, or more than one, is called so.
+        UsageError: no image has that name, or more than one.
     """
     table = manifest.table
     member = _member(asked, table["image"].drop_duplicates().tolist())
@@ -49,7 +47,7 @@ def _member(asked: str, members: list[str]) -> str:
             f"--explain: {len(matching):,} images have {printable(asked)!r} in their names, such as "
             f"{', '.join(map(printable, matching[:NAMED]))}. Say more of the name."
         )
-    # The number of a patient says more than the word `image`.
+    # Rare words count more: the number of a patient, not the word `image`.
     rarity = Counter(word for member in members for word in set(_words(member)))
     words = set(_words(asked))
     near = sorted(members, key=lambda member: -sum(1 / rarity[word] for word in words & set(_words(member))))[:NAMED]
@@ -60,13 +58,13 @@ def _member(asked: str, members: list[str]) -> str:
 
 
 def _words(name: str) -> list[str]:
-    """Its parts, the letters and the numbers in them, and four digits in a row, of which one may have been lost."""
+    """Parts of a name: directories, letters, numbers, and all groups of four digits, because a digit may be missing."""
     digits = [number[start : start + 4] for number in re.findall(r"\d{4,}", name) for start in range(len(number) - 3)]
     return [*name.lower().split("/"), *re.findall(r"[a-z]+|\d+", name.lower()), *digits]
 
 
-def _known(member: str, table: "pandas.DataFrame") -> Iterator[tuple[str, str]]:
-    """What the manifest says."""
+def _known(member: str, table: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Lines about the manifest's row."""
     rows = table[table["image"] == member]
     row = rows.iloc[0]
     study, patient = table[table["study"] == row["study"]], table[table["patient"] == row["patient"]]
@@ -98,11 +96,9 @@ def _known(member: str, table: "pandas.DataFrame") -> Iterator[tuple[str, str]]:
         yield from (("same pixels", name) for name in same.head(COPIES))
 
 
-def _found(member: str, table: "pandas.DataFrame", manifest: Manifest, out: Path) -> Iterator[tuple[str, str]]:
-    """What the last validation says."""
-    import pandas as pd
-
-    # Reports of a refusal are removed by the next success: if they are there, they are the last.
+def _found(member: str, table: pd.DataFrame, manifest: Manifest, out: Path) -> Iterator[tuple[str, str]]:
+    """Lines about the last validation."""
+    # The next success removes the reports of a refusal. If they exist, they are the newest.
     refused = out.with_name(f"{out.name}.refused")
     reports = refused if (refused / SUMMARY).is_file() else out
     if not (reports / SUMMARY).is_file():
@@ -133,13 +129,15 @@ def _found(member: str, table: "pandas.DataFrame", manifest: Manifest, out: Path
 
 
 def _more(told: str, member: str) -> str:
-    """What is told of an offender, but for the name that was asked for."""
+    """The description of an offender without the image's own name."""
     more = told.removeprefix(printable(member)).strip()
     return f": {more.removeprefix('(').removesuffix(')')}" if more else ""
 
 
 def _label(value: Any) -> str:
-    return "no label" if _missing(value) else LABELS.get(int(value), f"{value}, which is no label")
+    if _missing(value):
+        return "no label"
+    return LABEL_NAMES[int(value)] if value in (0, 1) else f"{value}, which is no label"
 
 
 def _or(value: Any) -> str:
@@ -147,6 +145,4 @@ def _or(value: Any) -> str:
 
 
 def _missing(value: Any) -> bool:
-    import pandas as pd
-
     return bool(pd.isna(value))

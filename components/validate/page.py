@@ -1,6 +1,6 @@
-"""The findings for people: the verdict first, then what it rests on, with the pictures that offend."""
+"""report.html: the outcomes for people. First the verdict, then the failures with pictures, then the data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,18 +9,17 @@ import pandas as pd
 from markupsafe import Markup
 
 from components.archive.archive import Archive
-from components.artifacts.manifest import BODY_PARTS, SPLITS, Manifest
+from components.artifacts.manifest import BODY_PARTS, SPLITS
 from components.base.errors import printable
 from components.pages.render import render
-from components.params.validate import ValidateParams
 from components.validate.drawings import histogram
-from components.validate.finding import Finding, Offender
+from components.validate.outcome import Offender, Outcome, Validation
 from components.validate.pictures import Pictures
 
 TEMPLATE = Path(__file__).with_name("report.html")
-# Offenders of an expectation that are shown with their pictures, and those that are named beyond them.
+# Offenders of an expectation that are shown with pictures, and offenders that are only named.
 PICTURED, NAMED = 12, 50
-# Pictures of an offender: views of a study, images of a patient, a picture and its copies.
+# Pictures of one offender: views of a study, images of a patient, a picture and its copies.
 VIEWS = 3
 PAIRS = 24
 DRAWN = {
@@ -42,7 +41,7 @@ class Shown(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two pictures that are one."""
+    """Two copies of one picture."""
 
     first: Mapping[Any, Any]
     second: Mapping[Any, Any]
@@ -52,43 +51,36 @@ class Pair(NamedTuple):
     pictures: list[Markup]
 
 
-def page(
-    manifest: Manifest,
-    archive: Archive,
-    tables: Mapping[str, pd.DataFrame],
-    findings: Sequence[Finding],
-    skipped: Mapping[str, str],
-    params: ValidateParams,
-    reference: Manifest | None,
-) -> str:
+def page(validation: Validation, archive: Archive) -> str:
     """The report, as HTML that needs no other file.
 
     Args:
-        manifest: whose findings these are.
-        archive: where its pictures are.
-        tables: what the expectations were about.
-        findings: what came of each expectation.
-        skipped: why an expectation was not looked at.
-        params: what was chosen.
-        reference: what the data were compared with.
+        validation: the outcomes and their tables.
+        archive: with the pictures.
     """
+    manifest, params, tables, outcomes = (
+        validation.manifest,
+        validation.params,
+        validation.tables,
+        validation.outcomes,
+    )
     images, pairs = tables["images"], tables["near"]
-    broken = [finding for finding in findings if not finding.success]
-    told = [*broken, *(finding for finding in findings if finding.tolerated)]
+    broken = [outcome for outcome in outcomes if not outcome.success]
+    told = [*broken, *(outcome for outcome in outcomes if outcome.tolerated)]
     with Pictures(archive, params.pictures) as pictures:
-        offenders = {finding.name: _offenders(finding, images, pairs, pictures) for finding in told}
+        offenders = {outcome.name: _offenders(outcome, images, pairs, pictures) for outcome in told}
         near = _pairs(pairs, images, pictures)
     return render(
         TEMPLATE,
         facts=manifest.facts,
         digest=manifest.digest,
-        gates=[finding for finding in broken if finding.gate],
-        warnings=[finding for finding in broken if not finding.gate],
+        gates=[outcome for outcome in broken if outcome.gate],
+        warnings=[outcome for outcome in broken if not outcome.gate],
         tolerated=told[len(broken) :],
         told=told,
-        findings=findings,
-        n_gates=sum(finding.gate for finding in findings),
-        skipped=skipped,
+        outcomes=outcomes,
+        n_gates=sum(outcome.gate for outcome in outcomes),
+        skipped=validation.skipped,
         offenders=offenders,
         named=NAMED,
         pairs=near,
@@ -102,20 +94,20 @@ def page(
         modes=_modes(images),
         drawings=_drawings(images, tables.get("reference")),
         drifts=tables["drifts"].to_dict("records") if "drifts" in tables else [],
-        drifted={finding.name for finding in broken if finding.name.startswith("drift_")},
-        reference=reference,
+        drifted={outcome.name for outcome in broken if outcome.name.startswith("drift_")},
+        reference=validation.reference,
         is_published="counts" in tables,
         params=params.model_dump(mode="json"),
     )
 
 
 def _offenders(
-    finding: Finding, images: pd.DataFrame, pairs: pd.DataFrame, pictures: Pictures
+    outcome: Outcome, images: pd.DataFrame, pairs: pd.DataFrame, pictures: Pictures
 ) -> tuple[list[Shown], list[str]]:
-    """Those with pictures, and lines about those without."""
+    """Offenders with pictures, and lines about the others."""
     shown: list[Shown] = []
     named: list[Offender] = []
-    for offender in finding.offenders[: PICTURED + NAMED]:
+    for offender in outcome.offenders[: PICTURED + NAMED]:
         members = _members(offender, images, pairs) if len(shown) < PICTURED else []
         found = [picture for member in members if (picture := pictures(member)) is not None]
         if found:
@@ -126,12 +118,12 @@ def _offenders(
 
 
 def _breakable(member: str) -> Markup:
-    """A path that a narrow column breaks after a slash."""
+    """A path that may be broken after a slash, in narrow columns."""
     return Markup("/<wbr>").join(printable(member).split("/"))
 
 
 def _members(offender: Offender, images: pd.DataFrame, pairs: pd.DataFrame) -> list[str]:
-    """Images to show of an offender; of a patient one of each split, of a picture also its copies."""
+    """Images to show of an offender: for a patient one of each split, for a picture also its copies."""
     if offender.unit is None or offender.key is None:
         return []
     mine = images[images[offender.unit] == offender.key]

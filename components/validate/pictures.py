@@ -1,33 +1,34 @@
-"""Small pictures of an archive's images, for a page."""
+"""Thumbnails of an archive's images, for a page."""
 
 import base64
 from types import TracebackType
 from typing import Self
 
+import cv2
 from markupsafe import Markup
 
 from components.archive.archive import Archive
 from components.base.errors import DataRefused
-from components.xray.images import BadImage, decode
+from components.xray.png import BadImage, decode
 
-# Longer side, pixels: enough to see what a picture is, too little to read it.
+# Longer side, pixels: enough to recognise a picture, too little for a diagnosis.
 SIDE = 160
 QUALITY = 75
-# Of all pictures of a page, as base64. A page of five megabytes opens at once, anywhere.
+# Bytes of all pictures of a page, as base64. A page of five megabytes opens at once.
 BUDGET = 3_500_000
 
 
 class Pictures:
-    """Pictures as `<img>`, as long as the page has room for them.
+    """Pictures as `<img>`, up to BUDGET bytes.
 
-    None where a picture is not to be shown, or is not there to be shown.
+    None for a picture that must not be shown or cannot be read.
     """
 
     def __init__(self, archive: Archive, shown: bool) -> None:
-        """Take the archive, and whether its pictures may be shown at all."""
+        """Take the archive, and whether its pictures may be shown."""
         self.shown = shown
         self.left_out = 0
-        """Pictures for which there was no room."""
+        """Number of pictures that did not fit into the page."""
         self._archive = archive
         self._room = BUDGET
         self._made: dict[str, str | None] = {}
@@ -59,12 +60,10 @@ class Pictures:
         return Markup('<img src="data:image/jpeg;base64,{}" alt="{}" loading="lazy">').format(text, member)
 
     def _thumbnail(self, member: str) -> str | None:
-        import cv2
-
         try:
             grey = decode(self._archive.bytes_of(member)).grey
         except (KeyError, BadImage, DataRefused):
-            return None  # the finding says what is wrong with it
+            return None  # the outcome names the problem
         height, width = grey.shape
         scale = min(1.0, SIDE / max(height, width))
         size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,26 +1,24 @@
-"""The expectations, run by Great Expectations, and what came of them in plain types."""
+"""Run the expectations with Great Expectations, and convert the results to plain types."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-import great_expectations as gx
 import pandas as pd
-from great_expectations.data_context.types.base import ProgressBarsConfig
-from great_expectations.expectations.metadata_types import FailureSeverity
 
 from components.params.validate import ValidateParams
-from components.validate.finding import Finding, Offender
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from components.validate.great_expectations import FailureSeverity, ProgressBarsConfig, gx
+from components.validate.outcome import Offender, Outcome
 
 
-def run(tables: Mapping[str, pd.DataFrame], expected: "Iterable[Any]") -> Any:
-    """Great Expectations' result, in the order of what was expected; nothing is stored anywhere.
+def run(tables: Mapping[str, pd.DataFrame], expected: Iterable[Any]) -> Any:
+    """Evaluate expectations. Nothing is stored.
 
     Args:
-        tables: by the name that an expectation has in its `meta`.
-        expected: what to see.
+        tables: by name. Each expectation names its table in `meta`.
+        expected: the expectations.
+
+    Returns:
+        Great Expectations' result, in the order of `expected`.
     """
     expected = list(expected)
     context = gx.get_context(mode="ephemeral")
@@ -36,7 +34,7 @@ def run(tables: Mapping[str, pd.DataFrame], expected: "Iterable[Any]") -> Any:
         )
         came = batch.validate(
             gx.ExpectationSuite(name="MURA manifest", expectations=ours),
-            # With `unexpected_index_column_names` it reads every offending row cell by cell; without, it gives indices.
+            # `unexpected_index_column_names` is not set: with it, every offending row is read cell by cell.
             result_format={"result_format": "COMPLETE"},
         )
         if result is None:
@@ -48,12 +46,12 @@ def run(tables: Mapping[str, pd.DataFrame], expected: "Iterable[Any]") -> Any:
     return result
 
 
-def findings(tables: Mapping[str, pd.DataFrame], result: Any, params: ValidateParams) -> list[Finding]:
-    """What came of every expectation about these tables."""
-    return [_finding(tables[one.expectation_config.meta["table"]], one, params) for one in result.results]
+def outcomes(tables: Mapping[str, pd.DataFrame], result: Any, params: ValidateParams) -> list[Outcome]:
+    """The outcomes of all expectations about these tables."""
+    return [_outcome(tables[one.expectation_config.meta["table"]], one, params) for one in result.results]
 
 
-def _finding(table: pd.DataFrame, one: Any, params: ValidateParams) -> Finding:
+def _outcome(table: pd.DataFrame, one: Any, params: ValidateParams) -> Outcome:
     config, result = one.expectation_config, one.result
     judgement = params.judgement(config.meta["name"])
     elements = result.get("element_count")
@@ -61,7 +59,7 @@ def _finding(table: pd.DataFrame, one: Any, params: ValidateParams) -> Finding:
     unexpected = None if elements is None else int(result["unexpected_count"])
     error = _error(one.exception_info)
     tolerated = error is None and unexpected is not None and judgement.allows(unexpected, tested or 0)
-    return Finding(
+    return Outcome(
         name=config.meta["name"],
         says=config.description,
         why=" ".join(config.notes),
@@ -93,12 +91,12 @@ def _offenders(table: pd.DataFrame, meta: Mapping[str, Any], result: dict[str, A
     )
 
 
-def _tuples(rows: pd.DataFrame, columns: list[str]) -> "Iterable[tuple[Any, ...]]":
+def _tuples(rows: pd.DataFrame, columns: list[str]) -> Iterable[tuple[Any, ...]]:
     return zip(*(rows[column] for column in columns), strict=True) if columns else iter([()] * len(rows))
 
 
 def _error(info: dict[str, Any]) -> str | None:
-    """The first error of a failed evaluation; Great Expectations nests them by metric, or does not."""
+    """The first error of a failed evaluation. Great Expectations sometimes nests errors by metric."""
     for entry in [info] if "raised_exception" in info else info.values():
         if entry["raised_exception"]:
             return str(entry["exception_message"])
@@ -106,7 +104,7 @@ def _error(info: dict[str, Any]) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """Of numpy's and pandas' scalars, Python's own."""
+    """Convert scalars of numpy and pandas to Python's."""
     if value is None or value is pd.NA or value != value:  # only NaN is not itself
         return None
     return value.item() if hasattr(value, "item") else value

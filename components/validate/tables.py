@@ -1,8 +1,8 @@
-"""The manifest, arranged so that each expectation finds what it judges in one column.
+"""Arrange the manifest so that each expectation needs one column.
 
-Great Expectations looks at columns, row by row, and passes over missing values. So a column about studies has the
-study's value in the study's first row and is missing in the others: then numbers tested and numbers unexpected are
-numbers of studies. What is not about images, studies or patients has a table of its own.
+Great Expectations tests a column row by row and skips missing values. A column about studies has the study's value in
+its first row and is missing in the other rows, so that numbers of tested and unexpected values are numbers of studies.
+Values that do not belong to images, studies or patients have tables of their own.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from components.archive import mura_v1_1
-from components.artifacts.manifest import BODY_PARTS, TEST
+from components.artifacts.manifest import BODY_PARTS, LABEL_NAMES, TEST
 from components.params.validate import ValidateParams
 from components.validate import drift, duplicates
 
@@ -19,11 +19,11 @@ PATH = r"^(?:.*/)?(?:train|valid)/XR_[A-Z]+/patient\d+/study\d+_(?:positive|nega
 RECORDED = ["study", "patient", "body_part", "view", "source_split", "split", "directory_label"]
 RECORDED += ["bytes", "sha256", "width", "height", "mode", "channel_difference", "pixels_sha256", "mean", "std"]
 RECORDED += ["low", "median", "high", "black", "white", "frame", "rim", "centre", "phash"]
-# Others that the first of several equal pictures names.
+# Copies that the first of several equal pictures names.
 TWINS = 3
-# Grey levels, 0 to 255. MURA's test images have 46 together.
+# Grey levels, 0 to 255. The standard deviation of MURA's test images together is 46.
 BLANK_STD = 2.0
-LABELS = {0: "normal", 1: "abnormal"}
+LABELS = dict(enumerate(LABEL_NAMES))
 SIZES = {"longer side": "pixels", "shorter side": "pixels"}
 GREY_LEVELS = {"mean": "grey levels", "std": "grey levels", "contrast": "grey levels"}
 
@@ -31,17 +31,17 @@ GREY_LEVELS = {"mean": "grey levels", "std": "grey levels", "contrast": "grey le
 def arranged(
     table: pd.DataFrame, pairs: pd.DataFrame, params: ValidateParams, reference: pd.DataFrame | None
 ) -> dict[str, pd.DataFrame]:
-    """The tables that expectations are about, by name.
+    """The tables of the expectations, by name.
 
     Args:
-        table: as `Manifest` promises.
+        table: the manifest's.
         pairs: of copies, as `duplicates.find` gives them.
-        params: what is taken for published, and which pictures are mostly frame.
-        reference: the same of another manifest.
+        params: which archives count as the published one, and limits for contrast and frame.
+        reference: the table of another manifest.
 
     Returns:
-        `images`; `near`, the pairs of copies that are not equal; `groups` and `shifts`; `counts` and `patients` if the
-        archive is taken for the published one; `reference` and `drifts` if there is a reference.
+        `images`; `near`, pairs of copies that are not equal; `groups` and `shifts`; `counts` and `patients` if the
+        archive counts as the published one; `reference` and `drifts` if there is a reference.
     """
     near = pairs[pairs["kind"] == duplicates.NEAR]
     judged = {"images": images(table, params).assign(**_near(table, near)), "near": near}
@@ -55,14 +55,14 @@ def arranged(
 
 
 def images(table: pd.DataFrame, params: ValidateParams) -> pd.DataFrame:
-    """The manifest with the columns that expectations need beside its own.
+    """The manifest with additional columns for expectations.
 
-    Where several values come together that should be one, they are joined by ` and `. What is wrong with a picture is
-    said once: contrast is not judged where it is blank, nor its border where it has no contrast, and so on.
+    Several values that should be one are joined by ` and `. Each fault of a picture is reported once: the contrast of a
+    blank picture is not judged, nor the border of a picture without contrast, and so on.
 
     Args:
-        table: as `Manifest` promises.
-        params: what is too little contrast, and what is too much border.
+        table: the manifest's.
+        params: limits for contrast and border.
 
     Returns:
         The same rows.
@@ -71,7 +71,7 @@ def images(table: pd.DataFrame, params: ValidateParams) -> pd.DataFrame:
     study = _study(table)
     place = table["study"].str.rsplit("/", n=1).str[-1] + " view " + table["view"].astype("str")
     place = split + " " + table["body_part"] + " " + table["patient"] + " " + place
-    # What is missing, does not decode or is misnamed has gates of its own.
+    # Other gates find images that are missing, damaged or misnamed.
     sound = table["found"] & table["problem"].isna() & image.str.contains(PATH)
     sides = table[["width", "height"]]
     shorter, longer = sides.min(axis=1), sides.max(axis=1)
@@ -80,7 +80,7 @@ def images(table: pd.DataFrame, params: ValidateParams) -> pd.DataFrame:
     inversion = (table["rim"] - table["centre"]).round(1)
     return table.assign(
         **{
-            # A repeated row is `image_once`'s to tell, not a second image at its place.
+            # `image_once` finds repeated rows. They are no second image at the same place.
             "place": place.mask(image.duplicated(keep=False)),
             "not recorded": _absent(table.loc[sound, RECORDED]),
             "label of the study": _together(abnormal, study),
@@ -110,10 +110,10 @@ def groups(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def shifts(table: pd.DataFrame) -> pd.DataFrame:
-    """Of every body part, the share of abnormal studies for training and for testing, and whether it shifted.
+    """For every body part, the shares of abnormal studies in training and test, and their difference.
 
-    `shift` is Cohen's h, or 0 where chance may explain it. A threshold or a calibration from the one side is biased on
-    the other then.
+    `shift` is Cohen's h, or 0 if chance may explain it. With a shift, a threshold or calibration from one side is
+    biased on the other.
     """
     first = _first_rows(table)
     rows = []
@@ -133,7 +133,7 @@ def shifts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Images and studies by published split, body part and label, beside the published numbers; by split, patients."""
+    """Images and studies by published split, body part and label, beside the published numbers."""
     label = table["abnormal"].map(LABELS).astype("str").fillna("no label")
     keys = [table["source_split"].fillna("no split"), table["body_part"].fillna("no body part"), label]
     found = {
@@ -174,7 +174,7 @@ def patients(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_published(table: pd.DataFrame) -> bool:
-    """Whether the counts are, in every split, body part and label, those of the published MURA v1.1."""
+    """Whether the counts of every split, body part and label are those of MURA v1.1."""
     if len(table) != mura_v1_1.IMAGES:
         return False
     found = counts(table)
@@ -182,15 +182,15 @@ def is_published(table: pd.DataFrame) -> bool:
 
 
 def drifts(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
-    """What has moved since a reference, one row per property.
+    """Differences to a reference, one row per property.
 
     Args:
         table: as `images` gives it.
-        reference: the same of the reference.
+        reference: the same for the reference.
 
     Returns:
         `property`; `measure`; `effect`; `p`; and in one column per subject (`body parts`, `labels`, `modes`, `sizes`,
-        `grey levels`) the effect, or 0 where chance may explain it.
+        `grey levels`) the effect, or 0 if chance may explain it.
     """
     now, before = _first_rows(table), _first_rows(reference)
     rows = [
@@ -225,7 +225,7 @@ def _categories(old: pd.Series, new: pd.Series) -> drift.Difference:
 
 
 def _abnormal(studies: pd.DataFrame) -> tuple[int, int]:
-    """Abnormal studies of how many that have a label."""
+    """Number of abnormal studies, number of labelled studies."""
     labels = studies["abnormal"].dropna()
     return int((labels == 1).sum()), len(labels)
 
@@ -235,40 +235,40 @@ def _share(some: tuple[int, int]) -> float | None:
 
 
 def _study(table: pd.DataFrame) -> pd.Series:
-    """The study without its label: study1_positive beside study1_negative is one study with two labels."""
+    """The study's path without its label: study1_positive and study1_negative are one study with two labels."""
     return table["study"].str.replace(r"_[a-z]+$", "", regex=True)
 
 
 def _first_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """A row of every study."""
+    """The first row of every study."""
     return table.loc[_firsts(_study(table)).index]
 
 
 def _firsts(unit: pd.Series) -> pd.Series:
-    """The units, each in its first row."""
+    """Each unit in its first row only."""
     return unit[unit.notna() & ~unit.duplicated()]
 
 
 def _together(values: pd.Series, unit: pd.Series) -> pd.Series:
-    """In the first row of every unit, its distinct values joined by ` and `."""
+    """The distinct values of every unit, joined by ` and `, in its first row."""
     pairs = pd.DataFrame({"unit": unit, "value": values.astype("str")}).dropna().drop_duplicates().sort_values("value")
     return _firsts(unit).map(pairs.groupby("unit")["value"].agg(" and ".join))
 
 
 def _absent(recorded: pd.DataFrame) -> pd.Series:
-    """Names of the columns in which a row has nothing; missing if it has everything."""
+    """Names of a row's empty columns; missing if there are none."""
     rows = recorded[recorded.isna().any(axis=1)]
     return pd.Series([", ".join(recorded.columns[row.isna()]) for _, row in rows.iterrows()], rows.index, dtype="str")
 
 
 def _twins(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """For the first image of every picture that is there again, pixel for pixel, the others.
+    """Names of equal pictures, in the row of the first one.
 
-    Said where it matters most: in another split, with another label, of another patient, or only again.
+    They stand in the column that matters most: in another split, with another label, of another patient, or again.
     """
     pictures = table.drop_duplicates("image")
     again = pictures[pictures["pixels_sha256"].notna() & pictures["pixels_sha256"].duplicated(keep=False)]
-    # Blank pictures are all equal, and have an expectation of their own.
+    # Blank pictures are all equal. Another expectation finds them.
     again = again[(again["std"] >= BLANK_STD).fillna(value=False)]
     same = again.groupby("pixels_sha256")
     variety = same[["split", "abnormal", "patient"]].nunique()
@@ -287,7 +287,7 @@ def _twins(table: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _near(table: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, pd.Series]:
-    """For the first image of pairs that are copies but not equal, the others; said where it matters most."""
+    """Names of near copies, in the row of the first one and the column that matters most."""
     elsewhere, otherwise = pairs["splits"].astype(bool), pairs["labels"].astype(bool)
     told = pairs["second"] + " (similarity " + pairs["similarity"].map("{:.2f}".format).astype("str") + ")"
     first = _firsts(table["image"])
@@ -302,6 +302,6 @@ def _near(table: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _some(names: Iterable[str]) -> str:
-    """A few of many: an archive of one picture would otherwise name itself as often as it has images."""
+    """The first TWINS names: one picture may be in an archive thousands of times."""
     names = list(names)
     return " and ".join(names[:TWINS] + ([f"{len(names) - TWINS:,} more"] if len(names) > TWINS else []))

@@ -1,9 +1,9 @@
-"""PNG files from anyone: judged chunk by chunk before a pixel is decoded, then decoded to one channel.
+"""Untrusted PNG files: check all chunks, then decode to one channel.
 
-Memory and time are bounded by construction, so no watchdog is needed: a file has at most `archive.MAX_BYTES` bytes, a
-picture at most MAX_PIXELS pixels, which its compressed bytes must be able to fill, and decoders get the chunks that
-make pixels and no others: no text to unpack, no profile to apply. What is left is one linear pass, at worst about a
-second. A decoder stops when the picture is full, however much more its compressed bytes would become.
+Memory and time have limits, so no watchdog is needed. A file has at most `archive.MAX_BYTES` bytes and a picture at
+most MAX_PIXELS pixels, and the size of the compressed data must fit to that number. Decoders get only the chunks that
+make pixels: no text to unpack, no profile to apply. Decoding then is one linear pass of at most about a second. A
+decoder stops when the picture is complete, even if there is more compressed data.
 """
 
 import struct
@@ -14,19 +14,23 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from kornia_rs.io import decode_image_png_u8
 from numpy.typing import NDArray
+from PIL import Image
+
+from components.base.errors import first_line
 
 # MURA's images have at most 512 x 512 pixels, the largest detectors of radiography about 4,300 x 4,300.
 MAX_PIXELS = 25_000_000
-# What OpenCV counts in 16 bits.
+# OpenCV's limit: 16 bits.
 MAX_SIDE = 32_767
-# An encoder writes 8 kB or more into one; a file of empty ones would keep us busy for seconds.
+# Encoders write 8 kB or more into a chunk. A file of empty chunks would take seconds.
 MAX_CHUNKS = 50_000
-# Text, profiles, thumbnails, what follows the end: all that is not pixels. Colour profiles have some kB, MURA's
-# images nothing of the kind.
+# Everything that is not pixels: text, profiles, thumbnails, bytes after the end. Colour profiles have some kB; MURA's
+# images have nothing of this.
 MAX_OTHER_BYTES = 1_000_000
 
-# Pixels whose channels are compared at once.
+# Pixels whose channels are compared in one step.
 STRIPE = 65_536
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -34,27 +38,29 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 PALETTE = 3
-# MURA's two modes, as a PNG header has them: bit depth and colour type.
+# MURA's two modes by bit depth and colour type of the PNG header.
 PLAIN = {(8, 0): "L", (8, 2): "RGB"}
 # First row, first column, step of rows, step of columns of each pass of an interlaced picture (Adam7).
 PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
+
+Grey = NDArray[np.uint8]
 
 _HEADER = b"\0\0\0\x0dIHDR"
 
 
 class BadImage(ValueError):
-    """The bytes are not an image we can trust."""
+    """The bytes are not a valid picture."""
 
 
 class Decoded(NamedTuple):
-    """An image and how it was stored."""
+    """A picture and how it was stored."""
 
-    grey: NDArray[np.uint8]
+    grey: Grey
     """uint8 [height, width]"""
     mode: str
-    """As Pillow calls it: L, RGB, ...; with `;16` behind it if it has 16 bits a channel."""
+    """Pillow's name: L, RGB, ...; followed by `;16` if a channel has 16 bits."""
     channel_difference: int
-    """How far red, green and blue of a pixel lie apart at most, 0 to 255; 0 if it is a picture in grey."""
+    """The largest difference between red, green and blue of a pixel, 0 to 255; 0 for a grey picture."""
 
 
 class _Header(NamedTuple):
@@ -66,7 +72,7 @@ class _Header(NamedTuple):
 
 
 class _Chunk(NamedTuple):
-    """A chunk and where it lies in the file, its length and checksum included."""
+    """A chunk and its position in the file, with its length and checksum."""
 
     kind: bytes
     start: int
@@ -80,11 +86,11 @@ class _Chunk(NamedTuple):
 def decode(png: bytes) -> Decoded:
     """Decode a PNG to one channel.
 
-    Header, checksums and order of the chunks are judged before any pixel is decoded. A truncated or damaged file is
-    an error, never a partly grey picture. Transparency, gamma and profiles are ignored; of 16 bits the upper 8 count.
+    Header, checksums and order of the chunks are checked before any pixel is decoded. A truncated or damaged file is
+    an error, never a partly grey picture. Transparency, gamma and profiles are ignored. 16 bits are cut to 8.
 
     Args:
-        png: the whole file. What follows the picture's end does no harm unless it is much.
+        png: the whole file. A few bytes after the end are accepted.
 
     Raises:
         BadImage: not a PNG, too large, truncated, damaged, or more than one picture.
@@ -107,16 +113,16 @@ def _header(png: bytes) -> _Header:
     width, height, depth, colour, compression, filters, interlace = struct.unpack_from(">IIBBBBB", png, 16)
     if depth not in DEPTHS.get(colour, ()) or compression or filters or interlace > 1 or not width or not height:
         raise BadImage(
-            f"a header that no PNG has: {width} x {height} pixels, {depth} bits, colour type {colour}, "
+            f"an invalid header: {width} x {height} pixels, {depth} bits, colour type {colour}, "
             f"compression {compression}, filters {filters}, interlacing {interlace}"
         )
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise BadImage(f"{width} x {height} pixels, more than {MAX_PIXELS:,} or {MAX_SIDE:,} a side are not decoded")
+        raise BadImage(f"{width} x {height} pixels, more than the limit of {MAX_PIXELS:,}, or {MAX_SIDE:,} a side")
     return _Header(width, height, depth, colour, bool(interlace))
 
 
 def _known_as(png: bytes) -> str:
-    """What a file that is called a PNG is instead, if that is easily seen."""
+    """Name the file's real format, if it is a common one."""
     starts = {b"": "empty", b"\xff\xd8\xff": "a JPEG", b"GIF8": "a GIF", b"II*\0": "a TIFF", b"MM\0*": "a TIFF"}
     starts |= {b"BM": "a BMP", b"RIFF": "a WebP", b"PK\3\4": "a zip", b"<": "a web page", b"\0\5\x16\7": "AppleDouble"}
     if b"DICM" in png[128:132]:
@@ -126,9 +132,9 @@ def _known_as(png: bytes) -> str:
 
 
 def _chunks(png: bytes) -> Iterator[_Chunk]:
-    """The chunks of a file to the last, IEND, each unharmed.
+    """The chunks of a file up to IEND. Their checksums are compared.
 
-    Decoders are lenient: Pillow shows what it has of a damaged picture, libpng writes to stderr.
+    Decoders accept damage: Pillow shows the undamaged part of a picture, libpng writes to stderr.
     """
     view, start, kind = memoryview(png), len(SIGNATURE), b""
     for _ in range(MAX_CHUNKS):
@@ -148,12 +154,12 @@ def _chunks(png: bytes) -> Iterator[_Chunk]:
 
 
 def _check_order(chunks: list[_Chunk], header: _Header) -> None:
-    """See that those chunks are there that a picture needs, once, and where they belong (PNG, section 5.6)."""
+    """Check that all necessary chunks are there once and in the right order (PNG, section 5.6)."""
     kinds = [chunk.kind for chunk in chunks]
     if {b"acTL", b"fcTL", b"fdAT"} & set(kinds) or kinds.count(b"IHDR") > 1:
         raise BadImage("more than one picture")
     for kind in sorted(set(kinds) - {b"IHDR", b"PLTE", b"IDAT", b"IEND"}):
-        # A capital letter says that the picture cannot be understood without the chunk.
+        # A capital first letter means that the picture cannot be decoded without the chunk.
         if not kind.isalpha() or kind[:1].isupper():
             raise BadImage(f"an unknown chunk {kind!r}")
     if b"IDAT" not in kinds:
@@ -167,23 +173,23 @@ def _check_order(chunks: list[_Chunk], header: _Header) -> None:
     if len(palettes) > 1 or any(not 3 <= chunk.length <= 768 or chunk.length % 3 for chunk in palettes):
         raise BadImage("a damaged palette")
     if palettes and kinds.index(b"PLTE") > first:
-        raise BadImage("the palette behind the pixels")
+        raise BadImage("the palette after the pixels")
 
 
 def _check_sizes(chunks: list[_Chunk], header: _Header, behind: int) -> None:
-    """See that the compressed bytes can be these pixels, and that the file is about pixels."""
+    """Check that the compressed data can have that many pixels, and that the file has little else."""
     other = behind + sum(chunk.length for chunk in chunks if chunk.kind not in (b"IHDR", b"PLTE", b"IDAT"))
     if other > MAX_OTHER_BYTES:
-        raise BadImage(f"{other:,} bytes that are no pixels, more than {MAX_OTHER_BYTES:,} are not accepted")
+        raise BadImage(f"{other:,} bytes that are no pixels, more than the limit of {MAX_OTHER_BYTES:,}")
     compressed = sum(chunk.length for chunk in chunks if chunk.kind == b"IDAT")
     pixels = _raw_bytes(header)
-    # Deflate packs at most 1,032 bytes into one, and at worst adds some bytes to every block.
+    # Deflate packs at most 1,032 bytes into one. At worst it adds a few bytes to every block.
     if not pixels / 1032 - 16 <= compressed <= pixels * 1.1 + 1024:
         raise BadImage(f"{compressed:,} compressed bytes cannot be {header.width} x {header.height} pixels")
 
 
 def _raw_bytes(header: _Header) -> int:
-    """Bytes of all rows, each with the number of its filter in front."""
+    """Uncompressed bytes: all rows, each after a byte for its filter."""
     bits = header.depth * CHANNELS[header.colour]
     passes = PASSES if header.interlaced else ((0, 0, 1, 1),)
     total = 0
@@ -195,7 +201,7 @@ def _raw_bytes(header: _Header) -> int:
 
 
 def _bare(png: bytes, chunks: list[_Chunk], header: _Header) -> bytes:
-    """The file without all that makes no pixels; the same bytes if there is nothing of the kind."""
+    """The file with only the chunks that make pixels."""
     kept = {b"IHDR", b"IDAT", b"IEND"} | ({b"PLTE"} if header.colour == PALETTE else set())
     if all(chunk.kind in kept for chunk in chunks):
         return png
@@ -203,55 +209,47 @@ def _bare(png: bytes, chunks: list[_Chunk], header: _Header) -> bytes:
 
 
 def _decode_plain(png: bytes, header: _Header, mode: str) -> Decoded:
-    """MURA's two modes, in half of OpenCV's time."""
-    from kornia_rs.io import decode_image_png_u8
-
+    """Decode MURA's two modes. kornia takes half of OpenCV's time."""
     shape = (header.height, header.width)
     try:
         pixels = decode_image_png_u8(png, shape, "mono" if mode == "L" else "rgb")
-    # The library has no kind of its own.
+    # The library has no exception class of its own.
     except Exception as error:
         raise BadImage(
-            f"{header.width} x {header.height} pixels that cannot be decoded ({_first_line(error)})"
+            f"{header.width} x {header.height} pixels that cannot be decoded ({first_line(error)})"
         ) from error
     return Decoded(pixels.reshape(shape), mode, 0) if mode == "L" else _reduced(pixels, mode)
 
 
 def _decode_any(png: bytes, header: _Header) -> Decoded:
-    from PIL import Image
-
     try:
         with Image.open(BytesIO(png), formats=["PNG"]) as image:
             mode = image.mode
             if mode.startswith("I"):
-                # Pillow would cut all above 255 to white here, while it takes the upper byte of 16-bit colours.
+                # Pillow's own conversion would make all levels above 255 white.
                 return Decoded((np.asarray(image) >> 8).astype(np.uint8), mode, 0)
             if header.depth == 16:
                 mode += ";16"
             if mode.startswith(("RGB", "P")):
                 coloured = image.convert("RGB") if mode == "P" else image
-                # Channel by channel: an array of the whole would be made of two more copies.
+                # Channel by channel: an array of the whole picture would need two more copies.
                 channels = [np.asarray(coloured.getchannel(i)) for i in range(3)]
                 return _reduced(np.asarray(cv2.merge(channels), np.uint8), mode)
             return Decoded(np.asarray(image.convert("L")), mode, 0)
     except (OSError, SyntaxError, ValueError, IndexError, zlib.error, struct.error) as error:
         raise BadImage(
-            f"{header.width} x {header.height} pixels that cannot be decoded ({_first_line(error)})"
+            f"{header.width} x {header.height} pixels that cannot be decoded ({first_line(error)})"
         ) from error
 
 
 def _reduced(pixels: NDArray[np.uint8], mode: str) -> Decoded:
-    """One channel of red, green and blue, uint8 [height, width, 3]."""
+    """Reduce red, green and blue, uint8 [height, width, 3], to one channel."""
     apart, rows = 0, max(1, STRIPE // pixels.shape[1])
-    # Some rows at a time: the allocator gives channels of a whole picture back to the system, and getting them anew
-    # for the next one costs half as much as decoding.
+    # Some rows at a time: the allocator returns large blocks to the system, and getting them again for every picture
+    # would cost half as much as decoding.
     for top in range(0, len(pixels), rows):
         red, green, blue = cv2.split(pixels[top : top + rows])
         far = max(cv2.norm(red, green, cv2.NORM_INF), cv2.norm(green, blue, cv2.NORM_INF))
         apart = max(apart, int(max(far, cv2.norm(blue, red, cv2.NORM_INF)) if far else 0))
-    # Three equal channels give that one exactly: the weights are fractions whose sum is 1.
+    # Three equal channels give exactly that channel: the sum of the weights is 1.
     return Decoded(np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8), mode, apart)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

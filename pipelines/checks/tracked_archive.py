@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from components.archive import dvc, s3
+from components.archive import dvc
 from components.base.errors import UsageError
 
 _PUSH = "`mura remote s3://...` or `dvc remote add`, then `dvc push`"
@@ -74,6 +74,9 @@ def present(archive: Located) -> Located:
         UsageError: there is no such object, or its size is another than DVC's.
         ServiceUnreachable: S3 does not answer.
     """
+    # boto3, behind `s3`, is slow to import, and `mura pipeline --help` imports this module.
+    from components.archive import s3
+
     found = s3.Object.find(s3.place(archive.uri))
     if found is None:
         pushed = f" Push it: {_PUSH}." if archive.source != "the address itself" else ""

@@ -1,13 +1,15 @@
 import os
 import struct
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
 from miniature import write_directory, write_zip
 
 from components.archive.archive import Archive
-from components.base.errors import DataRefused, UsageError
+from components.base import workers
+from components.base.errors import DataChanged, DataRefused, UsageError
 
 FILES = {
     "MURA-v1.1/train/XR_WRIST/patient00001/study1_positive/image1.png": b"one",
@@ -22,6 +24,12 @@ IMAGE = next(iter(FILES))
 def content(path: Path) -> dict[str, bytes]:
     with Archive.read(path) as archive:
         return {member: archive.bytes_of(member) for member in archive.members()}
+
+
+def reopened(archive: Archive, member: str) -> tuple[int, int, bytes]:
+    """In a worker: the process, the handle, the content of a member."""
+    handle = archive.reopen()
+    return os.getpid(), id(handle), handle.bytes_of(member)
 
 
 def damage(path: Path, find: bytes, put: bytes) -> None:
@@ -151,3 +159,33 @@ def test_reading_leaves_the_archive_as_it_was(tmp_path: Path) -> None:
     content(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["zip", "directory"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_each_worker_opens_its_own_handle_and_keeps_it(tmp_path: Path, kind: str, count: int) -> None:
+    path = write_zip(tmp_path / "a", FILES) if kind == "zip" else write_directory(tmp_path / "a", FILES)
+    with Archive.read(path) as archive:
+        members = [member for member in archive.members() for _ in range(4)]
+        with workers.in_order(partial(reopened, archive), members, workers=count) as results:
+            done = list(results)
+        assert id(archive) not in {handle for process, handle, _ in done if process == os.getpid()}
+    assert [data for *_, data in done] == [FILES[member] for member in members]
+    handles = {(process, handle) for process, handle, _ in done}
+    assert len(handles) == len({process for process, _ in handles})
+
+
+def test_a_handle_stays_open_when_the_archive_is_closed(tmp_path: Path) -> None:
+    with Archive.read(write_zip(tmp_path / "a.zip", FILES)) as archive:
+        handle = archive.reopen()
+    assert handle.bytes_of(IMAGE) == archive.reopen().bytes_of(IMAGE) == b"one"
+
+
+@pytest.mark.parametrize("opened_before", [False, True])
+def test_a_file_that_is_replaced_is_noticed_by_a_worker(tmp_path: Path, opened_before: bool) -> None:
+    archive = Archive.read(write_zip(tmp_path / "a.zip", FILES))
+    if opened_before:
+        archive.reopen()
+    write_zip(tmp_path / "a.zip", FILES | {"more": b"x"})
+    with pytest.raises(DataChanged, match=r"a\.zip: replaced while it was read\. Run the step again"):
+        archive.reopen()

@@ -161,7 +161,7 @@ def test_images_studies_and_patients_are_counted(tmp_path: Path, caplog: pytest.
     path = write_zip(tmp_path / "a.zip", archive(names) | extra)
     with caplog.at_level(logging.WARNING):
         census = take_census(Archive.read(path))
-    assert "1 images are in no list" in caplog.text
+    assert "1 images are in no CSV" in caplog.text
     assert census.images == {"train": 18, "valid": 4}
     assert census.patients == {"train": 10, "valid": 3}
     assert census.studies == {"train": 12, "valid": 3}
@@ -172,9 +172,9 @@ def test_images_studies_and_patients_are_counted(tmp_path: Path, caplog: pytest.
     [
         (PUBLISHED, mura_v1_1.ARCHIVE_BYTES, "MURA v1.1 as published: 3,380,245,855 bytes, 36,808 + 3,197 images"),
         (PUBLISHED, 3_400_000_000, "the counts of MURA v1.1, 3,400,000,000 bytes instead of 3,380,245,855"),
-        (PUBLISHED, None, "the counts of MURA v1.1, packed anew"),
-        (SMALL, mura_v1_1.ARCHIVE_BYTES, "NOT MURA v1.1, although it has its size"),
-        (SMALL, 1000, "not MURA v1.1: 5 + 3 images, 3 + 2 studies, 3 + 2 patients, where MURA v1.1 has 36,808 + 3,197"),
+        (PUBLISHED, None, "the counts of MURA v1.1, packed again"),
+        (SMALL, mura_v1_1.ARCHIVE_BYTES, "NOT MURA v1.1, but of the same size"),
+        (SMALL, 1000, "not MURA v1.1: 5 + 3 images, 3 + 2 studies, 3 + 2 patients; MURA v1.1 has 36,808 + 3,197"),
     ],
 )
 def test_the_published_archive_is_known_by_size_and_counts(census: Census, size: int | None, words: str) -> None:
@@ -224,7 +224,7 @@ def test_choices_without_one_plain_archive_are_left_alone(tmp_path: Path, text: 
 
 
 REMOTES = {
-    "no bucket": (["s3://no-bucket/store"], {}, UsageError, "no bucket no-bucket"),
+    "no bucket": (["s3://no-bucket/store"], {}, UsageError, "no such bucket"),
     "secret": (["s3://bucket/store"], {"AWS_SECRET_ACCESS_KEY": "another"}, UsageError, "SignatureDoesNotMatch"),
     "no address": (["store"], {}, UsageError, "expected s3://"),
     "secret in the endpoint": (["s3://bucket", "--endpoint", "http://a:b@c"], {}, UsageError, "without credentials"),

@@ -92,7 +92,7 @@ def test_the_overlay_of_the_project_says_nothing() -> None:
         (ROW + ROW, f"row 3 names '{short(NORMAL)}' of row 2 again. Correct"),
         (ROW + f"{NORMAL}/,1,0,you,no\n", f"row 3 names '{short(NORMAL)}' of row 2 again, with another label"),
         ("\n" + ROW + f"\n{NORMAL},0,0,me,why\n", "row 5 changes nothing"),
-        (f"{NORMAL},0,3,a,b\n" * 7, r"7 rows are not taken: row 2 .*row 6 .*; and 2 more\. Correct them or take them"),
+        (f"{NORMAL},0,3,a,b\n" * 7, r"7 rows are refused: row 2 .*row 6 .*; and 2 more\. Correct them or remove them"),
         (f"{NORMAL},1,1,a\x1b[2J,b\n", "row 2 changes nothing"),
     ],
 )
@@ -116,12 +116,12 @@ def test_rows_that_make_no_sense_are_refused_by_number(tmp_path: Path, rows: str
     ],
 )
 def test_what_is_no_overlay_is_refused(tmp_path: Path, text: str | bytes) -> None:
-    with pytest.raises(DataRefused, match=r"overlay\.csv: expected (the header study,old,new,source,reason|a CSV)"):
+    with pytest.raises(DataRefused, match=r"overlay\.csv: (expected the header study,old,new,source,reason|not a CSV)"):
         written(tmp_path, text)
 
 
 def test_a_huge_field_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataRefused, match="expected a CSV"):
+    with pytest.raises(DataRefused, match="not a CSV"):
         written(tmp_path, f"{HEADER}{'x' * 200_000},0,1,me,why\n")
 
 
@@ -144,7 +144,7 @@ def test_a_missing_overlay_is_a_wrong_path(tmp_path: Path) -> None:
     ],
 )
 def test_rows_that_do_not_match_the_archive_are_refused_by_number(tmp_path: Path, row: str, says: str) -> None:
-    with pytest.raises(DataRefused, match=rf"overlay\.csv: a row is not taken: .*{says}"):
+    with pytest.raises(DataRefused, match=rf"overlay\.csv: one row is refused: .*{says}"):
         written(tmp_path, HEADER + row).by_study(OFFICIAL)
 
 

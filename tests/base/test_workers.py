@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from components.base import workers
-from components.base.errors import DataRefused, MuraError
+from components.base.errors import DataRefused, OutsideFailed
 
-# What a worker calls is imported by name in a process of its own.
-prepared: list[str] = []
+# Workers import these functions by name.
 
 
 def square(number: int) -> int:
@@ -39,19 +38,8 @@ def die_at_three(number: int) -> int:
     return number
 
 
-def prepare(word: str) -> None:
-    prepared.append(word)
-
-
-def say_prepared(_: int) -> tuple[tuple[str, ...], int]:
-    return tuple(prepared), os.getpid()
-
-
-@pytest.fixture(autouse=True)
-def nothing_prepared() -> Iterator[None]:
-    prepared.clear()
-    yield
-    prepared.clear()
+def process(_: int) -> int:
+    return os.getpid()
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -92,17 +80,14 @@ def test_workers_begin_before_the_first_result_is_asked_for(tmp_path: Path) -> N
         assert list(results) == [None] * 3
 
 
-def test_each_worker_is_prepared_once() -> None:
-    with workers.in_order(say_prepared, range(20), workers=2, initialise=prepare, arguments=("open",)) as results:
-        said = set(results)
-    assert {words for words, _ in said} == {("open",)}
-    assert os.getpid() not in {process for _, process in said}
+def test_two_workers_are_other_processes() -> None:
+    with workers.in_order(process, range(20), workers=2) as results:
+        assert os.getpid() not in set(results)
 
 
 def test_one_worker_is_this_process() -> None:
-    with workers.in_order(say_prepared, range(3), workers=1, initialise=prepare, arguments=("open",)) as results:
-        said = list(results)
-    assert said == [(("open",), os.getpid())] * 3
+    with workers.in_order(process, range(3), workers=1) as results:
+        assert list(results) == [os.getpid()] * 3
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -116,7 +101,7 @@ def test_an_exception_arrives_with_its_type_and_all_it_holds(count: int) -> None
 
 def test_a_worker_that_is_killed_is_an_error_and_not_a_wait_for_ever() -> None:
     with (
-        pytest.raises(MuraError, match="A worker process died") as error,
+        pytest.raises(OutsideFailed, match="A worker process died") as error,
         workers.in_order(die_at_three, range(100), workers=2) as results,
     ):
         list(results)
@@ -124,9 +109,9 @@ def test_a_worker_that_is_killed_is_an_error_and_not_a_wait_for_ever() -> None:
 
 
 def test_no_worker_is_left_when_the_reader_stops_early() -> None:
-    with workers.in_order(say_prepared, itertools.count(), workers=2) as results:
-        processes = {next(results)[1] for _ in range(10)}
-    assert not [process for process in processes if alive(process)]
+    with workers.in_order(process, itertools.count(), workers=2) as results:
+        processes = {next(results) for _ in range(10)}
+    assert not [worker for worker in processes if alive(worker)]
 
 
 PARENT = """
@@ -158,13 +143,13 @@ def test_no_worker_outlives_a_parent_that_is_killed(tmp_path: Path, state: str, 
     assert parent.stdout is not None
     with parent.stdout:
         processes = [int(parent.stdout.readline()) for _ in range(2)]
-        assert all(alive(process) for process in processes)
+        assert all(alive(worker) for worker in processes)
         parent.send_signal(by)
         parent.wait(10)
         deadline = time.monotonic() + 10
-        while any(alive(process) for process in processes) and time.monotonic() < deadline:
+        while any(alive(worker) for worker in processes) and time.monotonic() < deadline:
             time.sleep(0.02)
-    assert not [process for process in processes if alive(process)]
+    assert not [worker for worker in processes if alive(worker)]
 
 
 def alive(process: int) -> bool:

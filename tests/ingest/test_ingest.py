@@ -15,9 +15,10 @@ from miniature import ROOT, archive, images, lists, manifest, png, use_cores, wr
 
 from components.artifacts.manifest import BODY_PARTS, TABLE, Manifest
 from components.base.errors import DataRefused
-from components.ingest.grey_levels import pixels_sha256
 from components.ingest.reading import tuning_patients
-from components.xray.images import decode, perceptual_hash, signature
+from components.xray.grey_levels import pixels_sha256
+from components.xray.png import decode
+from components.xray.signature import signature
 
 WRIST = f"{ROOT}/train/XR_WRIST/patient00001"
 TRAIN_IMAGES, TRAIN_STUDIES = f"{ROOT}/train_image_paths.csv", f"{ROOT}/train_labeled_studies.csv"
@@ -106,7 +107,7 @@ def test_a_row_says_what_the_path_the_csv_and_the_pixels_say(ingested: Ingest) -
         "frame": 1.0,
         "rim": 150.0,
         "centre": 150.0,
-        "phash": perceptual_hash(decode(png(pixels)).grey),
+        "phash": signature(decode(png(pixels)).grey).phash,
         "spectrum": signature(pixels).spectrum,
     }
 
@@ -300,8 +301,12 @@ BAD_LISTS = {
         "row 1: expected a path with single",
     ),
     "a long path": (TRAIN_IMAGES, lambda text: text.replace("image", "i" * 100_000, 1), "row 1: .* 100,0.. characters"),
-    "a NUL": (TRAIN_IMAGES, lambda text: text.replace("image", "im\0ge", 1), "row 1: .*cannot be printed"),
-    "a colour of the terminal": (TRAIN_IMAGES, lambda text: text.replace("image", "\x1b[2J", 1), "row 1: .*be printed"),
+    "a NUL": (TRAIN_IMAGES, lambda text: text.replace("image", "im\0ge", 1), "row 1: .*unprintable"),
+    "a colour of the terminal": (
+        TRAIN_IMAGES,
+        lambda text: text.replace("image", "\x1b[2J", 1),
+        "row 1: .*unprintable",
+    ),
     "another label": (TRAIN_STUDIES, lambda text: text.replace(",0", ",2", 1), r"row \d+: .*label 0 or 1, found"),
     "a word as label": (TRAIN_STUDIES, lambda text: text.replace(",1", ",positive", 1), r"row \d+: .*label 0 or 1"),
     "no label": (TRAIN_STUDIES, lambda text: text.replace(",0\n", "\n", 1), r"row \d+: .*label 0 or 1, found"),

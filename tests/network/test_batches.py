@@ -16,7 +16,8 @@ from components.network import batches, memory
 from components.network import pixels as stores
 from components.network.batches import Split
 from components.shard import tfrecord
-from components.xray import images as pictures
+from components.xray import png
+from components.xray.square import fit
 
 SIZE = 8
 # Training images by body part, abnormal and normal, and the weights their authors give them (arXiv:1712.06957).
@@ -151,7 +152,7 @@ def test_what_is_packed_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         rows = table.loc[split.image]
         assert set(rows.index) == set(table.index[table["split"] == name])
         for image, square in zip(split.image, split.pixels[..., 0], strict=True):
-            assert (square == pictures.fit(pictures.decode(files[image]).grey, 32)).all()
+            assert (square == fit(png.decode(files[image]).grey, 32)).all()
         assert split.abnormal.tolist() == rows["abnormal"].tolist()
         assert split.body_part.tolist() == rows["body_part"].tolist()
         assert split.study.tolist() == rows["study"].tolist()

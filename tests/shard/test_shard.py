@@ -15,7 +15,8 @@ from components.artifacts.shards import Shards
 from components.base.errors import DataRefused
 from components.params.shard import ShardParams
 from components.shard import shard
-from components.xray import images as pictures
+from components.xray.png import decode
+from components.xray.square import fit
 
 Files = dict[str, bytes]
 Change = Callable[[pd.DataFrame], pd.DataFrame]
@@ -118,7 +119,7 @@ def test_the_table_tells_where_the_pixels_of_every_record_are(packed: Callable[.
     assert list(dict.fromkeys(table["file"])) == [path.name for split in SPLITS for path in shards.files(split)]
     for row in table.itertuples():
         pixels = (shards.path / row.file).read_bytes()[row.offset : row.offset + 32 * 32]
-        assert pixels == pictures.fit(pictures.decode(files[row.image]).grey, 32).tobytes()
+        assert pixels == fit(decode(files[row.image]).grey, 32).tobytes()
         assert google_crc32c.value(pixels) == row.crc32c
         assert row.sha256 == hashlib.sha256(files[row.image]).hexdigest()
     assert shards.digest == Shards.seal(shards.path, shards.facts).digest

@@ -15,8 +15,12 @@ from components.archive.archive import Archive
 from components.base.errors import DataRefused
 from components.phantom.archive import write_phantom
 from components.validate import duplicates
-from components.validate.duplicates import EXACT, NEAR, Lookup
-from components.xray import images
+from components.validate.alignment import similarity
+from components.validate.duplicates import EXACT, NEAR
+from components.validate.hash_lookup import Lookup
+from components.validate.warps import WARPS, Spectra, Warp
+from components.xray.png import decode
+from components.xray.signature import SPECTRUM_SIDE, low_frequencies, signature
 
 Grey = np.ndarray
 
@@ -67,7 +71,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
         for place in range(PER_KIND):
             original = trained[(number * PER_KIND + place) % len(trained)]
             copy = f"{ROOT}/valid/XR_HAND/patient{90_000 + number * PER_KIND + place}/study1_negative/image1.png"
-            files[copy] = png(np.ascontiguousarray(COPIES[kind](images.decode(files[original]).grey)))
+            files[copy] = png(np.ascontiguousarray(COPIES[kind](decode(files[original]).grey)))
             kinds[copy], originals[copy] = kind, original
     archive = write_zip(folder / "MURA-v1.1.zip", files)
     with pytest.MonkeyPatch.context() as patch:
@@ -139,7 +143,7 @@ def test_a_copy_with_another_label_matters_within_a_patient(planted: Planted) ->
 
 def test_a_picture_that_has_gone_since_is_named(planted: Planted, tmp_path: Path) -> None:
     empty = Archive.read(write_zip(tmp_path / "empty.zip", {}))
-    with pytest.raises(DataRefused, match=r"image\d+.png: was ingested, but can no longer be read"):
+    with pytest.raises(DataRefused, match=r"image\d+.png: was ingested, but cannot be read any more"):
         duplicates.find(empty, planted.table)
 
 
@@ -152,20 +156,20 @@ def test_nothing_is_found_where_nothing_was_read(planted: Planted) -> None:
 
 
 def test_flat_pictures_are_like_none() -> None:
-    flat = np.zeros((5, images.SPECTRUM_SIDE**2), np.float32)
-    assert not len(duplicates.candidates(flat, np.ones(5), always).copy)
+    flat = np.zeros((5, SPECTRUM_SIDE**2), np.float32)
+    assert not len(duplicates.candidates(Spectra.of(flat, np.ones(5)), always).copy)
 
 
 def test_a_crowd_of_one_hash_is_found_whole_and_asks_for_few_comparisons() -> None:
     crowd = duplicates.CROWD + 1000
-    low = np.tile(images.low_frequencies([images.signature(picture(1, 300, 400)).spectrum]), (crowd, 1))
+    low = np.tile(low_frequencies([signature(picture(1, 300, 400)).spectrum]), (crowd, 1))
     asked = []
 
     def matters(one: np.ndarray, other: np.ndarray) -> np.ndarray:
         asked.append(len(one))
         return always(one, other)
 
-    found = duplicates.candidates(low, np.full(crowd, 4 / 3), matters)
+    found = duplicates.candidates(Spectra.of(low, np.full(crowd, 4 / 3)), matters)
     assert set(found.copy) | set(found.original) == set(range(crowd))
     assert len(found.copy) <= crowd * duplicates.PARTNERS
     assert sum(asked) < crowd**2 / 10
@@ -219,18 +223,17 @@ def test_equal_rows_are_paired_if_they_differ_from_any_before(digests: list[str]
     assert len(pairs) == len(expected)
 
 
-@pytest.mark.parametrize("warp", duplicates.WARPS)
-def test_a_warp_of_the_spectrum_is_the_spectrum_of_the_warp(warp: duplicates.Warp) -> None:
+@pytest.mark.parametrize("warp", WARPS)
+def test_a_warp_of_the_spectrum_is_the_spectrum_of_the_warp(warp: Warp) -> None:
     grey = cv2.GaussianBlur(picture(5, 300, 400), (0, 0), 25)
     height, width = grey.shape
-    affine = duplicates._placing(warp, width, height)[:2]
+    affine = warp.matrix(width, height)[:2]
     seen = cv2.warpAffine(
         grey, affine, (width, height), flags=cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
     )
-    whole, part = images.low_frequencies(images.signature(each).spectrum for each in (grey, seen))
-    shape = np.array([round(4 * np.log2(width / height))])
-    predicted = duplicates.warped(whole[None], shape, warp)[0]
-    lowest = part.reshape(images.SPECTRUM_SIDE, -1)[:12, :12].ravel()
+    whole, part = low_frequencies(signature(each).spectrum for each in (grey, seen))
+    predicted = Spectra.of(whole[None], np.array([width / height])).warped(warp, np.array([0]))[0]
+    lowest = part.reshape(SPECTRUM_SIDE, -1)[:12, :12].ravel()
     assert np.corrcoef(predicted, lowest)[0, 1] > 0.98
 
 
@@ -238,7 +241,7 @@ def test_similarity_is_high_for_copies_only() -> None:
     # Grain that is as fine as a pixel is another after the resampling that a crop needs.
     one, other = (cv2.GaussianBlur(picture(seed, 200, 300), (0, 0), 1) for seed in (1, 2))
     crop = one[10:, :-15]
-    assert duplicates.similarity(one, one) > 0.999
-    assert duplicates.similarity(crop, one) >= duplicates.LEAST_ALIKE
-    assert duplicates.similarity(one, other) < 0.3
-    assert duplicates.similarity(one, np.full_like(one, 7)) == 0
+    assert similarity(one, one) > 0.999
+    assert similarity(crop, one) >= duplicates.LEAST_SIMILAR
+    assert similarity(one, other) < 0.3
+    assert similarity(one, np.full_like(one, 7)) == 0

@@ -20,7 +20,7 @@ from components.base.files import json_sha256
 from components.params.validate import DEFAULTS, ValidateParams
 from components.phantom.plan import plan
 from components.validate import validate
-from components.xray.images import SPECTRUM_SIDE
+from components.xray.signature import SPECTRUM_SIDE
 
 PARAMS = ValidateParams(
     published="auto",
@@ -443,7 +443,7 @@ def test_page_needs_nothing_but_itself(
     assert all(link.startswith("#section-") for link in page.links)
     assert "url(" not in (out / "data_docs.html").read_text()
     assert "No patient is in two splits" in page.text
-    assert "knows him again" in page.text
+    assert "recognise bones or hardware" in page.text
     assert ("truncated at byte 4,096" in page.text) == bool(fault)
 
 

@@ -177,7 +177,7 @@ def test_a_page_of_many_offenders_stays_small(place: Place, tmp_path: Path) -> N
 
 
 def explained(place: Place, member: str) -> list[str]:
-    from components.validate.explain import explain
+    from components.validate.explanation import explain
 
     return explain(member, place.manifest, place.path / "out").splitlines()
 

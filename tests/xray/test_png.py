@@ -217,7 +217,7 @@ def test_a_bomb_is_refused_before_memory_is_taken(colour: int) -> None:
             print(error, peak_kilobytes() - used < 20_000)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
-    assert done.stdout == "65000 x 65000 pixels, more than 25,000,000 or 32,767 a side are not decoded True\n"
+    assert done.stdout == "65000 x 65000 pixels, more than the limit of 25,000,000, or 32,767 a side True\n"
     assert done.stderr == ""
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from miniature import picture
 
-from components.ingest.grey_levels import grey_levels, pixels_sha256
+from components.xray.grey_levels import grey_levels, pixels_sha256
 
 PICTURES = arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 

@@ -1,22 +1,26 @@
-"""What came of one expectation."""
+"""The outcome of an expectation, and of a whole validation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import pandas as pd
+
+from components.artifacts.manifest import Manifest
 from components.base.errors import printable
+from components.params.validate import ValidateParams
 
 
 @dataclass(frozen=True)
 class Offender:
-    """What is not as expected, and how."""
+    """A value that is not as expected."""
 
     name: str
     """The image, study or patient, or split and body part."""
     shows: Mapping[str, Any]
-    """What offends, by column."""
+    """The offending values by column."""
     unit: str | None
-    """image, study or patient, if it is one: the column of the manifest in which `key` stands."""
+    """image, study or patient: the manifest's column that contains `key`. None for anything else."""
     key: str | None
 
     def __str__(self) -> str:
@@ -26,34 +30,33 @@ class Offender:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What came of one expectation."""
+class Outcome:
+    """The outcome of one expectation."""
 
     name: str
     says: str
     """The expectation in one sentence."""
     why: str
-    """What would go wrong without it."""
+    """The reason for it."""
     gate: bool
-    """Whether it refuses the data, or only warns."""
+    """Whether it refuses the data. Otherwise it warns."""
     tolerance: float
-    """Offenders that are tolerated: below 1 a share of those tested, from 1 on a number."""
+    """Tolerated offenders: below 1 a share of the tested values, from 1 on a number."""
     success: bool
-    """Whether it holds, within the tolerance."""
+    """Whether it holds within the tolerance."""
     tested: int | None
-    """How many values it looked at: images, studies, patients; None if it looks at the table as a whole."""
+    """Number of tested images, studies or patients; None for an expectation about the whole table."""
     unexpected: int | None
-    """How many of them are not as expected."""
+    """Number of them that are not as expected."""
     observed: Any
-    """What the table as a whole shows; None if values are looked at one by one."""
+    """The observed value of the whole table; None if values are tested one by one."""
     offenders: tuple[Offender, ...]
-    """All of them."""
     error: str | None
-    """Why it could not be evaluated; then it does not hold."""
+    """Why it could not be evaluated. Then it does not hold."""
 
     @property
     def tolerated(self) -> bool:
-        """Whether it holds although some offend."""
+        """Whether it holds despite some offenders."""
         return self.success and bool(self.unexpected)
 
     @property
@@ -62,7 +65,7 @@ class Finding:
         return "gate" if self.gate else "warn"
 
     def line(self, most: int) -> str:
-        """The failure in a few words, with at most so many offenders."""
+        """The failure in one line, with at most so many offenders."""
         if self.error is not None:
             return f"{self.name} could not be evaluated ({printable(self.error)})"
         if not self.offenders:
@@ -70,3 +73,17 @@ class Finding:
         more = max(self.unexpected or 0, len(self.offenders)) - most
         named = ", ".join(str(offender) for offender in self.offenders[:most])
         return f"{self.name}: {named}{f' and {more:,} more' if more > 0 else ''}"
+
+
+class Validation(NamedTuple):
+    """Everything that the reports tell."""
+
+    manifest: Manifest
+    reference: Manifest | None
+    """The manifest that the data were compared with."""
+    params: ValidateParams
+    tables: Mapping[str, pd.DataFrame]
+    """As `tables.arranged` gives them."""
+    outcomes: Sequence[Outcome]
+    skipped: Mapping[str, str]
+    """Expectations that were not evaluated, and why."""

@@ -1,4 +1,4 @@
-"""What the grey levels of a picture tell, cheaply, so that odd pictures can be found without being looked at."""
+"""Statistics of a picture's grey levels. They are fast to compute and show blank, framed or inverted pictures."""
 
 import hashlib
 import struct
@@ -6,22 +6,22 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Grey = NDArray[np.uint8]
+from components.xray.png import Grey
 
-# Levels that count as black or as white: what a film scanner's noise leaves of either.
+# Levels up to BLACK count as black, from WHITE on as white. A film scanner's noise stays within.
 BLACK, WHITE = 5, 250
-# Levels within a row or column of a frame: no bone, no soft tissue, at most noise.
+# Range of levels in a row or column of a frame: noise only, no bone and no soft tissue.
 FRAME_RANGE = 16
-# Levels are counted in so many rows, up to twice as many, or all of fewer.
+# Levels are counted in at least so many rows, and less than twice as many; in all rows of a smaller picture.
 ROWS = 128
 
 
 class GreyLevels(NamedTuple):
-    """Statistics of one picture; grey levels go from 0, black, to 255, white.
+    """Statistics of one picture. Grey levels go from 0, black, to 255, white.
 
-    `low`, `median`, `high`, `black` and `white` are those of every second, third ... row if there are 256 or more.
+    For `low`, `median`, `high`, `black` and `white`, pictures of 256 or more rows are sampled: every second row, every
+    third row and so on.
     """
 
     mean: float
@@ -30,7 +30,7 @@ class GreyLevels(NamedTuple):
     """The level that 1 % of the pixels do not exceed."""
     median: int
     high: int
-    """The level that 99 % of the pixels do not exceed. A picture without contrast has high - low near 0."""
+    """The level that 99 % of the pixels do not exceed. Without contrast, high - low is near 0."""
     black: float
     """Share of pixels of level 5 or less."""
     white: float
@@ -38,25 +38,25 @@ class GreyLevels(NamedTuple):
     frame: float
     """Share of the area that is frame: whole rows and columns at the edges whose levels span 16 or less.
 
-    1 if all of the picture is. A picture that is mostly border, such as a stamp on a black plate, is near 1.
+    1 for a blank picture, near 1 for a small picture on a black plate.
     """
     rim: float
     """Mean of the outermost tenth on every side, within the frame.
 
-    Rays that meet no body blacken the film, so `rim` lies below `centre`; far above it, the picture is inverted.
+    X-rays that miss the body make the film black, so `rim` is below `centre`. In an inverted picture it is far above.
     """
     centre: float
-    """Mean of the middle half, of height and of width, within the frame."""
+    """Mean of the middle half of height and width, within the frame."""
 
 
 def grey_levels(grey: Grey) -> GreyLevels:
-    """Measure a picture.
+    """Compute the statistics of a picture.
 
     Args:
         grey: uint8 [height, width].
     """
     mean, std = cv2.meanStdDev(grey)
-    # Counting levels takes a tenth of the time of decoding; a part of the rows tells the same.
+    # Counting all levels would take a tenth of the decoding time. A part of the rows gives the same result.
     counted = grey[:: max(1, grey.shape[0] // ROWS)]
     histogram = cv2.calcHist([counted], [0], None, [256], [0, 256]).ravel().astype(np.float64)
     counts = (counted.size + 99) // 100, (counted.size + 1) // 2, counted.size - counted.size // 100
@@ -78,7 +78,7 @@ def grey_levels(grey: Grey) -> GreyLevels:
 
 
 def pixels_sha256(grey: Grey) -> str:
-    """The identity of a picture whatever file it is in: sha256 of height, width and grey levels, hex.
+    """The identity of a picture in any file: sha256 of height, width and grey levels, hex.
 
     Args:
         grey: uint8 [height, width].
@@ -89,10 +89,10 @@ def pixels_sha256(grey: Grey) -> str:
 
 
 def _inside_frame(grey: Grey) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of what no frame surrounds; all 0 if there is nothing else."""
+    """Top, bottom, left and right of the picture within its frame; all 0 for a blank picture."""
     spans = []
     for axis in (1, 0):
-        # numpy's, which take a twentieth of the time of cv2.reduce.
+        # numpy takes a twentieth of the time of cv2.reduce.
         varied = np.flatnonzero(grey.max(axis) - grey.min(axis) > FRAME_RANGE)
         if not varied.size:
             return 0, 0, 0, 0
@@ -108,7 +108,7 @@ def _rim(grey: Grey) -> float:
 
 
 def _cropped(grey: Grey, part: int) -> Grey:
-    """Without so many parts of its height and width on every side."""
+    """The picture without 1 / part of its height and width on every side."""
     height, width = (side // part for side in grey.shape)
     return grey[height : grey.shape[0] - height, width : grey.shape[1] - width]
 

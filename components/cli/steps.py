@@ -95,12 +95,14 @@ def command(name: str) -> click.Command:
             ["--out"],
             type=click.Path(path_type=Path, file_okay=False),
             required=True,
-            help=f"Where the {product.__name__} goes; replaced whole when the step is done.",
+            help=f"Directory for the result, a {product.__name__}. It replaces an earlier one when the step is done.",
         )
     )
 
     options.append(
-        click.Option(["--executor-input"], metavar="JSON", hidden=True, help="What Kubeflow hands over and is told.")
+        click.Option(
+            ["--executor-input"], metavar="JSON", hidden=True, help="The step's inputs and outputs, from Kubeflow."
+        )
     )
 
     options += [click.Option([each.flag, each.name], metavar=each.metavar, help=each.help) for each in questions]
@@ -141,7 +143,7 @@ def _option(step: str, of: Input) -> click.Option:
             required=many,
             show_default=True,
             metavar="FILE:SECTION|JSON",
-            help=_summary(of.kind) + (f" Such as {DEFAULT}:{step}.vgg16." if many else ""),
+            help=_summary(of.kind) + (f" For example {DEFAULT}:{step}.vgg16." if many else ""),
         )
     if of.kind is int:
         return click.Option([of.flag, of.name], type=click.IntRange(min=0), help=f"[default: {of.name} of {DEFAULT}]")

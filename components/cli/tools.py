@@ -34,7 +34,7 @@ CODE_OF = {step: f"components.{step}" for step in STEPS} | {"phantom": "componen
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Processes. [default: one per core]")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also draw a contact sheet, a PNG.")
 def phantom(out: Path, studies: int, seed: int, difficulty: float, workers: int | None, sheet: Path | None) -> None:
-    """Draw an archive of MURA's layout, for want of the real one.
+    """Draw an archive with MURA's layout.
 
     MURA may not be redistributed. This zip has the same directories, CSVs and oddities, X-ray-like pictures of
     seven body parts, and abnormalities that can be seen: fractures, plates and screws, lesions. At
@@ -79,19 +79,19 @@ def phantom(out: Path, studies: int, seed: int, difficulty: float, workers: int 
 
 @click.command("import")
 @click.argument("place", metavar="PATH|s3://BUCKET/KEY")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where it is to lie. [default: data/NAME]")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where the zip goes. [default: data/NAME]")
 @click.option(
     "--params",
     type=click.Path(path_type=Path, dir_okay=False),
     default=DEFAULT,
     show_default=True,
-    help="The choices whose `archive` becomes this one.",
+    help="The file in which `archive` is set.",
 )
 def import_(place: str, out: Path | None, params: Path) -> None:
-    """Bring an archive under DVC as one file, and let params.yaml name it.
+    """Put an archive under DVC as one file, and name it in params.yaml.
 
-    PATH is MURA-v1.1.zip, another zip of its layout, or a directory of which a zip is made; a zip inside the
-    repository stays where it is. What is on S3 is fetched; to read it there instead, set `archive: s3://...` in
+    PATH is MURA-v1.1.zip, another zip with its layout, or a directory, of which a zip is made. A zip inside the
+    repository stays where it is. An archive on S3 is downloaded. To read it from S3 instead, set `archive: s3://...` in
     params.yaml.
     """
     from components.archive import importing
@@ -105,14 +105,16 @@ def import_(place: str, out: Path | None, params: Path) -> None:
 
 @click.command()
 @click.argument("url", metavar="s3://BUCKET/PREFIX")
-@click.option("--endpoint", envvar="AWS_ENDPOINT_URL", help="A server other than Amazon's. [default: AWS_ENDPOINT_URL]")
-@click.option("--name", default="storage", show_default=True, help="What DVC calls it.")
-@click.option("--shared", is_flag=True, help="Write it into .dvc/config, for git, and not into .dvc/config.local.")
+@click.option(
+    "--endpoint", envvar="AWS_ENDPOINT_URL", help="Address of a server other than Amazon's. [default: AWS_ENDPOINT_URL]"
+)
+@click.option("--name", default="storage", show_default=True, help="The name of the remote in DVC.")
+@click.option("--shared", is_flag=True, help="Write to .dvc/config, which git tracks, instead of .dvc/config.local.")
 def remote(url: str, endpoint: str | None, name: str, shared: bool) -> None:
-    """Let `dvc push` and `dvc pull` go to S3, or to a server like it.
+    """Set the S3 bucket that `dvc push` and `dvc pull` use.
 
-    It is asked before anything is written. Credentials are those of the environment, here and when DVC runs; none is
-    written down.
+    The server is asked first; nothing is written if it refuses. DVC takes the credentials from the environment. No
+    credentials are written to a file.
     """
     from components.archive import dvc
 
@@ -126,7 +128,7 @@ def remote(url: str, endpoint: str | None, name: str, shared: bool) -> None:
 
 @click.group()
 def shards() -> None:
-    """Look into shards, and prove them."""
+    """Print what is in shards, and check them."""
 
 
 @shards.command("show")
@@ -136,7 +138,7 @@ def shards() -> None:
 def show_shards(path: Path, sheet: Path | None, records: int) -> None:
     """Print counts by split, body part and label, sizes and digests.
 
-    Only the index and the table of records are read. `mura shards verify` reads everything.
+    This reads the index and the table of records only. `mura shards verify` reads everything.
     """
     from components.artifacts.shards import Shards
     from components.shard import show
@@ -153,12 +155,12 @@ def show_shards(path: Path, sheet: Path | None, records: int) -> None:
 @click.option(
     "--manifest",
     type=click.Path(path_type=Path, file_okay=False),
-    help="The ValidManifest they should be packed from.",
+    help="A ValidManifest. Also check that the shards were made from it.",
 )
 def verify_shards(path: Path, manifest: Path | None) -> None:
-    """Check every file and every record against the index, and name all that is wrong.
+    """Check every file and every record against the index, and name every fault.
 
-    Exit code 3 if anything is.
+    The exit code is 3 if there is one.
     """
     from components.artifacts.manifest import ValidManifest
     from components.shard import verify
@@ -174,7 +176,7 @@ def verify_shards(path: Path, manifest: Path | None) -> None:
 
 @click.group()
 def bench() -> None:
-    """Find out what bounds the speed of this machine."""
+    """Find out what limits the speed of this machine."""
 
 
 @bench.command("input")
@@ -184,15 +186,17 @@ def bench() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("artifacts/shards"),
     show_default=True,
-    help="Whose training images are read.",
+    help="Shards with the training images.",
 )
 @click.option("--candidate", default="custom_cnn", show_default=True, help="Name of the candidate that is tried.")
 @click.option("--params", "file", type=click.Path(path_type=Path), default=DEFAULT, show_default=True)
-@click.option("--steps", type=click.IntRange(min=2), default=20, show_default=True, help="Of training, twice.")
+@click.option(
+    "--steps", type=click.IntRange(min=2), default=20, show_default=True, help="Training steps, measured twice."
+)
 def bench_input(path: Path, candidate: str, file: Path, steps: int) -> None:
-    """Say what bounds the input of a training: reading, shuffling, the way to the device, or the network itself.
+    """Find out what limits a training: reading, shuffling, copying to the device, or the network itself.
 
-    Each stage is measured alone, then all together; the slowest is the ceiling.
+    Each stage is measured alone, then all together. The slowest stage is the limit.
     """
     from components.artifacts.shards import Shards
     from components.params.train import TrainParams
@@ -210,10 +214,10 @@ def bench_input(path: Path, candidate: str, file: Path, steps: int) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("artifacts/promotion"),
     show_default=True,
-    help="The promotion to tell about.",
+    help="The promotion to print.",
 )
 def summary(promotion: Path) -> None:
-    """Print the candidates of the last promotion, who was promoted, and where to look further."""
+    """Print the candidates of the last promotion, the decision, and where the reports are."""
     from components.artifacts.promotion import Promotion
     from components.cli import summary as page
 
@@ -221,12 +225,12 @@ def summary(promotion: Path) -> None:
 
 
 @click.command()
-@click.option("--require-gpu", is_flag=True, help="That TensorFlow sees no GPU is a problem.")
+@click.option("--require-gpu", is_flag=True, help="Fail if TensorFlow sees no GPU.")
 def doctor(require_gpu: bool) -> None:
-    """Check that this installation can do the work, here or in a container.
+    """Check that this installation works, on a machine or in a container.
 
-    Versions, where steps write, whether MLflow answers, whether TensorFlow computes, and on what. Ends with 0 when
-    all is well, 2 when something is to be set right here, 5 when MLflow does not answer.
+    The checks are: versions, directories that steps write to, MLflow, TensorFlow and its device. The exit code is 0 if all
+    is well, 2 if something here must be changed, 5 if MLflow does not answer.
     """
     from components.cli import doctor as practice
 
@@ -239,12 +243,12 @@ def doctor(require_gpu: bool) -> None:
 
 
 @click.command()
-@click.option("--status", default="{}", metavar="JSON", help="How the run ended, as Kubeflow says it.")
+@click.option("--status", default="{}", metavar="JSON", help="Final status of the run, from Kubeflow.")
 @click.option("--run", "run_id", required=True, help="Id of the run.")
 def notify(status: str, run_id: str) -> None:
-    """Tell the webhook of MURA_WEBHOOK_URL how a run of the pipeline ended.
+    """Send the result of a pipeline run to the webhook MURA_WEBHOOK_URL.
 
-    The last task of a pipeline on Kubeflow. It ends well whether or not the webhook answers.
+    This is the last task of the pipeline on Kubeflow. It succeeds even if the webhook does not answer.
     """
     from components.kubeflow import notify as telling
 

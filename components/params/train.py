@@ -25,28 +25,32 @@ class TrainParams(Section):
     """How one network is trained."""
 
     candidate: str = Field(description="Name of the candidate; in params.yaml the key of its entry")
-    architecture: Architecture = Field(description="The network: custom_cnn, vgg16, vgg19 or inception_v3")
+    architecture: Architecture = Field(description="custom_cnn, vgg16, vgg19 or inception_v3")
     weights: str = Field(description="none, imagenet, or a .weights.h5 file of the backbone")
-    epochs: int = Field(gt=0, description="Most epochs over all layers")
-    head_epochs: int = Field(ge=0, description="Epochs of the head alone, before; for pretrained weights")
-    batch_size: int = Field(gt=0, description="Images in a step")
-    learning_rate: float = Field(gt=0, description="Peak, for all layers; Adam")
-    head_learning_rate: float = Field(gt=0, description="Peak, for the head alone")
-    warmup: float = Field(ge=0, lt=1, description="Share of the steps in which the learning rate rises to its peak")
-    weight_decay: float = Field(ge=0, description="Decoupled, as in AdamW")
-    dropout: float = Field(ge=0, lt=1, description="Before the last layer")
+    epochs: int = Field(gt=0, description="Epochs with all layers, at most")
+    head_epochs: int = Field(ge=0, description="Epochs with the head alone, first; only for pretrained weights")
+    batch_size: int = Field(gt=0, description="Images in one step")
+    learning_rate: float = Field(gt=0, description="Highest learning rate with all layers (AdamW)")
+    head_learning_rate: float = Field(gt=0, description="Highest learning rate with the head alone")
+    warmup: float = Field(
+        ge=0, lt=1, description="Share of the steps in which the learning rate rises to its highest value"
+    )
+    weight_decay: float = Field(ge=0, description="Weight decay of AdamW (decoupled)")
+    dropout: float = Field(ge=0, lt=1, description="Dropout before the last layer")
     patience: int = Field(gt=0, description="Epochs without a better tuning AUROC before training stops")
     class_weighting: Literal["body_part", "none"] = Field(
         description="Weighted binary cross-entropy per body part, as MURA's authors do (arXiv:1712.06957), or plain"
     )
     flip: bool = Field(description="Random horizontal flips")
-    rotation: float = Field(ge=0, le=180, description="Random rotations up to so many degrees either way")
-    batch_norm_momentum: float = Field(gt=0, lt=1, description="Of the running statistics; unused without batch norm")
+    rotation: float = Field(ge=0, le=180, description="Random rotations, at most this many degrees in both directions")
+    batch_norm_momentum: float = Field(
+        gt=0, lt=1, description="Momentum of the running statistics of batch normalisation"
+    )
     precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(
-        description="Of the arithmetic; auto is bfloat16 where the hardware multiplies it, else float32"
+        description="Number format of the training; auto: bfloat16 if the hardware multiplies it, else float32"
     )
     residence: Residence = Field(
-        description="Where the training images are held; auto is memory if half of what is free suffices, else disk"
+        description="Where the training images are kept; auto: in memory if they take less than half of what is free, else on disk"
     )
 
     @field_validator("candidate")

@@ -2,11 +2,15 @@
 
     python -m benchmarks.input [--images 2000] [--image-size 320] [--archive phantom.zip] [--steps 10] [--json]
 
-The same training images at the same size, in batches of 32; one epoch each, from its second batch on, in turn, the best
-of some: shuffled batches from memory, and from disk (the kernel holds the files, as after a first epoch); Keras'
-`image_dataset_from_directory` on the PNG files; and as the ceiling a plain copy of the array, batch by batch. `ratio`
-is batches per second from memory over those of Keras. `waiting` is the share of real training steps (the custom CNN,
-the quickest of the four networks) that is spent waiting for the next batch.
+The same training images at the same size, in batches of 32. Each way is measured over some epochs, in turn, from the
+second batch on; the best epoch counts:
+
+- shuffled batches from memory, and from disk (the files are in the kernel's cache, as after a first epoch)
+- Keras' `image_dataset_from_directory` on the PNG files
+- a plain copy of the array, batch by batch: the ceiling
+
+`ratio` is batches per second from memory over those of Keras. `waiting` is the share of a real training (of the custom
+CNN, the fastest of the four networks) that is spent waiting for the next batch.
 """
 
 import json
@@ -16,12 +20,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import harness
 from benchmarks.shard import prove
 from components.artifacts.manifest import TRAIN
 from components.artifacts.shards import Shards
-from components.network import backend
+from components.network import backend, batches
 from components.params.document import read_params
+from components.train.input_benchmark import Diagnosis, diagnose
 
 BATCH = 32
 ROUNDS = 3
@@ -86,12 +93,9 @@ def unpack(archive: Path, shards: Shards, folder: Path) -> Path:
 
 def measure(shards: Shards, pictures: Path) -> dict[str, float]:
     """Batches per second of each way, the best of some epochs, in turn."""
-    import keras
-    import numpy as np
+    import keras  # after components.network, which imports TensorFlow without its messages
 
-    from components.network import batches
-
-    held, kept = (batches.read_split(shards, TRAIN, residence) for residence in ("memory", "disk"))  # type: ignore[arg-type]
+    held, kept = batches.read_split(shards, TRAIN, "memory"), batches.read_split(shards, TRAIN, "disk")
     weights = np.ones(len(held), np.float32)
     pixels, into = np.asarray(held.pixels), np.empty((BATCH, *held.pixels.shape[1:]), np.uint8)
 
@@ -115,18 +119,16 @@ def measure(shards: Shards, pictures: Path) -> dict[str, float]:
     for epoch in range(ROUNDS):
         for name, way in ways.items():
             drawn = iter(way(epoch))
-            next(drawn)  # waits for the pipeline to be built
+            next(drawn)  # waits until the pipeline is built
             started = time.perf_counter()
             count = sum(1 for _ in drawn)
             best[name] = max(best[name], count / (time.perf_counter() - started))
     return best
 
 
-def _train(shards: Shards, steps: int) -> Any:
-    from components.train import input_benchmark
-
-    params = read_params(Path("params.mura.yaml")).train["custom_cnn"]
-    return input_benchmark.diagnose(shards, params, seed=1, steps=steps)
+def _train(shards: Shards, steps: int) -> Diagnosis:
+    params = read_params(Path("params.mura.yaml")).train.candidates["custom_cnn"]
+    return diagnose(shards, params, seed=1, steps=steps)
 
 
 if __name__ == "__main__":

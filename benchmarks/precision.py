@@ -1,9 +1,9 @@
 """How much faster a network trains in bfloat16 than in float32 on this machine.
 
-    python -m benchmarks.precision [--architecture vgg16] [--image-size 64] [--images 256] [--json]
+    python -m benchmarks.precision [--candidate vgg16] [--image-size 64] [--images 256] [--json]
 
-The same network, batches and number of steps in both precisions, in turn; the first epoch of each, in which Keras
-traces the graph, is not counted. `ratio` is images per second in bfloat16 over images per second in float32.
+The same network, batches and number of steps in both precisions, in turn. The first epoch of each does not count: Keras
+traces the graph in it. `ratio` is images per second in bfloat16 over images per second in float32.
 """
 
 import argparse
@@ -13,22 +13,30 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.network import backend
+import numpy as np
+
+from components.network import architectures, backend
 from components.params.document import read_params
+from components.params.train import TrainParams, title
+from components.train import phases
+
+BATCH = 32
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--architecture", default="vgg16", choices=("custom_cnn", "vgg16", "vgg19", "inception_v3"))
+    candidates = read_params(Path("params.yaml")).train.candidates
+    parser.add_argument("--candidate", default="vgg16", choices=candidates)
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--images", type=int, default=256, help="in an epoch")
     parser.add_argument("--json", action="store_true")
     flags = parser.parse_args()
     backend.prepare()
-    rates = measure(flags.architecture, flags.image_size, flags.images)
+    params = candidates[flags.candidate].model_copy(update={"batch_size": BATCH})
+    rates = measure(params, flags.image_size, flags.images)
     result = {
-        "architecture": flags.architecture,
+        "candidate": flags.candidate,
         "device": backend.device(),
         "image_size": flags.image_size,
         "images_per_second": {name: round(rate, 1) for name, rate in rates.items()},
@@ -37,34 +45,29 @@ def main() -> None:
     if flags.json:
         print(json.dumps(result))
         return
-    print(f"{flags.architecture}, {flags.image_size} px, batches of 32, on {result['device']}")
-    for name, rate in rates.items():
-        print(f"  {name:15} {rate:8.1f} images/s")
+    name = title(flags.candidate, params.architecture)
+    print(f"{name}, {flags.image_size} px, batches of {BATCH}, on {result['device']}")
+    for precision, rate in rates.items():
+        print(f"  {precision:15} {rate:8.1f} images/s")
     print(f"  ratio           {result['ratio']:8.2f}")
 
 
-def measure(architecture: str, image_size: int, images: int, epochs: int = 3) -> dict[str, float]:
+def measure(params: TrainParams, image_size: int, images: int, epochs: int = 3) -> dict[str, float]:
     """Images per second of training by precision, the median of some epochs."""
-    import keras
-    import numpy as np
-
-    from components.network import architectures
-
-    params = read_params(Path("params.yaml")).train[architecture]
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (images, image_size, image_size, 1), dtype=np.uint8)
     labels = rng.integers(0, 2, (images, 1)).astype(np.float32)
     networks: dict[str, Any] = {}
     for precision in ("float32", "mixed_bfloat16"):
         network = architectures.build(params, image_size, seed=1, precision=precision)
-        network.compile(keras.optimizers.AdamW(1e-4), keras.losses.BinaryCrossentropy(from_logits=True))
-        network.fit(pixels, labels, batch_size=32, verbose=0)
+        phases.compile_for(network, phases.phases(params)[-1], params, images)
+        network.fit(pixels, labels, batch_size=BATCH, verbose=0)
         networks[precision] = network
     seconds: dict[str, list[float]] = {precision: [] for precision in networks}
     for _ in range(epochs):
         for precision, network in networks.items():
             started = time.perf_counter()
-            network.fit(pixels, labels, batch_size=32, verbose=0)
+            network.fit(pixels, labels, batch_size=BATCH, verbose=0)
             seconds[precision].append(time.perf_counter() - started)
     return {precision: images / statistics.median(times) for precision, times in seconds.items()}
 

@@ -100,9 +100,7 @@ def command(name: str) -> click.Command:
     )
 
     options.append(
-        click.Option(
-            ["--executor-input"], metavar="JSON", hidden=True, help="The step's inputs and outputs, from Kubeflow."
-        )
+        click.Option(["--executor-input"], metavar="JSON", hidden=True, help="Inputs and outputs, from Kubeflow.")
     )
 
     options += [click.Option([each.flag, each.name], metavar=each.metavar, help=each.help) for each in questions]

@@ -105,9 +105,7 @@ def import_(place: str, out: Path | None, params: Path) -> None:
 
 @click.command()
 @click.argument("url", metavar="s3://BUCKET/PREFIX")
-@click.option(
-    "--endpoint", envvar="AWS_ENDPOINT_URL", help="Address of a server other than Amazon's. [default: AWS_ENDPOINT_URL]"
-)
+@click.option("--endpoint", envvar="AWS_ENDPOINT_URL", help="Another server than Amazon's. [default: AWS_ENDPOINT_URL]")
 @click.option("--name", default="storage", show_default=True, help="The name of the remote in DVC.")
 @click.option("--shared", is_flag=True, help="Write to .dvc/config, which git tracks, instead of .dvc/config.local.")
 def remote(url: str, endpoint: str | None, name: str, shared: bool) -> None:
@@ -190,9 +188,7 @@ def bench() -> None:
 )
 @click.option("--candidate", default="custom_cnn", show_default=True, help="Name of the candidate that is tried.")
 @click.option("--params", "file", type=click.Path(path_type=Path), default=DEFAULT, show_default=True)
-@click.option(
-    "--steps", type=click.IntRange(min=2), default=20, show_default=True, help="Training steps, measured twice."
-)
+@click.option("--steps", type=click.IntRange(min=2), default=20, show_default=True, help="Training steps; done twice.")
 def bench_input(path: Path, candidate: str, file: Path, steps: int) -> None:
     """Find out what limits a training: reading, shuffling, copying to the device, or the network itself.
 
@@ -229,8 +225,8 @@ def summary(promotion: Path) -> None:
 def doctor(require_gpu: bool) -> None:
     """Check that this installation works, on a machine or in a container.
 
-    The checks are: versions, directories that steps write to, MLflow, TensorFlow and its device. The exit code is 0 if all
-    is well, 2 if something here must be changed, 5 if MLflow does not answer.
+    The checks are: versions, directories that steps write to, MLflow, TensorFlow and its device. The exit code is 0
+    if all is well, 2 if something here must be changed, 5 if MLflow does not answer.
     """
     from components.cli import doctor as practice
 

@@ -32,9 +32,7 @@ class TrainParams(Section):
     batch_size: int = Field(gt=0, description="Images in one step")
     learning_rate: float = Field(gt=0, description="Highest learning rate with all layers (AdamW)")
     head_learning_rate: float = Field(gt=0, description="Highest learning rate with the head alone")
-    warmup: float = Field(
-        ge=0, lt=1, description="Share of the steps in which the learning rate rises to its highest value"
-    )
+    warmup: float = Field(ge=0, lt=1, description="Share of the steps in which the learning rate rises")
     weight_decay: float = Field(ge=0, description="Weight decay of AdamW (decoupled)")
     dropout: float = Field(ge=0, lt=1, description="Dropout before the last layer")
     patience: int = Field(gt=0, description="Epochs without a better tuning AUROC before training stops")
@@ -43,14 +41,13 @@ class TrainParams(Section):
     )
     flip: bool = Field(description="Random horizontal flips")
     rotation: float = Field(ge=0, le=180, description="Random rotations, at most this many degrees in both directions")
-    batch_norm_momentum: float = Field(
-        gt=0, lt=1, description="Momentum of the running statistics of batch normalisation"
-    )
+    batch_norm_momentum: float = Field(gt=0, lt=1, description="Momentum of batch normalisation's running statistics")
     precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(
         description="Number format of the training; auto: bfloat16 if the hardware multiplies it, else float32"
     )
     residence: Residence = Field(
-        description="Where the training images are kept; auto: in memory if they take less than half of what is free, else on disk"
+        description="Where the training images are kept; auto: in memory if they take less than half of what is free, else on "
+        "disk"
     )
 
     @field_validator("candidate")

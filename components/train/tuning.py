@@ -31,9 +31,15 @@ class Tuning:
         """Read the split.
 
         Raises:
-            DataRefused: the shards are damaged, or show a body part that no training image shows.
+            DataRefused: the shards are damaged, all images of the split have the same label, or one shows a body part
+                that no training image shows.
         """
         self.split = batches.read_split(shards, TUNING)
+        if len(set(self.split.abnormal.tolist())) < 2:
+            raise DataRefused(
+                f"{shards.path}: expected normal and abnormal images in {TUNING}, found one label only, of which no "
+                "AUROC can be measured. Use a larger archive or a larger tuning_fraction."
+            )
         self._weights = loss_weights(self.split, shards, params)
         self._batch_size = params.batch_size
 
@@ -41,7 +47,7 @@ class Tuning:
         """Measure a network.
 
         Raises:
-            DataRefused: all studies have the same label, or a record is damaged.
+            DataRefused: a record is damaged.
         """
         with batches.reading(self.split):
             logit = predict(batches.in_order(self.split, self._batch_size)).astype(np.float64)
@@ -53,11 +59,7 @@ class Tuning:
         probability = sigmoid(logit)
         studies = Studies.of_images(split.study, split.patient, split.body_part, split.abnormal, probability)
         area = auroc(studies.abnormal, studies.probability)
-        if area is None:
-            raise DataRefused(
-                "train: all studies of the tuning split have the same label, so no AUROC can be measured. Use a larger "
-                "archive or a larger tuning_fraction."
-            )
+        assert area is not None, "both labels are there"
         return Measures(loss, area)
 
 

@@ -1,0 +1,264 @@
+"""What `mura train` does with a network, on a miniature of 32 pixels: phases, patience, divergence, resumption."""
+
+import json
+import logging
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from miniature import archive, images, manifest, pack, prove, use_cores, write_zip
+
+from components.artifacts.manifest import TUNING
+from components.artifacts.shards import RECORDS, Shards, split_digest
+from components.artifacts.trained_model import TrainedModel
+from components.base.errors import DataRefused, UsageError
+from components.network import architectures, batches
+from components.params.train import TrainParams
+from components.scores import metrics
+from components.train import train
+
+# Keras reads its variables in a way that NumPy is about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+Train = Callable[..., TrainedModel]
+PARAMS: dict[str, Any] = {
+    "candidate": "small",
+    "architecture": "custom_cnn",
+    "weights": "none",
+    "epochs": 2,
+    "head_epochs": 0,
+    "batch_size": 16,
+    "learning_rate": 1e-3,
+    "head_learning_rate": 1e-3,
+    "warmup": 0.1,
+    "weight_decay": 1e-4,
+    "dropout": 0.2,
+    "patience": 9,
+    "class_weighting": "body_part",
+    "flip": True,
+    "rotation": 30,
+    "batch_norm_momentum": 0.9,
+    "precision": "float32",
+    "residence": "memory",
+}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    """Some 60 images for training, some 20 for tuning."""
+    with pytest.MonkeyPatch.context() as patch:
+        use_cores(1, patch)
+        place = tmp_path_factory.mktemp("packed")
+        path = write_zip(place / "a.zip", archive(images(train=42, valid=2)))
+        return pack(path, prove(manifest(path, place / "manifest"), place / "valid"), place / "shards")
+
+
+@pytest.fixture
+def run(shards: Shards, mlflow_here: Path, caplog: pytest.LogCaptureFixture) -> Train:
+    """Trains in a work directory of that name, as the command line would: `run("model", epochs=3)`."""
+    caplog.set_level(logging.INFO, "components")
+
+    def trained(name: str, **choices: Any) -> TrainedModel:
+        out = mlflow_here / name
+        (out / "checkpoint").mkdir(parents=True, exist_ok=True)
+        return train(shards, TrainParams(**PARAMS | choices), 1, out)
+
+    return trained
+
+
+class Interrupting(logging.Handler):
+    """Somebody who presses Ctrl-C when the line of an epoch appears."""
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__()
+        self._line = re.compile(rf"epoch {epoch} of")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._line.search(record.getMessage()):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def interrupted(run: Train, mlflow_here: Path) -> Iterator[Callable[..., Path]]:
+    """Trains until the first epoch is saved; gives the checkpoint."""
+    logger, handler = logging.getLogger("components.train"), Interrupting(epoch=1)
+
+    def begun(name: str, **choices: Any) -> Path:
+        logger.addHandler(handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                run(name, **choices)
+        finally:
+            logger.removeHandler(handler)
+        return mlflow_here / name / "checkpoint"
+
+    return begun
+
+
+def curves(model: TrainedModel) -> pd.DataFrame:
+    return pd.read_csv(model.curves)
+
+
+def measured(model: TrainedModel, shards: Shards) -> tuple[np.ndarray, batches.Split]:
+    """Logits of the tuning split by the weights that were kept."""
+    split = batches.read_split(shards, TUNING)
+    logit = architectures.load(model).predict(batches.in_order(split, 16), verbose=0)[:, 0]
+    return logit.astype(np.float64), split
+
+
+def losses(logit: np.ndarray, split: batches.Split) -> np.ndarray:
+    """Binary cross-entropy of each image."""
+    probability = metrics.sigmoid(logit)
+    return -np.log(np.where(split.abnormal == 1, probability, 1 - probability))
+
+
+# Pretrained weights: head first, then all layers.
+
+
+def test_a_pretrained_backbone_is_loaded_kept_while_the_head_is_trained_and_moved_after(
+    run: Train, interrupted: Callable[..., Path], mlflow_here: Path
+) -> None:
+    donor = keras.applications.VGG16(include_top=False, weights=None)
+    donor.save_weights(mlflow_here / "donor.weights.h5")
+    kernels = [np.asarray(layer.kernel) for layer in donor.layers if layer.weights]
+    choices = {"architecture": "vgg16", "weights": "donor.weights.h5", "head_epochs": 1, "epochs": 1}
+
+    def found(checkpoint: Path, epoch: int) -> int:
+        """How many of the donor's kernels the network has after an epoch."""
+        with np.load(checkpoint / f"epoch-{epoch}.npz") as saved:
+            arrays = list(saved.values())
+        return sum(any(np.array_equal(kernel, array) for array in arrays) for kernel in kernels)
+
+    checkpoint = interrupted("model", **choices)
+    assert found(checkpoint, epoch=1) == len(kernels) == 13
+    model = run("model", **choices)
+    assert found(checkpoint, epoch=2) == 0
+    assert model.facts.phases == ("head", "all")
+    assert curves(model)["phase"].tolist() == ["head", "all"]
+
+
+# When it stops, and what is kept.
+
+
+@pytest.mark.parametrize("class_weighting", ["body_part", "none"])
+def test_training_stops_when_nothing_improves_and_keeps_the_best_epoch(
+    run: Train, shards: Shards, class_weighting: str
+) -> None:
+    # There is nothing to learn in these pictures but by heart.
+    model = run("model", epochs=12, patience=1, learning_rate=0.01, class_weighting=class_weighting)
+    rows, facts = curves(model), model.facts
+    assert facts.epochs == len(rows) == max(facts.best_epoch + 1, 2)
+    assert facts.epochs < 12
+    best = rows.loc[facts.best_epoch - 1]
+    assert best["tuning_auroc"] == rows["tuning_auroc"].max()
+    logit, split = measured(model, shards)
+    weights = (
+        np.ones(len(split))
+        if class_weighting == "none"
+        else batches.loss_weights(split.abnormal, split.body_part, shards.facts.train_images)
+    )
+    assert np.mean(weights * losses(logit, split)) == pytest.approx(best["tuning_loss"], rel=1e-3)
+    assert facts.tuning == {"auroc": best["tuning_auroc"], "loss": best["tuning_loss"]}
+
+
+def test_images_weigh_in_the_training_loss_as_chosen(interrupted: Callable[..., Path]) -> None:
+    still = {"learning_rate": 1e-9, "dropout": 0.0}
+    weighted, plain = (
+        json.loads((interrupted(weighting, class_weighting=weighting, **still) / "state.json").read_text())["curves"][0]
+        for weighting in ("body_part", "none")
+    )
+    # Both labels of a body part together weigh as much as half of its images, or less.
+    assert weighted["loss"] < 0.6 * plain["loss"]
+
+
+def test_tuning_images_of_one_label_are_refused_before_training(shards: Shards, mlflow_here: Path) -> None:
+    path = mlflow_here / "shards"
+    shutil.copytree(shards.path, path)
+    table = shards.records()
+    table.loc[table["split"] == TUNING, "abnormal"] = 1
+    table.to_parquet(path / RECORDS, index=False)
+    digest = split_digest(table[table["split"] == TUNING])
+    tuning = shards.facts.splits[TUNING].model_copy(update={"digest": digest})
+    facts = shards.facts.model_copy(update={"splits": shards.facts.splits | {TUNING: tuning}})
+    with pytest.raises(DataRefused, match="expected normal and abnormal images in tuning"):
+        train(Shards.seal(path, facts), TrainParams(**PARAMS), 1, mlflow_here / "model")
+
+
+def test_a_training_that_diverges_is_told_what_to_do(run: Train) -> None:
+    with pytest.raises(UsageError, match=r"small diverged in epoch 1 .*Lower its learning_rate \(1e\+30\)") as told:
+        run("model", learning_rate=1e30, warmup=0.0)
+    assert told.value.exit_code == 2
+    assert "\n" not in str(told.value)
+
+
+# Resumption.
+
+
+def test_an_interrupted_training_ends_in_the_same_weights(
+    run: Train, interrupted: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = run("whole")
+    interrupted("resumed")
+    resumed = run("resumed")
+    assert "train: small goes on after epoch 1" in caplog.text
+    # The files name layers by how many this process has made, so they differ; the numbers may not.
+    one, two = (architectures.load(model).get_weights() for model in (whole, resumed))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(one, two, strict=True))
+    assert resumed.curves.read_bytes() == whole.curves.read_bytes()
+
+
+CHANGES = {
+    "another precision": ("precision", "bfloat16", "is in bfloat16, and this training is in float32"),
+    "another format": ("format", 1, "has format 1, and this version of the pipeline writes 2"),
+    "no format": ("format", None, "has format 1, and this version of the pipeline writes 2"),
+    "other code": ("code", "0" * 64, "was made by other code"),
+}
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a checkpoint is kept for all changes."""
+    return tmp_path_factory.mktemp("begun") / "checkpoint"
+
+
+@pytest.mark.parametrize(("key", "value", "reason"), CHANGES.values(), ids=CHANGES)
+def test_a_checkpoint_that_fits_no_longer_is_told_and_not_resumed(
+    begun: Path,
+    interrupted: Callable[..., Path],
+    mlflow_here: Path,
+    caplog: pytest.LogCaptureFixture,
+    key: str,
+    value: Any,
+    reason: str,
+) -> None:
+    if not begun.exists():
+        shutil.copytree(interrupted("first"), begun)
+    checkpoint = mlflow_here / "model" / "checkpoint"
+    shutil.copytree(begun, checkpoint)
+    state = json.loads((checkpoint / "state.json").read_text()) | {key: value}
+    (checkpoint / "state.json").write_text(json.dumps({name: known for name, known in state.items() if known}))
+    caplog.clear()
+    interrupted("model")
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert warning == f"train: the checkpoint {reason}; training starts anew"
+    assert "goes on after" not in caplog.text
+    assert sorted(path.name for path in checkpoint.iterdir()) == ["best-1.weights.h5", "epoch-1.npz", "state.json"]
+
+
+# What it says.
+
+
+def test_each_epoch_has_a_line_with_the_candidate_and_the_time_that_is_left(
+    run: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    run("model", candidate="wide")
+    first, second = (r.getMessage() for r in caplog.records if re.search(r"epoch \d of 2", r.getMessage()))
+    measures = r"loss [\d.]+, tuning loss [\d.]+, tuning AUROC [\d.]+"
+    assert re.fullmatch(rf"train: wide epoch 1 of 2 \(all\): {measures}, about \d+ .*left", first)
+    assert "left" not in second

@@ -46,8 +46,8 @@ class TrainParams(Section):
         description="Number format of the training; auto: bfloat16 if the hardware multiplies it, else float32"
     )
     residence: Residence = Field(
-        description="Where the training images are kept; auto: in memory if they take less than half of what is free, else on "
-        "disk"
+        description="Where the training images are kept; auto: in memory if they take less than half of what is "
+        "free, else on disk"
     )
 
     @field_validator("candidate")

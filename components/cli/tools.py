@@ -230,11 +230,11 @@ def doctor(require_gpu: bool) -> None:
     """
     from components.cli import doctor as practice
 
-    findings = []
-    for finding in practice.examine(require_gpu):
-        click.echo(f"{'no' if finding.problem else 'ok'}  {finding.subject:18}  {finding.found}")
-        findings.append(finding)
-    if problem := practice.verdict(findings):
+    checks = []
+    for check in practice.examine(require_gpu):
+        click.echo(f"{'no' if check.problem else 'ok'}  {check.subject:18}  {check.found}")
+        checks.append(check)
+    if problem := practice.verdict(checks):
         raise problem
 
 

@@ -39,6 +39,10 @@ class File(Facts):
         return cls(bytes=path.stat().st_size, sha256=file_sha256(path))
 
 
+class OtherFormat(DataRefused):
+    """The artifact was written in another format than this version reads."""
+
+
 class _Card(Facts):
     """What `card.json` holds."""
 
@@ -72,6 +76,8 @@ class Artifact(Generic[F]):
     WITH_DIGEST: ClassVar[bool] = True
     CONTENT: ClassVar[tuple[str, ...]] = ("*",)
     FACTS: ClassVar[type[Facts]]
+    STEP: ClassVar[str]
+    """The step that makes it: `mura <step>`."""
 
     def __init__(self, path: Path, facts: F, digest: str) -> None:
         """Use `read` or `seal`."""
@@ -115,7 +121,7 @@ class Artifact(Generic[F]):
         """
         card = cls._card(path)
         for fault in cls._faults(path, card):
-            raise DataRefused(f"{fault} Run the step again.")
+            raise DataRefused(f"{fault} Run `mura {cls.STEP}` again.")
         return cls(path, cls._facts(path, card), card.digest)
 
     @classmethod
@@ -161,11 +167,11 @@ class Artifact(Generic[F]):
             raise UsageError(
                 f"{path}: expected a {cls.__name__} with a {cls.CARD}, found "
                 f"{'none in the directory' if path.is_dir() else 'no such directory'}. "
-                "Run the step that makes it, or `dvc repro`."
+                f"Run `mura {cls.STEP}`, or `dvc repro`."
             )
         try:
             content = card_path.read_bytes()
-            _check_format(card_path, content)
+            cls._check_format(card_path, content)
             card = _Card.model_validate_json(content)
         except ValidationError as error:
             raise DataRefused(_unreadable(card_path, error)) from error
@@ -175,9 +181,22 @@ class Artifact(Generic[F]):
         if card.checksum != card.computed_checksum():
             raise DataRefused(
                 f"{card_path}: changed since its step wrote it (its checksum differs). "
-                "Delete the directory and run its step again."
+                f"Delete the directory and run `mura {cls.STEP}` again."
             )
         return card
+
+    @classmethod
+    def _check_format(cls, card: Path, content: bytes) -> None:
+        """Refuse a card of another format, whatever else it holds. What is no card is left to the caller."""
+        try:
+            found = json.loads(content)["format"]
+        except (ValueError, KeyError, TypeError):
+            return
+        if found != FORMAT:
+            raise OtherFormat(
+                f"{card}: expected format {FORMAT}, found {found}: another version of this program wrote it. "
+                f"Run `mura {cls.STEP}` again, or `dvc repro`."
+            )
 
     @classmethod
     def _facts(cls, path: Path, card: _Card) -> F:
@@ -220,25 +239,8 @@ def _as_card_says(path: Path, entry: File) -> bool:
     return path.stat().st_size == entry.bytes and file_sha256(path) == entry.sha256
 
 
-def _check_format(card: Path, content: bytes) -> None:
-    """Refuse a card of another format, whatever else it holds.
-
-    Raises:
-        DataRefused: it says another format. What is no card is left to the caller.
-    """
-    try:
-        found = json.loads(content)["format"]
-    except (ValueError, KeyError, TypeError):
-        return
-    if found != FORMAT:
-        raise DataRefused(
-            f"{card}: expected format {FORMAT}, found {found}: another version of this program wrote it. "
-            "Run its step again, or `dvc repro`."
-        )
-
-
 def _unreadable(card: Path, error: ValidationError) -> str:
-    return f"{card}: not a card this version can read ({_first(error)}). Delete the directory and run its step again."
+    return f"{card}: not a card this version can read ({_first(error)}). Delete the directory and make it again."
 
 
 def _file_names(path: Path, card: str) -> list[str]:

@@ -112,6 +112,7 @@ class Evaluation(Artifact[EvaluationFacts]):
     """
 
     FACTS = EvaluationFacts
+    STEP = "evaluate"
     CONTENT = (METRICS, PREDICTIONS)
 
     @property

@@ -90,6 +90,7 @@ class Manifest(Artifact[ManifestFacts]):
     """
 
     FACTS = ManifestFacts
+    STEP = "ingest"
 
     @property
     def table(self) -> "pandas.DataFrame":
@@ -121,6 +122,7 @@ class ValidManifest(Artifact[ValidManifestFacts]):
     """
 
     FACTS = ValidManifestFacts
+    STEP = "validate"
     CONTENT = (TABLE,)
 
     @property

@@ -43,6 +43,7 @@ class Promotion(Artifact[PromotionFacts]):
     """
 
     FACTS = PromotionFacts
+    STEP = "promote"
 
     def verdict(self) -> MuraError | None:
         """A refusal: the receipt is kept, and the command fails."""

@@ -36,3 +36,4 @@ class Registration(Artifact[RegistrationFacts]):
     """
 
     FACTS = RegistrationFacts
+    STEP = "register"

@@ -72,6 +72,7 @@ class Shards(Artifact[ShardsFacts]):
     """
 
     FACTS = ShardsFacts
+    STEP = "shard"
     CARD = "index.json"
     # The table follows from the files. Its own bytes depend on the version of Parquet's writer.
     CONTENT = ("*.tfrecord",)

@@ -56,6 +56,7 @@ class TrainedModel(Artifact[TrainedModelFacts]):
     """
 
     FACTS = TrainedModelFacts
+    STEP = "train"
     CONTENT = (WEIGHTS,)
 
     @property

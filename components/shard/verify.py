@@ -7,6 +7,7 @@ from typing import NamedTuple
 import google_crc32c
 import pandas as pd
 
+from components.artifacts.artifact import OtherFormat
 from components.artifacts.manifest import ValidManifest
 from components.artifacts.shards import Shards
 from components.base.errors import DataRefused
@@ -40,10 +41,13 @@ def faults(path: Path, manifest: ValidManifest | None = None) -> list[str]:
 
     Raises:
         UsageError: there are no shards at `path`.
+        OtherFormat: another version of this program wrote them.
     """
     try:
         shards = Shards.peek(path)
         found = Shards.faults(path)
+    except OtherFormat:
+        raise
     except DataRefused as error:
         return [str(error)]
     try:

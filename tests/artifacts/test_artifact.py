@@ -19,11 +19,13 @@ class JarFacts(Facts):
 
 class Jar(Artifact[JarFacts]):
     FACTS = JarFacts
+    STEP = "fill"
     CONTENT = ("*.bin",)
 
 
 class Tin(Artifact[JarFacts]):
     FACTS = JarFacts
+    STEP = "fill"
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def test_an_artifact_of_another_kind_is_refused_by_name(jar: Path) -> None:
 def test_where_nothing_is_the_step_to_run_is_told(tmp_path: Path, made: bool) -> None:
     if made:
         (tmp_path / "jar").mkdir()
-    with pytest.raises(UsageError, match=r"expected a Jar.*Run the step that makes it"):
+    with pytest.raises(UsageError, match=r"expected a Jar.*Run `mura fill`"):
         Jar.read(tmp_path / "jar")
 
 
@@ -135,7 +137,9 @@ def test_a_card_of_another_version_is_refused(jar: Path, place: str, change: dic
 @pytest.mark.parametrize("found", [1, 3, None, "2"])
 def test_a_card_of_another_format_is_refused_before_all_else_and_says_what_to_run(jar: Path, found: Any) -> None:
     change_card(jar, format=found, more="of that format", files=[])
-    with pytest.raises(DataRefused, match=rf"expected format 2, found {found}: .*Run its step again, or `dvc repro`"):
+    with pytest.raises(
+        DataRefused, match=rf"expected format 2, found {found}: .*Run `mura fill` again, or `dvc repro`"
+    ):
         Jar.read(jar)
 
 

@@ -41,7 +41,7 @@ def examine(require_gpu: bool = False) -> Iterator[Check]:
 
 
 def verdict(checks: Sequence[Check]) -> MuraError | None:
-    """The error to end with; None if all is well. A fault of this machine comes before a service that does not answer."""
+    """The error to end with, or None. A fault of this machine comes before a service that does not answer."""
     problems = [check.problem for check in checks if check.problem]
     if not problems:
         return None

@@ -155,8 +155,8 @@ def mura(debug: bool, quiet: bool) -> None:
 @click.option(
     "--difficulty",
     type=click.FloatRange(0, 1),
-    default=0.2,
-    show_default=True,
+    default=lambda: importlib.import_module("components.phantom.plan").DIFFICULTY,
+    show_default="that of the demonstration",
     help="How hard abnormalities are to see.",
 )
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Processes. [default: one per core]")
@@ -165,10 +165,11 @@ def phantom(out: Path, studies: int, seed: int, difficulty: float, workers: int 
     """Draw an archive of MURA's layout, for want of the real one.
 
     MURA may not be redistributed. This zip has the same directories, CSVs and oddities, X-ray-like pictures of
-    seven body parts, and abnormalities that can be seen: fractures, plates and screws, lesions. At
-    `--studies 14656` it has MURA's exact size.
+    seven body parts, and abnormalities that can be seen: fractures, dislocations, lesions, worn joints, plates and
+    screws. At `--studies 14656` it has MURA's exact size. Beside the zip lies a CSV, .truth.csv, with a box around
+    each finding on each view.
     """
-    from components.phantom import archive
+    from components.phantom.writing import write_phantom
     from components.progress import Bar
 
     started = time.monotonic()
@@ -182,9 +183,7 @@ def phantom(out: Path, studies: int, seed: int, difficulty: float, workers: int 
 
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        made = archive.write_phantom(
-            out, studies=studies, seed=seed, difficulty=difficulty, workers=workers, progress=progress
-        )
+        made = write_phantom(out, studies=studies, seed=seed, difficulty=difficulty, workers=workers, progress=progress)
     except ValueError as error:
         raise UsageError(f"phantom: {error}") from error
     finally:

@@ -15,7 +15,7 @@ from components import duplicates, images
 from components.artifacts.archive import Archive
 from components.duplicates import EXACT, NEAR, Lookup
 from components.errors import DataRefused
-from components.phantom.archive import write_phantom
+from components.phantom.writing import write_phantom
 
 Grey = np.ndarray
 

@@ -13,7 +13,7 @@ from components.phantom.hardware import Metal
 
 # Shares of studies.
 _GROWTH_PLATES, _BONE_ISLAND, _THREAD, _LABEL = 0.1, 0.08, 0.09, 0.09
-_COIN, _LEAD, _CAST = 0.15, 0.2, 0.08
+_COIN, _LEAD, _CAST = 0.15, 0.24, 0.08
 _RING = 0.15  # of hands and fingers
 
 

@@ -29,10 +29,10 @@ METAL: frozenset[Kind] = frozenset({"fixation", "old hardware"})
 _OF_JOINTS: frozenset[Kind] = frozenset({"dislocation", "degeneration"})
 # How often each is chosen; ours, since MURA tells no kinds. A swelling comes with a fracture or a dislocation.
 _WITHOUT_METAL: dict[Kind, float] = {
-    "fracture": 0.2,
-    "lytic lesion": 0.34,
-    "sclerotic lesion": 0.18,
-    "dislocation": 0.1,
+    "fracture": 0.16,
+    "lytic lesion": 0.32,
+    "sclerotic lesion": 0.26,
+    "dislocation": 0.08,
     "degeneration": 0.18,
 }
 _WITH_METAL: dict[Kind, float] = {"fixation": 0.4, "old hardware": 0.6}
@@ -106,7 +106,7 @@ def choose_findings(rng: Rng, anatomy: Anatomy, metal: bool, difficulty: float) 
         difficulty: 0 to 1.
     """
     first = _any_finding(rng, anatomy, _WITH_METAL if metal else _WITHOUT_METAL, difficulty)
-    if rng.random() >= 0.9 - 0.8 * difficulty:
+    if rng.random() >= 1 - 0.9 * difficulty:
         return (first,)
     for _ in range(12):
         second = _any_finding(rng, anatomy, _WITHOUT_METAL, difficulty)
@@ -203,13 +203,13 @@ def _swollen(ill: Diseased, path: Points, difficulty: float) -> Diseased:
 
 def _lesion(frame: Frame, kind: Kind, rng: Rng, difficulty: float) -> Lesion:
     """A hole with a dense shell that swells a thin bone, or a dense mass."""
-    size = 1.35 - 0.95 * difficulty
+    size = 1.45 - 1.05 * difficulty
     wide = float(np.clip(frame.half * rng.uniform(0.95, 1.15), 24, 42)) * size
     long = wide * rng.uniform(1.1, 1.6)
     outline = _blob(frame, long, wide, rng)
     if kind == "lytic lesion":
-        return Lesion(outline, 9 - 6 * difficulty, 0.97 - 0.45 * difficulty, 0.0)
-    return Lesion(outline, 0.0, 0.0, 1.15 - 0.85 * difficulty)
+        return Lesion(outline, 12 - 9 * difficulty, 0.97 - 0.45 * difficulty, 0.0)
+    return Lesion(outline, 0.0, 0.0, 1.3 - 1.0 * difficulty)
 
 
 def _callus(frame: Frame, rng: Rng) -> Lesion:

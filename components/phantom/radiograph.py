@@ -167,7 +167,7 @@ def _exposure(habits: Rng, rng: Rng, difficulty: float) -> film.Exposure:
         gain=machine * rng.uniform(0.85, 1.2),
         gamma=habits.uniform(0.85, 1.35) * rng.uniform(0.95, 1.05),
         fog=float(habits.choice([0.0, 2.0, habits.uniform(2, 26)])),
-        ceiling=habits.uniform(172, 250),
+        ceiling=habits.uniform(155, 250),
         heel=rng.uniform(-0.18, 0.18, 2),
         metal=(1 - 0.5 * max(0.0, difficulty - 0.4) / 0.6) * rng.uniform(0.68, 1.0),
         noise=rng.uniform(0.6, 1.8),

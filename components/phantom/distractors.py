@@ -23,7 +23,7 @@ def things(habits: Rng, rng: Rng, anatomy: Anatomy, part: str, size: tuple[int, 
     Args:
         habits: of the study.
         rng: of the view.
-        anatomy: the healthy one, in pixels of the plate.
+        anatomy: the patient's, in pixels of the plate: a ring stays on its finger.
         part: body part.
         size: width and height of the plate, pixels.
     """

@@ -104,7 +104,7 @@ def draw(view: View, *, healthy: bool = False) -> tuple[film.Grey, tuple[Truth, 
     scene = film.Scene(
         pose.size,
         patient,
-        distractors.things(habits, rng, anatomy, study.part, pose.size),
+        distractors.things(habits, rng, patient.anatomy, study.part, pose.size),
         _exposure(habits, rng, difficulty),
         pose.field,
         distractors.marker(habits, rng, pose.field, difficulty),

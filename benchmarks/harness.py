@@ -126,14 +126,14 @@ def mura() -> list[str]:
     return [str(Path(sys.executable).with_name("mura"))]
 
 
-def run(command: Sequence[object], cwd: Path | None = None) -> Used:
+def run(command: Sequence[object], cwd: Path | None = None, environment: dict[str, str] | None = None) -> Used:
     """Run a command to its end and measure it; what it says goes to stderr.
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
     started = time.perf_counter()
-    with subprocess.Popen([str(word) for word in command], cwd=cwd, stdout=sys.stderr) as process:
+    with subprocess.Popen([str(word) for word in command], cwd=cwd, env=environment, stdout=sys.stderr) as process:
         peak = [0]
         watch = threading.Thread(target=_watch, args=(process, peak), daemon=True)
         watch.start()

@@ -13,21 +13,22 @@ from components.base.errors import DataRefused, UsageError
 from components.base.files import write_text
 from components.cli.steps import STEPS
 from components.params.document import DEFAULT, read_params, section
+from components.phantom.plan import DIFFICULTY, STUDIES
 
 logger = logging.getLogger(__name__)
 
 # What DVC's stages run, and the module that is imported for it.
-CODE_OF = {step: f"components.{step}" for step in STEPS} | {"phantom": "components.phantom.archive"}
+CODE_OF = {step: f"components.{step}" for step in STEPS} | {"phantom": "components.phantom.writing"}
 
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The zip to write.")
-@click.option("--studies", type=click.IntRange(min=14), default=800, show_default=True, help="MURA has 14,656.")
+@click.option("--studies", type=click.IntRange(min=14), default=STUDIES, show_default=True, help="MURA has 14,656.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Same seed, same bytes.")
 @click.option(
     "--difficulty",
     type=click.FloatRange(0, 1),
-    default=0.2,
+    default=DIFFICULTY,
     show_default=True,
     help="How hard abnormalities are to see.",
 )
@@ -36,12 +37,12 @@ CODE_OF = {step: f"components.{step}" for step in STEPS} | {"phantom": "componen
 def phantom(out: Path, studies: int, seed: int, difficulty: float, workers: int | None, sheet: Path | None) -> None:
     """Draw an archive with MURA's layout.
 
-    MURA may not be redistributed. This zip has the same directories, CSVs and oddities, X-ray-like pictures of
-    seven body parts, and abnormalities that can be seen: fractures, plates and screws, lesions. At
-    `--studies 14656` it has MURA's exact size.
+    MURA may not be redistributed. This zip has the same directories, CSVs and oddities, X-ray-like pictures of seven
+    body parts, and visible abnormalities: fractures, dislocations, lesions, worn joints, plates and screws. With
+    `--studies 14656` it has MURA's exact size. A CSV beside it, .truth.csv, has a box around each finding on each view.
     """
     from components.base.progress import Bar
-    from components.phantom import archive
+    from components.phantom import writing
 
     started = time.monotonic()
     bar: Bar | None = None
@@ -54,7 +55,7 @@ def phantom(out: Path, studies: int, seed: int, difficulty: float, workers: int 
 
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        made = archive.write_phantom(
+        made = writing.write_phantom(
             out, studies=studies, seed=seed, difficulty=difficulty, workers=workers, progress=progress
         )
     except ValueError as error:

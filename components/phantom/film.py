@@ -3,19 +3,22 @@
 import functools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from components.phantom.anatomy import Anatomy, Flesh, Points, Rng
-from components.phantom.pathology import Lesion, Metal
+from components.phantom.anatomy import Anatomy, Points, Rng
+from components.phantom.hardware import Metal
+from components.phantom.pathology import Diseased, Lesion
 
 Grey = npt.NDArray[np.uint8]  # [H, W]
 Layer = npt.NDArray[np.float32]  # [H, W]
 
 _CORTEX, _MARROW = 200, 108  # levels in which a bone is drawn; _CORTEX is density 1
 _SOFT_SCALE = 4  # flesh is smooth: it is drawn at a quarter of the size
+_WHITE = 252  # grey level behind metal and lead
 _TILE = 1024
 _SHIFT = 3  # OpenCV's fixed-point bits: an eighth of a pixel
 
@@ -67,45 +70,64 @@ class Stroke:
     density: float  # 1 is compact bone; below 0 a gap in the bone
 
 
-def develop(
-    size: tuple[int, int],
-    anatomy: Anatomy,
-    lesions: tuple[Lesion, ...],
-    metal: tuple[Metal, ...],
-    decoys: tuple[Stroke, ...],
-    exposure: Exposure,
-    field: Field,
-    marker: Marker | None,
-    rng: Rng,
-) -> Grey:
-    """One plate, uint8 [height, width]; `size` is (width, height) in pixels."""
-    width, height = size
-    bones = _bones(anatomy, width, height, exposure.blur)
-    for each in lesions:
-        _erode(bones, each)
-    for decoy in decoys:
-        _stroke(bones, decoy)
-    bones *= 1 + 0.16 * _crop(_spongiosa(), rng, width, height)
-    attenuation = exposure.bone * np.maximum(bones, -0.5) + exposure.soft * _flesh(anatomy.flesh, width, height)
+@dataclass(frozen=True, slots=True)
+class Things:
+    """What lies on a plate beside the patient."""
+
+    strokes: tuple[Stroke, ...] = ()
+    metal: tuple[Metal, ...] = ()
+    lead: Points | None = None  # a sheet that covers a part of the plate
+    cast: float = 0.0  # thickness of plaster around the limb, pixels
+
+
+class Scene(NamedTuple):
+    """Everything that one plate is made of."""
+
+    size: tuple[int, int]  # width and height, pixels
+    patient: Diseased
+    things: Things
+    exposure: Exposure
+    field: Field
+    marker: Marker | None
+
+
+def develop(scene: Scene, rng: Rng) -> Grey:
+    """One plate, uint8 [height, width]."""
+    (width, height), exposure = scene.size, scene.exposure
+    attenuation = exposure.bone * _hard(scene, rng) + exposure.soft * _soft(scene)
     np.maximum(attenuation, 0, out=attenuation)
     # The beam is weaker on the anode's side of the tube (heel effect).
     attenuation *= np.linspace(1 - exposure.heel[0], 1 + exposure.heel[0], width, dtype=np.float32)
     attenuation *= np.linspace(1 - exposure.heel[1], 1 + exposure.heel[1], height, dtype=np.float32)[:, None]
     light = 1 - np.exp(-exposure.gain * attenuation)
     grey = exposure.fog + (exposure.ceiling - exposure.fog) * light**exposure.gamma
-    if metal:
+    if metal := scene.patient.metal + scene.things.metal:
         opacity = exposure.metal * _metal(metal, width, height)
-        grey += opacity * (252 - grey)
+        grey += opacity * (_WHITE - grey)
+    if scene.things.lead is not None:
+        grey += _polygon(scene.things.lead, width, height) * (_WHITE - grey)
     if exposure.inverted:
         grey = 235 - grey
-    if marker is not None:
-        lead = _marker(marker, width, height)
-        grey += lead * (marker.level - grey)
+    if scene.marker is not None:
+        lead = _marker(scene.marker, width, height)
+        grey += lead * (scene.marker.level - grey)
     grain = _crop(_grain(), rng, width, height)
-    grey += grain * (exposure.noise * np.sqrt(grey / 128 + 0.15))
-    lit = _lit(field, width, height)
-    grey *= lit
+    grey += grain * (exposure.noise * np.sqrt(np.maximum(grey, 0) / 128 + 0.15))
+    corners = cv2.boxPoints((scene.field.centre, (2 * scene.field.half[0], 2 * scene.field.half[1]), scene.field.angle))
+    grey *= _polygon(corners.astype(np.float64), width, height)
     return np.clip(grey + 0.5, 0, 255).astype(np.uint8)
+
+
+def _hard(scene: Scene, rng: Rng) -> Layer:
+    """Thickness of bone and of what is like it; below 0 where a gap is."""
+    width, height = scene.size
+    bones = _bones(scene.patient.anatomy, width, height, scene.exposure.blur)
+    for each in scene.patient.lesions:
+        _erode(bones, each)
+    for stroke in scene.things.strokes:
+        _stroke(bones, stroke)
+    bones *= 1 + 0.16 * _crop(_spongiosa(), rng, width, height)
+    return np.maximum(bones, -0.5)
 
 
 def _bones(anatomy: Anatomy, width: int, height: int, blur: float) -> Layer:
@@ -128,23 +150,32 @@ def _bones(anatomy: Anatomy, width: int, height: int, blur: float) -> Layer:
     return layer
 
 
-def _flesh(flesh: tuple[Flesh, ...], width: int, height: int) -> Layer:
-    """Thickness of soft tissue, about 1 in the middle of a limb."""
+def _soft(scene: Scene) -> Layer:
+    """Thickness of soft tissue, about 1 in the middle of a limb, and of plaster."""
+    width, height = scene.size
+    flesh = scene.patient.anatomy.flesh
     small = (math.ceil(height / _SOFT_SCALE), math.ceil(width / _SOFT_SCALE))
     mask = np.zeros(small, np.uint8)
     air = np.zeros(small, np.uint8)
-    thickest = 1.0
-    for each in flesh:
+    for each in (*flesh, *scene.patient.swellings):
         target = mask if each.weight > 0 else air
         level = 255 if each.weight > 0 else int(-255 * each.weight)
         path = np.round(each.path / _SOFT_SCALE * (1 << _SHIFT)).astype(np.int32)
-        radius = each.radius / _SOFT_SCALE
-        cv2.polylines(target, [path], False, level, max(1, round(2 * radius)), cv2.LINE_AA, _SHIFT)
-        thickest = max(thickest, radius if each.weight > 0 else 0.0)
-    depth = cv2.distanceTransform((mask > 127).astype(np.uint8), cv2.DIST_L2, 5)
-    depth = np.sqrt(np.minimum(depth / np.float32(thickest), 1))
+        cv2.polylines(target, [path], False, level, max(1, round(2 * each.radius / _SOFT_SCALE)), cv2.LINE_AA, _SHIFT)
+    inside = (mask > 127).astype(np.uint8)
+    thickest = max([1.0, *(each.radius / _SOFT_SCALE for each in flesh if each.weight > 0)])
+    depth = np.sqrt(np.minimum(cv2.distanceTransform(inside, cv2.DIST_L2, 5) / np.float32(thickest), 1))
     depth = cv2.GaussianBlur(depth, (0, 0), 1.3) * (1 - cv2.GaussianBlur(air, (0, 0), 5).astype(np.float32) / 255)
+    if scene.things.cast:
+        depth += _plaster(inside, scene.things.cast / _SOFT_SCALE)
     return _layer(cv2.resize(depth, (width, height), interpolation=cv2.INTER_CUBIC))
+
+
+def _plaster(inside: Grey, thickness: float) -> Layer:
+    """A shell around the limb: thin in its middle, thick at its edges, where the beam passes along it."""
+    away = cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
+    shell = np.exp(-(((away - thickness / 2) / (0.45 * thickness)) ** 2))
+    return _layer(0.75 * shell + 0.25 * inside)
 
 
 def _erode(bones: Layer, lesion: Lesion) -> None:
@@ -228,11 +259,10 @@ def _marker(marker: Marker, width: int, height: int) -> Layer:
     return _layer(cv2.warpAffine(glyph, turn, (width, height))) / np.float32(255)
 
 
-def _lit(field: Field, width: int, height: int) -> Layer:
-    """1 inside the collimator, 0 outside, over a pixel or two."""
-    corners = cv2.boxPoints((field.centre, (2 * field.half[0], 2 * field.half[1]), field.angle))
+def _polygon(corners: Points, width: int, height: int) -> Layer:
+    """1 inside, 0 outside, over a pixel or two."""
     mask = np.zeros((height, width), np.uint8)
-    _fill(mask, corners.astype(np.float64), 255, (0, 0, width, height))
+    _fill(mask, corners, 255, (0, 0, width, height))
     return _layer(cv2.GaussianBlur(mask, (5, 5), 0)) / np.float32(255)
 
 

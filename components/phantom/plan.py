@@ -6,7 +6,7 @@ Proportions are those of MURA v1.1. An archive of 14,656 studies repeats its cou
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from components.archive import mura_v1_1
@@ -20,9 +20,14 @@ MURA_STUDIES = mura_v1_1.STUDIES
 SMALLEST = 2 * len(PARTS)
 # Below this a faithful valid share (8 %) would leave some body parts with a handful of test studies.
 SMALL = 2_000
-SMALL_VALID_SHARE = 0.22
+SMALL_VALID_SHARE = 0.19
 # Studies of a small archive have fewer views, so that its images are spent on more studies.
 SMALL_VIEWS = {1: 34, 2: 42, 3: 18, 4: 5, 5: 1}
+# Share of abnormal studies that metal makes abnormal; less than half, or a look for bright pixels would do.
+METAL_SHARE = 0.35
+# The archive of the demonstration, and of whoever asks for no other: how many studies, and how hard to read, 0 to 1.
+STUDIES = 900
+DIFFICULTY = 0.0
 APPLE_DOUBLES = 4
 APPLE_DOUBLES_IN_WRIST = 3
 
@@ -52,6 +57,7 @@ class Study:
     number: int
     abnormal: bool
     views: int
+    metal: bool = False  # whether hardware is among the findings of an abnormal study
 
     @property
     def path(self) -> str:
@@ -105,7 +111,7 @@ def plan(studies: int, seed: int) -> Plan:
         rng.shuffle(drawn)
         sizes = _patient_sizes(split, count)
         rng.shuffle(sizes)
-        dealt += _number(split, drawn, sizes, first)
+        dealt += _with_metal(_number(split, drawn, sizes, first), rng)
         first += len(sizes)
     order = {part: i for i, part in enumerate(PARTS)}
     dealt.sort(key=lambda s: (s.split, order[s.part], s.patient, s.number))
@@ -194,6 +200,13 @@ def _number(split: str, drawn: Sequence[tuple[Cell, int]], sizes: Sequence[int],
             visits[cell.part] += 1
             studies.append(Study(split, cell.part, patient, visits[cell.part], cell.abnormal, views))
     return studies
+
+
+def _with_metal(studies: list[Study], rng: random.Random) -> list[Study]:
+    """Give a share of the abnormal studies metal."""
+    abnormal = [i for i, study in enumerate(studies) if study.abnormal]
+    chosen = set(rng.sample(abnormal, int(METAL_SHARE * len(abnormal))))
+    return [replace(study, metal=i in chosen) for i, study in enumerate(studies)]
 
 
 def _apple_doubles(studies: Sequence[Study], rng: random.Random) -> frozenset[str]:

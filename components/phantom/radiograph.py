@@ -2,14 +2,16 @@
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from components.phantom import film, pathology
-from components.phantom.anatomy import PARTS, Anatomy, Points, Rng
-from components.phantom.plan import Study
+from components.phantom import distractors, film, pathology
+from components.phantom.anatomy import PARTS, Points, Rng
+from components.phantom.plan import METAL_SHARE, Study
+from components.phantom.truth import Truth
 
 LONG_SIDE = 512
 # 75 of 133 MURA images read from their headers are grey, the others RGB with three equal channels.
@@ -18,7 +20,7 @@ GREY_SHARE = 75 / 133
 OWN_MODE = 0.15
 # An abnormality closer to the dark border than this is hard to read, pixels.
 _MARGIN = 30
-_POSES = 12
+_POSES = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +42,37 @@ class Pose:
 
     def shows(self, p: Points) -> bool:
         """Whether all points of the part lie well inside the lit field."""
+        return self.lights(self.move(p), margin=_MARGIN)
+
+    def lights(self, p: Points, margin: float = 0) -> bool:
+        """Whether all points of the plate lie inside the lit field and the plate, so far from their edges."""
         turn = math.radians(self.field.angle)
-        away = self.move(p) - np.array(self.field.centre)
+        away = p - np.array(self.field.centre)
         x = away[:, 0] * math.cos(turn) + away[:, 1] * math.sin(turn)
         y = away[:, 1] * math.cos(turn) - away[:, 0] * math.sin(turn)
-        half = np.minimum(np.array(self.field.half), np.array(self.size) / 2) - _MARGIN
-        return bool((np.abs(x) <= half[0]).all() and (np.abs(y) <= half[1]).all())
+        half = np.array(self.field.half) - margin
+        lit = (np.abs(x) <= half[0]) & (np.abs(y) <= half[1])
+        return bool((lit & (p >= margin).all(axis=1) & (p <= np.array(self.size) - margin).all(axis=1)).all())
 
 
-def png(study: Study, view: int, seed: int, difficulty: float) -> bytes:
-    """The PNG file of a view (counted from 1): 8 bits, colour type 0 or 2."""
-    picture = draw(study, view, seed, difficulty)
-    own = _rng(seed, "mode", study.images[view - 1])
-    shared = _rng(seed, "mode", study.path)
+class View(NamedTuple):
+    """One view of a study of an archive."""
+
+    study: Study
+    number: int  # counted from 1
+    seed: int
+    difficulty: float
+
+    @property
+    def member(self) -> str:
+        """Its name in the archive."""
+        return self.study.images[self.number - 1]
+
+
+def png(picture: film.Grey, view: View) -> bytes:
+    """The PNG file of a view: 8 bits, colour type 0 or 2."""
+    own = _rng(view.seed, "mode", view.member)
+    shared = _rng(view.seed, "mode", view.study.path)
     grey = (own if own.random() < OWN_MODE else shared).random() < GREY_SHARE
     pixels = picture if grey else cv2.merge([picture] * 3)
     # On noisy plates level 3 saves 5 to 10 % and takes half as long again.
@@ -61,28 +81,47 @@ def png(study: Study, view: int, seed: int, difficulty: float) -> bytes:
     return encoded.tobytes()
 
 
-def draw(study: Study, view: int, seed: int, difficulty: float) -> film.Grey:
-    """The pixels of a view, uint8 [H, W], the longer side 512."""
-    habits = _rng(seed, "study", study.path)
-    rng = _rng(seed, "view", study.images[view - 1])
-    anatomy = PARTS[study.part].build(_rng(seed, "shape", study.path), rng)
+def draw(view: View, *, healthy: bool = False) -> tuple[film.Grey, tuple[Truth, ...]]:
+    """The pixels of a view, uint8 [H, W], the longer side 512, and what is to be found on it.
+
+    Args:
+        view: which one.
+        healthy: leave the findings out, and everything else as it is.
+    """
+    study, difficulty = view.study, view.difficulty
+    habits = _rng(view.seed, "study", study.path)
+    rng = _rng(view.seed, "view", view.member)
+    anatomy = PARTS[study.part].build(_rng(view.seed, "shape", study.path), rng)
     # A normal study, too, has places that its plates must show: otherwise the pose would tell the label.
-    findings = pathology.choose_findings(habits, anatomy.sites, difficulty)
+    metal = study.metal if study.abnormal else habits.random() < METAL_SHARE
+    findings = pathology.choose_findings(habits, anatomy, metal, difficulty)
     pose = _pose(study.part, rng, np.array([pathology.place(anatomy, finding) for finding in findings]))
     anatomy = anatomy.mapped(pose.move, pose.scale)
     certain = int(habits.integers(study.views)) + 1
-    seen = rng.random() < _visible_share(difficulty) or view == certain
-    shown = findings if study.abnormal and seen else ()
-    decoys = _decoys(habits, rng, anatomy, pose.size)
+    seen = rng.random() < _visible_share(difficulty) or view.number == certain
+    shown = findings if study.abnormal and seen and not healthy else ()
+    patient = pathology.afflict(anatomy, shown, difficulty)
+    scene = film.Scene(
+        pose.size,
+        patient,
+        distractors.things(habits, rng, patient.anatomy, study.part, pose.size),
+        _exposure(habits, rng, difficulty),
+        pose.field,
+        distractors.marker(habits, rng, pose.field, difficulty),
+    )
+    rows = [_truth(view.member, mark, pose) for mark in patient.marks]
+    return film.develop(scene, rng), tuple(row for row in rows if row is not None)
 
-    lesions = tuple(pathology.lesion(anatomy, f, difficulty) for f in shown if f.kind == "lesion")
-    metal = tuple(pathology.hardware(anatomy, f, difficulty) for f in shown if f.kind == "hardware")
-    for finding in shown:
-        if finding.kind == "fracture":
-            anatomy = pathology.fracture(anatomy, finding, difficulty)
-    exposure = _exposure(habits, rng, difficulty)
-    marker = _marker(habits, rng, pose.field, difficulty)
-    return film.develop(pose.size, anatomy, lesions, metal, decoys, exposure, pose.field, marker, rng)
+
+def _truth(member: str, mark: pathology.Mark, pose: Pose) -> Truth | None:
+    """The row of a finding; none where its middle lies outside the lit field."""
+    if not pose.lights(mark.middle):
+        return None
+    low, high = mark.points.min(axis=0), mark.points.max(axis=0)
+    width, height = pose.size
+    left, top = max(0, math.floor(low[0])), max(0, math.floor(low[1]))
+    right, bottom = min(width, math.ceil(high[0]) + 1), min(height, math.ceil(high[1]) + 1)
+    return Truth(member, mark.kind, int(mark.kind in pathology.METAL), left, top, right, bottom)
 
 
 def _visible_share(difficulty: float) -> float:
@@ -91,13 +130,13 @@ def _visible_share(difficulty: float) -> float:
 
 
 def _pose(part: str, rng: Rng, places: Points) -> Pose:
-    """A pose that shows the given places, or after a dozen tries one that may not."""
+    """A pose that shows the given places; where none of many does, one with the first in its middle."""
     pose = _any_pose(part, rng)
     for _ in range(_POSES):
         if pose.shows(places):
-            break
+            return pose
         pose = _any_pose(part, rng)
-    return pose
+    return replace(pose, shift=pose.shift + np.array(pose.field.centre) - pose.move(places[:1])[0])
 
 
 def _any_pose(part: str, rng: Rng) -> Pose:
@@ -128,66 +167,13 @@ def _exposure(habits: Rng, rng: Rng, difficulty: float) -> film.Exposure:
         gain=machine * rng.uniform(0.85, 1.2),
         gamma=habits.uniform(0.85, 1.35) * rng.uniform(0.95, 1.05),
         fog=float(habits.choice([0.0, 2.0, habits.uniform(2, 26)])),
-        ceiling=rng.uniform(188, 236),
+        ceiling=habits.uniform(155, 250),
         heel=rng.uniform(-0.18, 0.18, 2),
-        metal=(1 - 0.5 * max(0.0, difficulty - 0.4) / 0.6) * rng.uniform(0.8, 1.0),
+        metal=(1 - 0.5 * max(0.0, difficulty - 0.4) / 0.6) * rng.uniform(0.68, 1.0),
         noise=rng.uniform(0.6, 1.8),
         blur=rng.uniform(1.0, 1.7),
         inverted=bool(habits.random() < 0.01),
     )
-
-
-def _marker(habits: Rng, rng: Rng, field: film.Field, difficulty: float) -> film.Marker | None:
-    letter = "L" if habits.random() < 0.5 else "R"
-    if rng.random() < 0.12:
-        return None
-    corner = rng.choice([-1, 1], 2) * rng.uniform(0.72, 0.86, 2)
-    turn = math.radians(field.angle)
-    x, y = corner * np.array(field.half)
-    at = (
-        field.centre[0] + x * math.cos(turn) - y * math.sin(turn),
-        field.centre[1] + x * math.sin(turn) + y * math.cos(turn),
-    )
-    return film.Marker(
-        letter,
-        at,
-        # Its strokes are as bright as metal, but too thin to stay so in a small picture.
-        height=rng.uniform(20, 28) + 14 * difficulty,
-        level=rng.uniform(170, 250),
-        angle=-field.angle + float(rng.uniform(-8, 8)),
-        mirrored=bool(rng.random() < 0.15),
-    )
-
-
-def _decoys(habits: Rng, rng: Rng, anatomy: Anatomy, size: tuple[int, int]) -> tuple[film.Stroke, ...]:
-    """Harmless things that catch the eye, on two studies of five whatever their label."""
-    kind = habits.random()
-    bone = anatomy.bones[anatomy.sites[int(habits.integers(len(anatomy.sites)))].bone]
-    if kind < 0.12:  # the growth plates of a child: a dark wavy line near each end, without a step
-        return tuple(_growth_plate(bone.axis, float(bone.half_width[end]), end) for end in (9, -10))
-    if kind < 0.2:  # a bone island
-        spot = bone.axis[int(habits.integers(8, 28))] + habits.uniform(-6, 6, 2)
-        return (film.Stroke(np.array([spot, spot + 2]), habits.uniform(8, 14), 0.7),)
-    if kind < 0.29:  # a cable or a thread across the plate
-        x = np.linspace(-20, size[0] + 20, 24)
-        y = size[1] * rng.uniform(0.1, 0.9) + rng.uniform(10, 50) * np.sin(x / rng.uniform(50, 120))
-        return (film.Stroke(np.stack([x, y], axis=1), rng.uniform(2, 4), 0.5),)
-    if kind < 0.36:  # a label with the hospital's name, at the edge
-        left, top = size[0] * rng.uniform(0.2, 0.7), size[1] * (0.05 if rng.random() < 0.5 else 0.95)
-        return (film.Stroke(np.array([[left, top], [left + 60, top]]), 18, habits.uniform(0.6, 4)),)
-    if kind < 0.44:  # a button or a coin, as bright as metal
-        spot = np.array(size) * rng.uniform(0.1, 0.9, 2)
-        return (film.Stroke(np.array([spot, spot + 1]), rng.uniform(18, 28), habits.uniform(1, 5)),)
-    return ()
-
-
-def _growth_plate(axis: Points, half: float, end: int) -> film.Stroke:
-    along = axis[end + 1] - axis[end]
-    along = along / max(float(np.hypot(along[0], along[1])), 1e-6)
-    across = np.array([-along[1], along[0]])
-    side = np.linspace(-1.3, 1.3, 9)[:, None] * half * across
-    wave = 2.5 * np.sin(np.linspace(0, 3 * math.pi, 9))[:, None] * along
-    return film.Stroke(axis[end] + side + wave, 4.0, -0.6)
 
 
 def _rng(seed: int, *identity: str) -> Rng:

@@ -137,9 +137,7 @@ def test_a_card_of_another_version_is_refused(jar: Path, place: str, change: dic
 @pytest.mark.parametrize("found", [1, 3, None, "2"])
 def test_a_card_of_another_format_is_refused_before_all_else_and_says_what_to_run(jar: Path, found: Any) -> None:
     change_card(jar, format=found, more="of that format", files=[])
-    with pytest.raises(
-        DataRefused, match=rf"expected format 2, found {found}: .*Run `mura fill` again"
-    ):
+    with pytest.raises(DataRefused, match=rf"expected format 2, found {found}: .*Run `mura fill` again"):
         Jar.read(jar)
 
 

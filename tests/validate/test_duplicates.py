@@ -13,7 +13,7 @@ from miniature import ROOT, manifest, picture, png, use_cores, write_zip
 
 from components.archive.archive import Archive
 from components.base.errors import DataRefused
-from components.phantom.archive import write_phantom
+from components.phantom.writing import write_phantom
 from components.validate import duplicates
 from components.validate.alignment import similarity
 from components.validate.duplicates import EXACT, NEAR

@@ -1,4 +1,4 @@
-"""Writing a phantom archive: the zip of MURA's layout."""
+"""Writing a phantom archive: the zip of MURA's layout, and beside it what is to be found on its pictures."""
 
 import hashlib
 import multiprocessing
@@ -10,9 +10,13 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
+from components import workers as processes
 from components.phantom import plan as planning
+from components.phantom import truth
 from components.phantom.plan import Plan, Study
+from components.phantom.truth import Truth
 
 # The day of the data set's paper; any fixed date would do, the clock would not.
 _DATE = (2018, 5, 22, 0, 0, 0)
@@ -29,8 +33,25 @@ class PhantomSummary:
     studies: int
     images: int
     patients: int
+    findings: int
+    """Rows of the truth."""
     bytes: int
     sha256: str
+
+
+class _Drawn(NamedTuple):
+    """A study as it goes into the archive."""
+
+    study: Study
+    pngs: list[bytes]  # of its views
+    truth: list[Truth]
+
+
+class _Drawing(NamedTuple):
+    """How studies are drawn."""
+
+    seed: int
+    difficulty: float
 
 
 def write_phantom(
@@ -38,17 +59,17 @@ def write_phantom(
     *,
     studies: int,
     seed: int,
-    difficulty: float = 0.3,
+    difficulty: float = planning.DIFFICULTY,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> PhantomSummary:
-    """Draw an archive that a reader of MURA v1.1 takes for MURA.
+    """Draw an archive that a reader of MURA v1.1 takes for MURA, and write the truth about it beside it.
 
-    `out` appears when it is whole and not before. With the same numpy, OpenCV and processor family, the same
-    studies, seed and difficulty give the same bytes, whatever the number of workers.
+    `out` appears when it is whole and its truth is there, and not before. With the same numpy, OpenCV and processor
+    family, the same studies, seed and difficulty give the same bytes, whatever the number of workers.
 
     Args:
-        out: the zip to write; its folder is made.
+        out: the zip to write; its folder is made. Its truth is at `truth.path_beside(out)`.
         studies: at least 14; 14,656 gives MURA's own counts (40,005 images).
         seed: another seed, another archive.
         difficulty: 0 (obvious, on every view) to 1 (small, faint, and on half of an abnormal study's views).
@@ -64,67 +85,88 @@ def write_phantom(
         raise ValueError(f"workers: expected at least 1, got {workers}")
     plan = planning.plan(studies, seed)
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    beside = truth.path_beside(out)
+    zipped, told = (path.with_name(f".{path.name}.{os.getpid()}.partial") for path in (out, beside))
     try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-            done = 0
-            for study, pictures in _drawn(plan, seed, float(difficulty), workers or _cores()):
-                for member, content in zip(study.images, pictures, strict=True):
-                    _add(archive, member, content)
-                    if member in plan.apple_doubles:
-                        _add(archive, _beside(member), _APPLE_DOUBLE)
-                done += study.views
-                if progress is not None:
-                    progress(done, plan.images)
-            for name, text in _lists(plan).items():
-                _add(archive, name, text.encode())
-        with partial.open("rb") as file:
+        drawn = _all_drawn(plan, _Drawing(seed, float(difficulty)), workers or processes.cores())
+        rows = _pack(zipped, plan, drawn, progress or (lambda *_: None))
+        told.write_text(truth.to_csv(rows), newline="")
+        with zipped.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        summary = PhantomSummary(len(plan.studies), plan.images, plan.patients, partial.stat().st_size, digest)
-        partial.replace(out)
+        size = zipped.stat().st_size
+        # An older archive goes first: at no moment does an archive lie beside the truth of another.
+        out.unlink(missing_ok=True)
+        told.replace(beside)
+        zipped.replace(out)
     finally:
-        partial.unlink(missing_ok=True)
-    return summary
+        zipped.unlink(missing_ok=True)
+        told.unlink(missing_ok=True)
+    return PhantomSummary(len(plan.studies), plan.images, plan.patients, len(rows), size, digest)
 
 
-def _drawn(plan: Plan, seed: int, difficulty: float, workers: int) -> Iterator[tuple[Study, list[bytes]]]:
-    """The studies in order, each with the PNG files of its views."""
+def _pack(path: Path, plan: Plan, drawn: Iterator[_Drawn], progress: Callable[[int, int], None]) -> list[Truth]:
+    """Write the zip; return the truth in the order of its members."""
+    rows: list[Truth] = []
+    done = 0
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for study, pngs, found in drawn:
+            for member, content in zip(study.images, pngs, strict=True):
+                _add(archive, member, content)
+                if member in plan.apple_doubles:
+                    _add(archive, _beside(member), _APPLE_DOUBLE)
+            rows += found
+            done += study.views
+            progress(done, plan.images)
+        for name, text in _lists(plan).items():
+            _add(archive, name, text.encode())
+    return rows
+
+
+def _all_drawn(plan: Plan, drawing: _Drawing, workers: int) -> Iterator[_Drawn]:
+    """The studies in order."""
     studies = iter(plan.studies)
     tasks = iter(lambda: tuple(islice(studies, _STUDIES_PER_TASK)), ())
     if workers == 1:
         for task in tasks:
-            yield from zip(task, _draw(task, seed, difficulty), strict=True)
+            yield from _draw(task, drawing)
         return
     # Not forked: the caller may hold threads (TensorFlow's), whose locks a forked child would inherit.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_single_threaded) as pool:
-        ahead: deque[tuple[tuple[Study, ...], Future[list[list[bytes]]]]] = deque()
+        ahead: deque[Future[list[_Drawn]]] = deque()
         try:
             while True:
-                for task in islice(tasks, _TASKS_AHEAD * workers - len(ahead)):
-                    ahead.append((task, pool.submit(_draw, task, seed, difficulty)))
+                ahead.extend(
+                    pool.submit(_draw, task, drawing) for task in islice(tasks, _TASKS_AHEAD * workers - len(ahead))
+                )
                 if not ahead:
                     return
-                task, future = ahead.popleft()
-                yield from zip(task, future.result(), strict=True)
+                yield from ahead.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _draw(studies: tuple[Study, ...], seed: int, difficulty: float) -> list[list[bytes]]:
+def _draw(studies: tuple[Study, ...], drawing: _Drawing) -> list[_Drawn]:
     from components.phantom import radiograph
 
-    return [[radiograph.png(study, view, seed, difficulty) for view in range(1, study.views + 1)] for study in studies]
+    drawn = []
+    for study in studies:
+        pngs: list[bytes] = []
+        rows: list[Truth] = []
+        for number in range(1, study.views + 1):
+            view = radiograph.View(study, number, *drawing)
+            picture, found = radiograph.draw(view)
+            pngs.append(radiograph.png(picture, view))
+            rows += found
+        assert bool(rows) == study.abnormal, f"{study.path}: expected findings on abnormal studies only, got {rows}"
+        drawn.append(_Drawn(study, pngs, rows))
+    return drawn
 
 
 def _single_threaded() -> None:
     import cv2
 
     cv2.setNumThreads(1)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _lists(plan: Plan) -> dict[str, str]:

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from components import workers as processes
+from components.base import workers as processes
 from components.phantom import plan as planning
 from components.phantom import truth
 from components.phantom.plan import Plan, Study

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import harness
-from components import workers
+from components.base import workers
 
 FLOOR = 0.85
 FLOORS = {"custom_cnn": 0.90}

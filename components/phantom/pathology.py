@@ -29,11 +29,11 @@ METAL: frozenset[Kind] = frozenset({"fixation", "old hardware"})
 _OF_JOINTS: frozenset[Kind] = frozenset({"dislocation", "degeneration"})
 # How often each is chosen; ours, since MURA tells no kinds. A swelling comes with a fracture or a dislocation.
 _WITHOUT_METAL: dict[Kind, float] = {
-    "fracture": 0.16,
-    "lytic lesion": 0.32,
-    "sclerotic lesion": 0.26,
-    "dislocation": 0.08,
-    "degeneration": 0.18,
+    "fracture": 0.15,
+    "lytic lesion": 0.14,
+    "sclerotic lesion": 0.37,
+    "dislocation": 0.07,
+    "degeneration": 0.27,
 }
 _WITH_METAL: dict[Kind, float] = {"fixation": 0.4, "old hardware": 0.6}
 _SWOLLEN = 0.7  # share of fractures and dislocations
@@ -208,7 +208,7 @@ def _lesion(frame: Frame, kind: Kind, rng: Rng, difficulty: float) -> Lesion:
     long = wide * rng.uniform(1.1, 1.6)
     outline = _blob(frame, long, wide, rng)
     if kind == "lytic lesion":
-        return Lesion(outline, 12 - 9 * difficulty, 0.97 - 0.45 * difficulty, 0.0)
+        return Lesion(outline, 16 - 13 * difficulty, 0.97 - 0.45 * difficulty, 0.0)
     return Lesion(outline, 0.0, 0.0, 1.3 - 1.0 * difficulty)
 
 

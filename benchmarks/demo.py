@@ -131,14 +131,14 @@ def look(archive: Path) -> dict[str, float]:
 
 def thumbnails(archive: Path) -> tuple[Thumbnails, Thumbnails]:
     """All images of the train and the test split, small."""
-    from components import images
+    from components.xray import png, square
 
     found: dict[str, list[tuple[npt.NDArray[np.uint8], bool, str]]] = defaultdict(list)
     with zipfile.ZipFile(archive) as members:
         for member in harness.images_in(archive):
             study = member.rpartition("/")[0]
-            grey = images.decode(members.read(member)).grey
-            found[member.split("/")[1]].append((images.fit(grey, SIDE), study.endswith("_positive"), study))
+            grey = png.decode(members.read(member)).grey
+            found[member.split("/")[1]].append((square.fit(grey, SIDE), study.endswith("_positive"), study))
     made = []
     for split in ("train", "valid"):
         pixels, abnormal, study = zip(*found[split], strict=True)

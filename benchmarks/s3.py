@@ -32,10 +32,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from components.artifacts.archive import Archive
-
 from benchmarks import harness
-from components import storage
+from components.archive import s3
+from components.archive.archive import Archive
 from tests import object_store
 
 Reader = Callable[[str, Sequence[str]], Iterator[bytes]]
@@ -121,35 +120,35 @@ def ours_unprepared(uri: str, members: Sequence[str]) -> Iterator[bytes]:
 
 def ours_bare(uri: str, members: Sequence[str]) -> Iterator[bytes]:
     """Our reader without the archive around it, which reads the end of the zip once more to check it."""
-    found = storage.Object.find(storage.place(uri))
+    found = s3.Object.find(s3.place(uri))
     assert found is not None, "the zip is there"
     yield from _expected(found, members)
 
 
 def arrow_file(uri: str, members: Sequence[str]) -> Iterator[bytes]:
     """The zip module over a file to seek in."""
-    with _arrow().open_input_file(uri.removeprefix(storage.SCHEME)) as file, zipfile.ZipFile(file) as opened:
+    with _arrow().open_input_file(uri.removeprefix(s3.SCHEME)) as file, zipfile.ZipFile(file) as opened:
         yield from map(opened.read, members)
 
 
 def arrow_buffered(uri: str, members: Sequence[str]) -> Iterator[bytes]:
     """The same behind a buffer as large as our least request."""
     with (
-        _arrow().open_input_file(uri.removeprefix(storage.SCHEME)) as file,
-        zipfile.ZipFile(io.BufferedReader(file, storage.LEAST)) as opened,
+        _arrow().open_input_file(uri.removeprefix(s3.SCHEME)) as file,
+        zipfile.ZipFile(io.BufferedReader(file, s3.LEAST)) as opened,
     ):
         yield from map(opened.read, members)
 
 
 def arrow_below(uri: str, members: Sequence[str]) -> Iterator[bytes]:
     """Our reader with pyarrow below it: the same threads fetch the same spans by `read_at`, unchecked."""
-    with _arrow().open_input_file(uri.removeprefix(storage.SCHEME)) as file:
-        yield from _expected(_Unchecked(file, storage.place(uri)), members)
+    with _arrow().open_input_file(uri.removeprefix(s3.SCHEME)) as file:
+        yield from _expected(_Unchecked(file, s3.place(uri)), members)
 
 
 def arrow_stream(uri: str, members: Sequence[str]) -> Iterator[bytes]:
     """The whole zip as one stream, kept in memory."""
-    with _arrow().open_input_stream(uri.removeprefix(storage.SCHEME), buffer_size=storage.MOST) as stream:
+    with _arrow().open_input_stream(uri.removeprefix(s3.SCHEME), buffer_size=s3.MOST) as stream:
         content = stream.read()
     with zipfile.ZipFile(io.BytesIO(content)) as opened:
         yield from map(opened.read, members)
@@ -166,10 +165,10 @@ READERS: dict[str, Reader] = {
 }
 
 
-class _Unchecked(storage.Object):
+class _Unchecked(s3.Object):
     """An object whose bytes pyarrow fetches; nothing compares range, length and version."""
 
-    def __init__(self, file: Any, at: storage.Place) -> None:
+    def __init__(self, file: Any, at: s3.Place) -> None:
         super().__init__(at, "", file.size())
         self._file = file
 
@@ -178,7 +177,7 @@ class _Unchecked(storage.Object):
         return content
 
 
-def _expected(content: storage.Object, members: Sequence[str]) -> Iterator[bytes]:
+def _expected(content: s3.Object, members: Sequence[str]) -> Iterator[bytes]:
     """Members that the object was told of, as `Archive.expect` tells it."""
     with content, zipfile.ZipFile(content) as opened:
         starts = [*sorted(entry.header_offset for entry in opened.infolist()), opened.start_dir]
@@ -238,7 +237,7 @@ def _served(path: Path, delay: float) -> Iterator[tuple[Proxy, str]]:
                 AWS_REGION="us-east-1",
                 AWS_EC2_METADATA_DISABLED="true",
             )
-            yield proxy, f"{storage.SCHEME}bucket/phantom.zip"
+            yield proxy, f"{s3.SCHEME}bucket/phantom.zip"
             proxy.shutdown()
 
 
@@ -269,9 +268,9 @@ def _costs(proxy: Proxy, uri: str, members: Sequence[str], repeats: int) -> dict
 
 def _warm(name: str, uri: str) -> None:
     if name.startswith("ours"):
-        storage.Object.find(storage.place(uri))
+        s3.Object.find(s3.place(uri))
     else:
-        _arrow().get_file_info(uri.removeprefix(storage.SCHEME))
+        _arrow().get_file_info(uri.removeprefix(s3.SCHEME))
 
 
 def _read(name: str, uri: str, members: Sequence[str]) -> tuple[float, float, int, str]:

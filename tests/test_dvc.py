@@ -142,8 +142,8 @@ def test_another_wording_reruns_no_training(project: Project, what: str) -> None
             "\n\nNEW = 1\n\n\ndef ",
             {"train@slow", "train@fast", "evaluate@slow", "evaluate@fast", "register", "promote"},
         ),
-        ("components/promote/deciding.py", "\n\ndef ", "\n\nNEW = 1\n\n\ndef ", {"promote"}),
-        ("components/promote/deciding.py", '"""', '"""In other words: ', set()),
+        ("components/promote/decision.py", "\n\ndef ", "\n\nNEW = 1\n\n\ndef ", {"promote"}),
+        ("components/promote/decision.py", '"""', '"""In other words: ', set()),
         ("components/shard/tfrecord.py", "\n\ndef ", "\n\nNEW = 1\n\n\ndef ", {"shard"}),
     ],
     ids=["architectures", "promote", "a docstring", "tfrecord"],
@@ -170,4 +170,4 @@ def test_a_candidate_that_was_removed_is_neither_registered_nor_reported(project
     promotion = Promotion.read(artifacts / "promotion").facts
     assert [each.candidate for each in promotion.candidates] == ["fast"]
     assert "slow" not in project.run("dvc", "metrics", "show")
-    assert "slow" not in project.run("mura", "summary")
+    assert "evaluation/slow" not in project.run("mura", "summary")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scored_studies import columns, quick, scored
 
-from components.base import provenance
+from components.base import code
 from components.scores.studies import Studies, auroc, sigmoid, study_probability
 
 
@@ -105,5 +105,5 @@ def test_sigmoid_stays_finite_for_any_logit():
 
 def test_training_reads_this_module_of_the_scores_and_no_other():
     """Otherwise a change of an interval or of a chart would train every network again."""
-    read = {path.name for path in provenance.sources("components.train") if path.parent.name == "scores"}
-    assert read == {"__init__.py", "studies.py"}
+    read = {name for name in code.files("components.train") if "/scores/" in name}
+    assert read == {"components/scores/__init__.py", "components/scores/studies.py"}

@@ -29,11 +29,11 @@ METAL: frozenset[Kind] = frozenset({"fixation", "old hardware"})
 _OF_JOINTS: frozenset[Kind] = frozenset({"dislocation", "degeneration"})
 # How often each is chosen; ours, since MURA tells no kinds. A swelling comes with a fracture or a dislocation.
 _WITHOUT_METAL: dict[Kind, float] = {
-    "fracture": 0.15,
-    "lytic lesion": 0.14,
-    "sclerotic lesion": 0.37,
-    "dislocation": 0.07,
-    "degeneration": 0.27,
+    "fracture": 0.16,
+    "lytic lesion": 0.22,
+    "sclerotic lesion": 0.3,
+    "dislocation": 0.08,
+    "degeneration": 0.24,
 }
 _WITH_METAL: dict[Kind, float] = {"fixation": 0.4, "old hardware": 0.6}
 _SWOLLEN = 0.7  # share of fractures and dislocations

@@ -24,7 +24,7 @@ SMALL_VALID_SHARE = 0.19
 # Studies of a small archive have fewer views, so that its images are spent on more studies.
 SMALL_VIEWS = {1: 34, 2: 42, 3: 18, 4: 5, 5: 1}
 # Share of abnormal studies that metal makes abnormal; less than half, or a look for bright pixels would do.
-METAL_SHARE = 0.42
+METAL_SHARE = 0.27
 # The archive of the demonstration, and of whoever asks for no other: how many studies, and how hard to read, 0 to 1.
 STUDIES = 800
 DIFFICULTY = 0.0

@@ -16,6 +16,8 @@ from components.artifacts.promotion import Promotion
 from components.artifacts.registration import Registration
 
 ROOT = Path(__file__).parents[1]
+# The whole graph runs in a fixture: two trainings, two evaluations, and MLflow.
+pytestmark = pytest.mark.timeout(900)
 BIN = Path(sys.executable).parent
 ONE = {"architecture": "custom_cnn"}
 OTHER = {"architecture": "custom_cnn", "learning_rate": 0.003}

@@ -73,9 +73,15 @@ def mlflow_here(mlflow_database: Path, tmp_path: Path, no_mlflow: pytest.MonkeyP
 
 
 @pytest.fixture(scope="session")
-def mlflow_server(mlflow_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def mlflow_server_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the MLflow server keeps database and artifacts."""
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(mlflow_database: Path, mlflow_server_files: Path) -> Iterator[str]:
     """The address of an MLflow server that keeps artifacts itself."""
-    folder = tmp_path_factory.mktemp("server")
+    folder = mlflow_server_files
     shutil.copy(mlflow_database, folder / "mlflow.db")
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
@@ -190,6 +196,37 @@ def make_model(tmp_path: Path) -> Callable[..., TrainedModel]:
         return TrainedModel.seal(path, TrainedModelFacts(**known | facts))
 
     return make
+
+
+@pytest.fixture
+def trained(make_model: Callable[..., TrainedModel], tmp_path: Path) -> TrainedModel:
+    """A model with real weights, trained with a server that is not there."""
+    from components.network import architectures
+    from components.params.train import TrainParams
+
+    params = TrainParams(
+        candidate="small",
+        architecture="custom_cnn",
+        weights="none",
+        epochs=2,
+        head_epochs=0,
+        batch_size=8,
+        learning_rate=0.001,
+        head_learning_rate=0.001,
+        warmup=0.1,
+        weight_decay=0.0,
+        dropout=0.0,
+        patience=1,
+        class_weighting="none",
+        flip=False,
+        rotation=0,
+        batch_norm_momentum=0.9,
+        precision="float32",
+        residence="auto",
+    )
+    architectures.build(params, 32, seed=1).save_weights(tmp_path / "a.weights.h5")
+    weights = (tmp_path / "a.weights.h5").read_bytes()
+    return make_model("custom_cnn", candidate="small", weights=weights, params=params.model_dump(mode="json"))
 
 
 @pytest.fixture

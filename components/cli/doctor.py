@@ -6,23 +6,14 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from components import tracking
 from components.base import provenance, workers
 from components.base.errors import MuraError, UsageError
+from components.cli import doctor_mlflow
+from components.cli.check import Check
 
 # The kernel's driver is visible here, also in a container without its tools.
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-
-
-class Check(NamedTuple):
-    """A check and its result."""
-
-    subject: str
-    found: str
-    problem: MuraError | None = None
-    """The error that says what to do; None if all is well."""
 
 
 def examine(require_gpu: bool = False) -> Iterator[Check]:
@@ -36,7 +27,7 @@ def examine(require_gpu: bool = False) -> Iterator[Check]:
     yield Check("machine", _machine())
     for what, folder in _places().items():
         yield _place(what, folder)
-    yield _mlflow()
+    yield from doctor_mlflow.examine()
     yield from _tensorflow(require_gpu)
 
 
@@ -77,16 +68,6 @@ def _place(what: str, folder: Path) -> Check:
         problem = UsageError(f"{folder}: {error.strerror} at {there}. Mount a directory there, or name another.")
         return Check(what, str(problem), problem)
     return Check(what, f"{folder}, {shutil.disk_usage(there).free / 1e9:.1f} GB free")
-
-
-def _mlflow() -> Check:
-    if not os.environ.get(tracking.URI):
-        return Check("MLflow", f"{tracking.URI} is not set: mlflow.db in the working directory")
-    try:
-        tracking.connect()
-    except MuraError as problem:
-        return Check("MLflow", str(problem), problem)
-    return Check("MLflow", f"{tracking.shown_uri()} answers")
 
 
 def _tensorflow(require_gpu: bool) -> Iterator[Check]:

@@ -137,9 +137,10 @@ def _metadata(artifact: Artifact[Any]) -> dict[str, Any]:
     links: dict[str, str] = {}
     if isinstance(artifact, TrainedModel):
         run = artifact.facts.run
+        # A training that found no MLflow has no run.
         links = {
             "mlflow_run_id": run.run_id,
-            "mlflow_run": _mlflow(f"runs/{run.run_id}"),
+            "mlflow_run": _mlflow(f"runs/{run.run_id}") if run.run_id else "",
             "mlflow_model": run.model_uri,
         }
     if isinstance(artifact, Registration):

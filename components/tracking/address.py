@@ -13,7 +13,7 @@ REGISTRY_URI = "MLFLOW_REGISTRY_URI"
 WEB = ("http", "https")
 DATABASES = ("postgresql", "mysql", "mssql")
 SQLITE = "sqlite:///"
-KINDS = "http://HOST:PORT, https://HOST, sqlite:///FILE, postgresql://..., mysql://... or mssql://..."
+KINDS = "http://HOST:PORT, https://HOST, sqlite:///FILE and the databases postgresql, mysql and mssql"
 
 _HOST_AND_PORT = re.compile(r"(//)?(localhost|[\w-]+(\.[\w-]+)*|\[[0-9a-fA-F:]+\]):\d+(/.*)?")
 _SQLITE_FILE = re.compile(r"[^:]+\.(db|sqlite3?)")
@@ -50,7 +50,7 @@ def check(variable: str, text: str) -> None:
     if fault is None:
         return
     why, meant = fault
-    advice = f"Set it to {without_credentials(meant)}" if meant else f"Expected {KINDS}"
+    advice = f"Set it to {without_credentials(meant)}" if meant else f"Expected one of {KINDS}"
     raise UsageError(f"{variable} is {without_credentials(text)!r}: {why}. {advice}.")
 
 
@@ -63,6 +63,8 @@ def _fault(text: str) -> tuple[str, str] | None:
         return "there is a space in it", ""
     if _HOST_AND_PORT.fullmatch(text):
         return "it has no scheme", f"http://{text.lstrip('/')}"
+    if slashes := re.fullmatch(r"(https?)/+(.+)", text):
+        return "the colon after the scheme is missing", f"{slashes[1]}://{slashes[2]}"
     if ":" not in text:
         return _without_scheme(text)
     scheme, _, rest = text.partition(":")
@@ -81,8 +83,6 @@ def _fault(text: str) -> tuple[str, str] | None:
 
 
 def _without_scheme(text: str) -> tuple[str, str]:
-    if slashes := re.fullmatch(r"(https?)/+(.+)", text):
-        return "the colon after the scheme is missing", f"{slashes[1]}://{slashes[2]}"
     if _SQLITE_FILE.fullmatch(text):
         return "it has no scheme", SQLITE + text
     if text.lower().startswith(("databricks", "uc")):
@@ -118,6 +118,8 @@ def _sqlite(text: str, rest: str) -> tuple[str, str] | None:
     name = rest.lstrip("/").partition("?")[0]
     if name in ("", ":memory:"):
         return "a database in memory is lost when the command ends", f"{SQLITE}mlflow.db"
+    if not text.startswith("sqlite:"):
+        return "the scheme is sqlite, in small letters and without a driver", f"sqlite:{rest}"
     if not text.startswith(SQLITE):
         # Two slashes would be followed by a host; SQLite has none. One slash is followed by an absolute path.
         absolute = "/" if re.match(r"/[^/]", rest) and not text.lower().startswith("sqlite://") else ""

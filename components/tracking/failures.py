@@ -19,7 +19,10 @@ SERVICE_ERRORS = (
     MlflowException, OSError, SQLAlchemyError, sqlite3.Error, Boto3Error, BotoCoreError, ClientError, ImportError,
 )  # fmt: skip
 """What MLflow and the stores behind it raise: API, network, files, SQL, S3, a missing driver."""
+OLDEST = 3
+"""The first version of MLflow whose servers keep models as things of their own."""
 _DENIED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
+_NO_MLFLOW = ("ENDPOINT_NOT_FOUND", "not in a valid JSON format")
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 _WRONG = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", *_MISSING)
 
@@ -85,6 +88,11 @@ def _told(error: Exception, doing: str) -> MuraError:
     for sign, (kind, reason) in _DATABASE_FAULTS.items():
         if sign in str(error):
             return kind(f"MLflow's database {address.shown()} {reason}")
+    if code in _NO_MLFLOW or any(sign in line for sign in _NO_MLFLOW):
+        return ServiceUnreachable(
+            f"What answers at {address.shown()} does not know how to do this: {doing}. It is an MLflow older than "
+            f"{OLDEST}.0, or another program. Upgrade the server, or set {address.URI} to the address of another."
+        )
     if code in _WRONG:
         return UsageError(f"MLflow at {address.shown()} refused {doing}: {line}")
     return ServiceUnreachable(
@@ -98,8 +106,8 @@ def _other_schema(found: str) -> MuraError:
     if any(known.glob(f"{found}_*.py")):
         return UsageError(f"{address.shown()} was made by an older version of MLflow. To go on with it, {upgrade}")
     return UsageError(
-        f"{address.shown()} was made by a version of MLflow that {mlflow.__version__}, installed here, does not know. If "
-        f"it is newer, install it, or set {address.URI} to another database. If it is older, {upgrade}"
+        f"{address.shown()} was made by a version of MLflow that {mlflow.__version__}, installed here, does not know. "
+        f"If it is newer, install it, or set {address.URI} to another database. If it is older, {upgrade}"
     )
 
 

@@ -62,9 +62,8 @@ def prepare(database: Path) -> None:
         UsageError: it is the database of another program.
         sqlite3.Error: it is no database, or cannot be opened.
     """
-    if not database.exists() or not database.stat().st_size:
-        return
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True, timeout=LOCK_SECONDS)) as connection:
+    # MLflow tries for minutes to open what cannot be opened.
+    with closing(sqlite3.connect(database, timeout=LOCK_SECONDS)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if tables and not {"alembic_version", "experiments"} <= tables:
             raise UsageError(

@@ -139,9 +139,9 @@ def _find(
         fault = None if version.source == run.model_uri else _fault(client, version)
         if fault is None:
             return version
-        lost = f"{name} version {version.version} cannot be loaded any more ({fault})"
+        lost = version.version
     if lost:
-        logger.info("%s: registering %s again", lost, model.facts.candidate)
+        logger.info("%s version %s cannot be loaded any more: %s gets a new one", name, lost, model.facts.candidate)
     return None
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from components.base.errors import ServiceUnreachable, classified, first_line
@@ -30,15 +29,7 @@ def check(client: MlflowClient, experiment: str) -> None:
         UsageError: a setting here is wrong.
     """
     with failures.refusals("asking for logged models"):
-        try:
-            client.search_logged_models([experiment], max_results=1)
-        except MlflowException as error:
-            if not failures.is_missing(error):
-                raise
-            raise ServiceUnreachable(
-                f"MLflow at {address.shown()} has no logged models. Upgrade the server to {server.OLDEST}.0 or later, "
-                f"or set {address.URI} to another."
-            ) from error
+        client.search_logged_models([experiment], max_results=1)
     with failures.refusals("writing to the experiment"):
         for name, value in server.TRAINING_KIND.items():
             client.set_experiment_tag(experiment, name, value)

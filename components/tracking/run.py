@@ -119,6 +119,7 @@ class Run:
             ServiceUnreachable: MLflow or its artifact store does not answer.
         """
         # Imported here because it imports TensorFlow, which takes ten seconds; register and promote do not need it.
+        from components.network import backend  # noqa: F401 - imports TensorFlow without its messages
         from components.tracking import logged_model
 
         self.deliver()

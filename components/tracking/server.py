@@ -32,9 +32,6 @@ PATIENCE = "MURA_PATIENCE"
 EXPERIMENT = "mura"
 # Without this tag MLflow shows an experiment as one about language models, with an empty list of traces.
 TRAINING_KIND = {"mlflow.experimentKind": "custom_model_development"}
-
-OLDEST = 3
-"""The first version of MLflow whose servers keep models as things of their own."""
 POD_PATIENCE = 300.0
 """How long a pod waits for a server that does not answer, seconds: servers move to another node, too."""
 _PROBE_SECONDS = 4
@@ -200,10 +197,10 @@ def _check_version() -> None:
     """Refuse a server without logged models. A proxy may hide the version; then the requests tell."""
     answer = request("/version", raise_on_status=False, max_retries=1, timeout=_PROBE_SECONDS)
     found = re.fullmatch(r"(\d+)\.\d+\S*", answer.text.strip()) if answer.status_code == 200 else None
-    if found and int(found[1]) < OLDEST:
+    if found and int(found[1]) < failures.OLDEST:
         raise ServiceUnreachable(
             f"MLflow at {address.shown()} is version {found[0]}, which does not keep models as this pipeline "
-            f"needs them. Upgrade the server to {OLDEST}.0 or later, or set {address.URI} to another."
+            f"needs them. Upgrade the server to {failures.OLDEST}.0 or later, or set {address.URI} to another."
         )
 
 
@@ -211,7 +208,8 @@ def _experiment_of(client: MlflowClient, given: str) -> Experiment:
     try:
         return client.get_experiment(given)
     except MlflowException as error:
-        if not failures.is_missing(error):
+        # Databases take numbers only.
+        if not (failures.is_missing(error) or error.error_code == "INVALID_PARAMETER_VALUE"):
             raise
         raise UsageError(
             f"MLFLOW_EXPERIMENT_ID is {given}, and MLflow at {address.shown()} has no such experiment. Unset it, "

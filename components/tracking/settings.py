@@ -37,6 +37,8 @@ def apply() -> None:
         os.environ.setdefault(name, value)
     for name, (ours, _) in OVERRULED.items():
         given = os.environ.get(name)
-        if given is not None and given.strip().lower() not in (ours, "1" if ours == "true" else "0"):
+        if given is None:
+            overruled.pop(name, None)
+        elif given.strip().lower() not in (ours, "1" if ours == "true" else "0"):
             overruled[name] = given
             os.environ[name] = ours

@@ -16,7 +16,7 @@ from components.artifacts.artifact import Artifact
 from components.artifacts.evaluation import SUMMARY, Evaluation
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
 from components.artifacts.registration import RegisteredModel, Registration, RegistrationFacts
-from components.artifacts.trained_model import TrainedModel
+from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base import code
 from components.base.errors import DataRefused, UsageError
 from components.cli.main import run
@@ -110,6 +110,14 @@ def test_a_registration_links_each_candidate_to_its_version(tmp_path: Path, vers
     shown = told(tmp_path / "told", Registration.seal(path, RegistrationFacts(versions=(version, other))))
     links = {name: shown["registration"]["metadata"][name] for name in ("wide", "narrow")}
     assert links == {"wide": "models:/mura/3", "narrow": "models:/mura/4"}
+
+
+def test_a_model_that_was_trained_without_mlflow_has_no_links(
+    tmp_path: Path, make_model: Callable[..., TrainedModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example:5000")
+    shown = told(tmp_path, make_model(run=TrackedRun(run_id="", model_uri="")))["trained_model"]["metadata"]
+    assert not [name for name in shown if name.startswith("mlflow")]
 
 
 def test_the_champion_is_a_model_at_its_place_in_the_registry(tmp_path: Path, version: RegisteredModel) -> None:

@@ -1,4 +1,5 @@
 import base64
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from components.artifacts.evaluation import Evaluation, Interval
 from components.artifacts.promotion import REPORT, Promotion
 from components.artifacts.registration import RegisteredModel, Registration, RegistrationFacts
 from components.artifacts.trained_model import TrackedRun, TrainedModel
-from components.base.errors import UsageError
+from components.base.errors import OutsideFailed, UsageError
 from components.params.promote import PromoteParams
 from components.promote import promote
 from components.promote.decision import decide, ranked
@@ -249,3 +250,51 @@ def test_a_version_that_is_gone_is_named(registered: Callable[..., Registration]
     with pytest.raises(UsageError, match=r"version 2 \(wide\).*register.* again"):
         promote(registration, rules(), out)
     assert model_registry.champion("mura", "champion") is None
+
+
+# A model whose files are lost.
+
+
+def lose(version: int) -> None:
+    """Remove the files of a version, as `rm -rf mlruns` does."""
+    source = tracking.connect().get_model_version("mura", str(version)).source
+    shutil.rmtree(Path("mlruns", "mura", "models", source.removeprefix("models:/")))
+
+
+def test_a_candidate_that_cannot_be_loaded_is_not_called_the_champion(
+    registered: Callable[..., Registration], out: Path
+) -> None:
+    registration = registered(vgg16=0.8)
+    promote(registration, rules(), out)
+    lose(1)
+    with pytest.raises(OutsideFailed, match=r"version 1 \(vgg16\) cannot be loaded: .*register. again") as caught:
+        promote(registration, rules(), out)
+    assert caught.value.exit_code == 5
+    assert "\n" not in str(caught.value)
+
+
+def test_the_same_network_takes_the_place_of_a_champion_that_is_lost(
+    registered: Callable[..., Registration], out: Path
+) -> None:
+    promote(registered(vgg16=0.8), rules(), out)
+    lose(1)
+    facts = promote(registered(vgg16=0.8), rules(), out).facts
+    assert facts.decision.outcome == "promoted"
+    assert "The champion, VGG-16 version 1, cannot be loaded" in facts.decision.reasons[0]
+    held = model_registry.champion("mura", "champion")
+    assert held is not None
+    assert held.version == 2
+
+
+@pytest.mark.parametrize(("auroc", "outcome", "version"), [(0.7, "refused", 1), (0.9, "promoted", 2)])
+def test_a_worse_network_does_not_take_the_place_of_a_champion_that_is_lost(
+    auroc: float, outcome: str, version: int, registered: Callable[..., Registration], out: Path
+) -> None:
+    promote(registered(vgg16=0.8), rules(), out)
+    lose(1)
+    facts = promote(registered(vgg19=auroc), rules(), out).facts
+    assert facts.decision.outcome == outcome
+    assert "cannot be loaded" in facts.decision.reasons[0]
+    held = model_registry.champion("mura", "champion")
+    assert held is not None
+    assert held.version == version

@@ -1,7 +1,11 @@
+import logging
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,10 @@ from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import UsageError
 from components.params.register import RegisterParams
 from components.register import register
+from components.tracking import server
+
+# Keras reads its variables in a way that NumPy is about to drop.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 PARAMS = RegisterParams(model="mura")
 
@@ -98,6 +106,101 @@ def test_registering_again_gives_the_same_receipt(
     assert first.digest == second.digest
     assert Registration.read(out).facts == second.facts
     assert len(tracking.connect().search_model_versions("name = 'mura'")) == 1
+
+
+# What is called registered can be loaded.
+
+
+def lose_the_files(here: Path) -> None:
+    shutil.rmtree(here / "mlruns")
+
+
+def delete_the_model(here: Path) -> None:
+    client = tracking.connect()
+    client.delete_logged_model(client.get_model_version("mura", "1").source.removeprefix("models:/"))
+
+
+@pytest.mark.parametrize("lose", [lose_the_files, delete_the_model])
+def test_a_lost_model_is_registered_again_and_can_be_loaded(
+    lose: Callable[[Path], None],
+    mlflow_here: Path,
+    out: Path,
+    trained: TrainedModel,
+    make_evaluation: Callable[..., Evaluation],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "components")
+    evaluation = make_evaluation(trained)
+    register([trained], [evaluation], PARAMS, out)
+    lose(mlflow_here)
+    for _ in range(2):
+        (version,) = register([trained], [evaluation], PARAMS, out).facts.versions
+        assert version.version == 2
+    assert says_what_the_artifact_says(trained, "models:/mura/2")
+    assert caplog.text.count("mura version 1 cannot be loaded any more") == 1
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["moved", "copied"])
+def test_models_move_with_the_project(
+    copied: bool,
+    mlflow_here: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    out: Path,
+    trained: TrainedModel,
+    make_evaluation: Callable[..., Evaluation],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evaluation = make_evaluation(trained)
+    before = register([trained], [evaluation], PARAMS, out).facts
+    project = tmp_path_factory.mktemp("elsewhere") / "a project"
+    project.mkdir()
+    for name in ("mlflow.db", "mlruns"):
+        (shutil.move if not copied else copy)(mlflow_here / name, project / name)
+    left = files(mlflow_here / "mlruns")
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/mlflow.db")
+    assert register([trained], [evaluation], PARAMS, out).facts == before
+    assert files(mlflow_here / "mlruns") == left
+    shutil.rmtree(mlflow_here / "mlruns", ignore_errors=True)
+    assert says_what_the_artifact_says(trained, "models:/mura/1")
+    client = tracking.connect()
+    next_run = client.create_run(server.experiment_id(client))
+    assert next_run.info.artifact_uri.startswith((project / "mlruns" / "mura").as_uri())
+
+
+def copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path) for path in folder.rglob("*")}
+
+
+def says_what_the_artifact_says(model: TrainedModel, uri: str) -> bool:
+    import mlflow
+    import numpy as np
+
+    from components.network import architectures
+
+    loaded = mlflow.pyfunc.load_model(uri)
+    expected = np.asarray(architectures.load(model)(loaded.input_example))
+    return bool(np.allclose(loaded.predict(loaded.input_example), expected, atol=1e-5))
+
+
+def test_a_registry_of_its_own_is_honoured(
+    mlflow_here: Path,
+    mlflow_database: Path,
+    out: Path,
+    trained: TrainedModel,
+    make_evaluation: Callable[..., Evaluation],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copy(mlflow_database, mlflow_here / "registry.db")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", f"sqlite:///{mlflow_here}/registry.db")
+    register([trained], [make_evaluation(trained)], PARAMS, out)
+    with closing(sqlite3.connect(mlflow_here / "registry.db")) as registry:
+        assert registry.execute("SELECT name, version FROM model_versions").fetchall() == [("mura", 1)]
+    assert says_what_the_artifact_says(trained, "models:/mura/1")
 
 
 def test_registering_what_is_on_the_server_imports_no_tensorflow(

@@ -74,13 +74,6 @@ def test_a_database_is_made_where_there_is_none_and_its_path_may_have_spaces(
     assert [path.name for path in folder.iterdir()] == ["mlflow.db"]
 
 
-@pytest.mark.parametrize("uri", ["file:///tmp/mlruns", "mlruns", "/tmp/mlruns"])
-def test_a_directory_is_refused(uri: str, no_mlflow: pytest.MonkeyPatch) -> None:
-    no_mlflow.setenv("MLFLOW_TRACKING_URI", uri)
-    with pytest.raises(UsageError, match="MLFLOW_TRACKING_URI"):
-        tracking.connect()
-
-
 @pytest.mark.parametrize("scheme", ["http", "postgresql"])
 def test_a_server_that_is_not_there_is_named_without_its_password(scheme: str, no_mlflow: pytest.MonkeyPatch) -> None:
     port = free_port()
@@ -143,20 +136,6 @@ def test_a_deleted_experiment_is_told_how_to_restore(mlflow_here: Path) -> None:
     tracking.connect().delete_experiment(logged(run.run_id).info.experiment_id)
     with pytest.raises(UsageError, match="mlflow experiments restore"), training():
         pass
-
-
-def test_a_database_of_another_version_is_told_how_to_upgrade(mlflow_here: Path) -> None:
-    import sqlite3
-
-    other = mlflow_here / "other.db"
-    shutil.copy(mlflow_here / "mlflow.db", other)
-    database = sqlite3.connect(other)
-    database.execute("UPDATE alembic_version SET version_num = '0'")
-    database.commit()
-    database.close()
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{other}"
-    with pytest.raises(UsageError, match="mlflow db upgrade"):
-        tracking.connect()
 
 
 # What a run says.
@@ -439,37 +418,6 @@ def test_a_logged_model_says_what_it_needs(mlflow_here: Path, network: "keras.Mo
 
 
 # Models that came from elsewhere.
-
-
-@pytest.fixture
-def trained(make_model: Callable[..., TrainedModel], tmp_path: Path) -> TrainedModel:
-    """A real one, trained with a server that is not there."""
-    from components.network import architectures
-    from components.params.train import TrainParams
-
-    params = TrainParams(
-        candidate="small",
-        architecture="custom_cnn",
-        weights="none",
-        epochs=2,
-        head_epochs=0,
-        batch_size=8,
-        learning_rate=0.001,
-        head_learning_rate=0.001,
-        warmup=0.1,
-        weight_decay=0.0,
-        dropout=0.0,
-        patience=1,
-        class_weighting="none",
-        flip=False,
-        rotation=0,
-        batch_norm_momentum=0.9,
-        precision="float32",
-        residence="auto",
-    )
-    architectures.build(params, 32, seed=1).save_weights(tmp_path / "a.weights.h5")
-    weights = (tmp_path / "a.weights.h5").read_bytes()
-    return make_model("custom_cnn", candidate="small", weights=weights, params=params.model_dump(mode="json"))
 
 
 def test_a_model_that_is_there_is_found(

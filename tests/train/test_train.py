@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from miniature import archive, images, manifest, pack, prove, use_cores, write_zip
 
+from components import tracking
 from components.artifacts.manifest import TUNING
 from components.artifacts.shards import RECORDS, Shards, split_digest
 from components.artifacts.trained_model import TrainedModel
@@ -249,6 +250,32 @@ def test_a_checkpoint_that_fits_no_longer_is_told_and_not_resumed(
     assert warning == f"train: the checkpoint {reason}; training starts anew"
     assert "goes on after" not in caplog.text
     assert sorted(path.name for path in checkpoint.iterdir()) == ["best-1.weights.h5", "epoch-1.npz", "state.json"]
+
+
+# MLflow.
+
+
+def test_a_training_without_mlflow_is_published_later(
+    run: Train, mlflow_here: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    model = run("model")
+    assert (model.facts.run.run_id, model.facts.run.model_uri) == ("", "")
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert "training without it" in warning
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{mlflow_here}/mlflow.db")
+    published = tracking.ensure_model(TrainedModel.read(model.path))
+    history = tracking.connect().get_metric_history(published.run_id, "epoch/loss")
+    assert [point.value for point in history] == pytest.approx(curves(model)["loss"].tolist())
+
+
+def test_a_training_that_mlflow_could_not_take_does_not_begin(
+    run: Train, mlflow_here: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///file:{mlflow_here}/mlflow.db?mode=ro&uri=true")
+    with pytest.raises(UsageError, match="read-only"):
+        run("model")
+    assert "epoch 1 of" not in caplog.text
 
 
 # What it says.

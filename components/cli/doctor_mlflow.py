@@ -1,0 +1,28 @@
+"""Checks of MLflow: the settings in the environment, and whether the server has all that a training needs."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from components import tracking
+from components.base.errors import MuraError
+from components.cli.check import Check
+from components.tracking import local_database, readiness, server, settings
+
+
+def examine() -> Iterator[Check]:
+    """Ask what `mura train` asks at its beginning."""
+    settings.apply()
+    if overruled := settings.overruled:
+        told = (f"{name}={value} ({settings.OVERRULED[name][1]})" for name, value in sorted(overruled.items()))
+        yield Check("MLflow's settings", f"overruled: {', '.join(told)}")
+    if not os.environ.get(tracking.URI) and not Path(local_database.DEFAULT).exists():
+        yield Check("MLflow", f"{tracking.URI} is not set: {local_database.DEFAULT} in the working directory")
+        return
+    try:
+        client = tracking.connect()
+        readiness.check(client, server.experiment_id(client))
+    except MuraError as problem:
+        yield Check("MLflow", str(problem), problem)
+        return
+    yield Check("MLflow", f"{tracking.shown_uri()} answers, keeps models and takes files")

@@ -1,6 +1,7 @@
 """The one door: flags -> read artifacts -> run the step -> write the artifact."""
 
 import importlib.util
+import io
 import logging
 import os
 import sys
@@ -10,6 +11,7 @@ from importlib import metadata
 
 import click
 
+from components.base import surroundings
 from components.base.errors import ExitCode, classified, first_line, printable
 from components.cli import steps, tools
 from components.cli.group import Group
@@ -20,7 +22,6 @@ PLUGINS = "mura.commands"
 # Libraries are told to be quiet before any is imported: TensorFlow of its instructions, the others of our users.
 QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    "KERAS_BACKEND": "tensorflow",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GX_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "true",
@@ -79,6 +80,14 @@ def mura(debug: bool, quiet: bool) -> None:
 
 def main() -> None:
     """Run a command; errors are told in one line."""
+    if sys.getfilesystemencoding() != "utf-8":
+        # Names of files may have any letter, and a locale such as POSIX or Latin-1 does not.
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this very command
+    surroundings.settle()
+    for stream in (sys.stdout, sys.stderr):
+        # A path may have letters that the terminal's encoding has not.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     sys.exit(run(sys.argv[1:]))

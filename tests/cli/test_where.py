@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import miniature
 import pytest
+
+from components.cli import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,3 +47,14 @@ def test_settings_from_outside_change_no_manifest(settings: dict[str, str], tmp_
     done = mura(*words, cwd=folder, **settings)
     assert done.returncode == 0, done.stderr
     assert digest(folder / "out") == expected.digest
+
+
+def test_the_list_of_commands_is_whole_and_imports_no_choices(tmp_path: Path) -> None:
+    look = "import sys; from components.cli import main; main.run(['--help']); print('pydantic' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=True)
+    told = " ".join(done.stdout.split())
+    for name in main.mura.list_commands(click.Context(main.mura)):
+        command = main.mura.get_command(click.Context(main.mura), name)
+        assert command is not None
+        assert f" {name} {' '.join((command.help or '').split(chr(10) * 2)[0].split())}" in told
+    assert done.stdout.splitlines()[-1] == "False"

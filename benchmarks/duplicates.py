@@ -90,7 +90,7 @@ def search(archive: str, manifest: str, out: str) -> None:
     pairs = duplicates.find(Archive.read(archive), table)
     seconds = time.perf_counter() - started
     told = {"seconds": seconds, "looked_at": looked_at, "pairs": pairs.to_dict("list")}
-    Path(out).write_text(json.dumps(told))
+    Path(out).write_text(json.dumps(told), encoding="utf-8")
 
 
 def _searched(archive: Path, work: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

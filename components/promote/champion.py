@@ -33,7 +33,7 @@ def run(registration: Registration, params: PromoteParams, out: Path) -> Promoti
     # champion before.
     intent = out / CHECKPOINT / "promotion.json"
     if intent.is_file() and previous == challenger:
-        begun = PromotionFacts.model_validate_json(intent.read_text())
+        begun = PromotionFacts.model_validate_json(intent.read_text(encoding="utf-8"))
         previous, decision = begun.previous, begun.decision
     facts = PromotionFacts(
         alias=params.alias,

@@ -307,7 +307,7 @@ def _facts(training: Training, description: tracking.Description, state: State) 
 
 
 def _write_curves(path: Path, curves: list[Epoch]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer: csv.DictWriter[Any] = csv.DictWriter(file, list(Epoch.model_fields), lineterminator="\n")
         writer.writeheader()
         writer.writerows(row.model_dump() for row in curves)

@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,8 @@ def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
     for name in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME", "REGISTRY_URI"):
         monkeypatch.delenv(f"MLFLOW_{name}", raising=False)
+    # The tests may run in a pod themselves.
+    monkeypatch.setenv("MURA_PATIENCE", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     return monkeypatch
@@ -193,15 +196,19 @@ def make_model(tmp_path: Path) -> Callable[..., TrainedModel]:
 def make_tracked(tmp_path: Path) -> Callable[[], TrackedRun]:
     """Logs a model without substance to the MLflow in use: enough to be registered."""
     from components import tracking
-    from components.tracking import server
+    from components.tracking import server, stored_model
 
     def make() -> TrackedRun:
         client = tracking.connect()
         run = client.create_run(server.experiment_id(client))
         logged = client.create_logged_model(run.info.experiment_id, name="hollow", source_run_id=run.info.run_id)
         folder = tmp_path / "hollow"
-        folder.mkdir(exist_ok=True)
-        (folder / "MLmodel").write_text("flavors: {}\n")
+        network = folder / stored_model.NETWORK
+        network.parent.mkdir(parents=True, exist_ok=True)
+        (folder / "MLmodel").write_text("flavors: {keras: {data: data}}\n")
+        with zipfile.ZipFile(network, "w") as archive:
+            for name in ("config.json", "metadata.json", "model.weights.h5"):
+                archive.writestr(name, "{}")
         client.log_model_artifacts(logged.model_id, str(folder))
         client.finalize_logged_model(logged.model_id, "READY")
         return TrackedRun(run_id=run.info.run_id, model_uri=f"models:/{logged.model_id}")

@@ -14,6 +14,11 @@ POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 """The file by default."""
 
 
+def inside() -> bool:
+    """Whether this process runs in a pod."""
+    return bool(os.environ.get("KUBERNETES_SERVICE_HOST") or os.environ.get(RUN_ID))
+
+
 def page(run_id: str) -> str | None:
     """The address of a run's page; None if the user interface is not known."""
     ui = os.environ.get(UI, "").rstrip("/")

@@ -26,7 +26,7 @@ def promote(registration: Registration, params: PromoteParams, out: Path) -> Pro
 
     Raises:
         UsageError: there is no candidate, one is not in the registry, or the champion has no facts.
-        ServiceUnreachable: MLflow does not answer.
+        OutsideFailed: MLflow does not answer, or the best candidate cannot be loaded from it.
     """
     from components.promote import champion
 

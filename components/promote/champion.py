@@ -5,7 +5,7 @@ from pathlib import Path
 
 from components.artifacts.promotion import REPORT, Promotion, PromotionFacts
 from components.artifacts.registration import Registration
-from components.base.errors import UsageError
+from components.base.errors import OutsideFailed, UsageError
 from components.base.files import CHECKPOINT, write_text
 from components.params.promote import PromoteParams
 from components.promote.decision import decide, ranked
@@ -27,8 +27,15 @@ def run(registration: Registration, params: PromoteParams, out: Path) -> Promoti
                 f"promote: {candidate.model} version {candidate.version} ({candidate.candidate}) is not in this "
                 "registry, or is another model there. Run `mura register` again."
             )
+    if fault := model_registry.fault(challenger):
+        raise OutsideFailed(
+            f"promote: {challenger.model} version {challenger.version} ({challenger.candidate}) cannot be loaded: "
+            f"{fault}. Run `mura register` again: it publishes the model anew."
+        )
     previous = model_registry.champion(challenger.model, params.alias)
-    decision = decide(previous, challenger, params)
+    same = previous is None or previous.version == challenger.version
+    lost = None if previous is None or same else model_registry.fault(previous)
+    decision = decide(previous, challenger, params, lost)
     # A run that was killed after it moved the alias finds the challenger as champion. The note that it left names the
     # champion before.
     intent = out / CHECKPOINT / "promotion.json"

@@ -30,16 +30,36 @@ def ranked(candidates: Sequence[RegisteredModel], metric: str) -> list[Registere
     return sorted(candidates, key=order)
 
 
-def decide(champion: RegisteredModel | None, challenger: RegisteredModel, params: PromoteParams) -> Decision:
+def decide(
+    champion: RegisteredModel | None, challenger: RegisteredModel, params: PromoteParams, lost: str | None = None
+) -> Decision:
     """Decide whether the challenger takes the champion's place, and say why.
 
-    The two are compared on the tuning split, like the candidates before. The test split can only veto: if it chose,
-    the test scores of the chosen model would be too good.
+    A champion that cannot be loaded is no use to anybody, but a worse model does not take its place by itself: its
+    files may be back soon.
 
     Args:
         champion: the version that holds the alias; None if there is none.
-        challenger: the best candidate.
+        challenger: the best candidate. It can be loaded.
         params: the rules.
+        lost: why the champion cannot be loaded; None if it can.
+    """
+    if champion is None or lost is None:
+        return _compare(champion, challenger, params)
+    gone = f"The champion, {name(champion)}, cannot be loaded: {lost}."
+    if champion.model_digest == challenger.model_digest:
+        return Decision(outcome="promoted", reasons=(gone, f"{name(challenger)} is the same network."))
+    decision = _compare(champion, challenger, params)
+    if decision.outcome == "kept":
+        remedy = "Register the champion's model again, restore its files, or delete the alias."
+        return _refused(gone, *decision.reasons, remedy)
+    return decision.model_copy(update={"reasons": (gone, *decision.reasons)})
+
+
+def _compare(champion: RegisteredModel | None, challenger: RegisteredModel, params: PromoteParams) -> Decision:
+    """Compare the two on the tuning split, like the candidates before.
+
+    The test split can only veto: if it chose, the test scores of the chosen model would be too good.
     """
     who, test = name(challenger), challenger.scores.test.auroc
     if champion is not None and (champion.model, champion.version) == (challenger.model, challenger.version):

@@ -19,7 +19,8 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from components.tracking import server
+from components.base.files import file_sha256
+from components.tracking import failures, stored_model
 
 with warnings.catch_warnings():
     # MLflow warns of the type hints of its own classes while it is imported.
@@ -45,7 +46,7 @@ def log(client: MlflowClient, run: MlflowRun, name: str, model: keras.Model, tag
         ServiceUnreachable: MLflow or its artifact store does not answer.
     """
     run_id = run.info.run_id
-    with server.refusals("storing the model"):
+    with failures.refusals("storing the model"):
         logged = client.create_logged_model(
             run.info.experiment_id,
             name=name,
@@ -56,7 +57,9 @@ def log(client: MlflowClient, run: MlflowRun, name: str, model: keras.Model, tag
         )
     with TemporaryDirectory() as folder:
         _save(model, logged, Path(folder))
-        with server.refusals("storing the model"):
+        digest = file_sha256(Path(folder) / stored_model.NETWORK)
+        with failures.refusals("storing the model"):
+            client.set_logged_model_tags(logged.model_id, {stored_model.NETWORK_SHA256: digest})
             client.log_model_artifacts(logged.model_id, folder)
             client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
             client.finalize_logged_model(logged.model_id, "READY")

@@ -1,6 +1,7 @@
 """Model versions in the MLflow registry, and the alias that names the trusted one."""
 
 import json
+import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,6 +17,9 @@ from components.artifacts.registration import RegisteredModel
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import ServiceUnreachable, UsageError
 from components.params.train import title
+from components.tracking import stored_model
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -27,7 +31,8 @@ def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: 
     """Find the version of a model with this evaluation, or make it.
 
     A version is found by its candidate and by the digests in its tags. MLflow stores the tags together with the
-    version. So repeated and interrupted calls make one version for each candidate, model and evaluation.
+    version. So repeated and interrupted calls make one version for each candidate, model and evaluation. A version
+    that cannot be loaded any more is replaced by a new one.
 
     Args:
         name: of the registered model.
@@ -44,7 +49,7 @@ def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: 
     client = tracking.connect()
     with tracking.refusals(f"registering {model.facts.candidate}"):
         _log_scores(client, run, evaluation.facts.scores)
-        found = _find(client, name, model, evaluation)
+        found = _find(client, name, model, evaluation, run)
         if found is None:
             found = _create(client, name, model, evaluation, run)
     return _registered(found)
@@ -72,6 +77,17 @@ def champion(name: str, alias: str) -> RegisteredModel | None:
             f"The alias {alias} of {name} names version {held.version}. Its tag {FACTS} is missing or cannot be read: "
             "this pipeline did not register it. In MLflow, delete the alias or give it to another version."
         ) from error
+
+
+def fault(model: RegisteredModel) -> str | None:
+    """Why a version cannot be loaded; None if it can. Its files are fetched and read.
+
+    Raises:
+        ServiceUnreachable: MLflow or its artifact store does not answer.
+    """
+    client = tracking.connect()
+    with tracking.refusals(f"fetching {model.model} version {model.version}"):
+        return _fault(client, client.get_model_version(model.model, str(model.version)))
 
 
 def set_alias(model: RegisteredModel, alias: str) -> None:
@@ -107,18 +123,31 @@ def exists(model: RegisteredModel) -> bool:
     return digests == (model.model_digest, model.evaluation_digest)
 
 
-def _find(client: MlflowClient, name: str, model: TrainedModel, evaluation: Evaluation) -> ModelVersion | None:
+def _find(
+    client: MlflowClient, name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun
+) -> ModelVersion | None:
+    """The first version that can be loaded."""
     found = client.search_model_versions(
         f"name = '{name}' and tags.model_digest = '{model.digest}' and tags.evaluation_digest = '{evaluation.digest}'"
     )
-    mine = [
-        version
-        for version in found
-        if version.status == "READY"
-        and FACTS in version.tags
-        and _registered(version).candidate == model.facts.candidate
-    ]
-    return min(mine, key=lambda version: int(version.version), default=None)
+    lost = ""
+    for version in sorted(found, key=lambda version: int(version.version)):
+        mine = version.status == "READY" and FACTS in version.tags
+        if not mine or _registered(version).candidate != model.facts.candidate:
+            continue
+        # The model of `run` has just been read.
+        fault = None if version.source == run.model_uri else _fault(client, version)
+        if fault is None:
+            return version
+        lost = f"{name} version {version.version} cannot be loaded any more ({fault})"
+    if lost:
+        logger.info("%s: registering %s again", lost, model.facts.candidate)
+    return None
+
+
+def _fault(client: MlflowClient, version: ModelVersion) -> str | None:
+    uri = f"models:/{version.name}/{version.version}"
+    return stored_model.fault(client, version.model_id or version.source.removeprefix("models:/"), uri)
 
 
 def _create(

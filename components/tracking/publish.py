@@ -9,7 +9,8 @@ from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
 
 from components.artifacts.trained_model import TrackedRun, TrainedModel
-from components.tracking import server
+from components.base.errors import ServiceUnreachable
+from components.tracking import address, failures, readiness, server, stored_model
 from components.tracking.run import Description, Run, new_run
 
 logger = logging.getLogger(__name__)
@@ -20,39 +21,66 @@ MODEL_DIGEST = "model_digest"
 def ensure_model(model: TrainedModel) -> TrackedRun:
     """Find a model on this server, or publish it from its artifact. Doing it twice publishes one model.
 
-    The card names a run of the server that was in use during training. Another server may be in use now, or DVC may
-    have pulled the model from its cache.
+    The card names a run of the server that was in use during training, if it answered. Another server may be in use
+    now, its files may be lost, or DVC may have pulled the model from its cache. What is returned was fetched and read.
 
     Raises:
-        ServiceUnreachable: MLflow or its artifact store does not answer.
+        ServiceUnreachable: MLflow or its artifact store does not answer, or does not give back what it took.
         DataRefused: the weights do not belong to the architecture on the card.
     """
     client = server.connect()
-    with server.refusals(f"looking for {model.facts.candidate}"):
-        found = _recorded(client, model) or _published(client, model)
-    return found or _publish(client, model)
+    with failures.refusals(f"looking for {model.facts.candidate}"):
+        found, lost = _find(client, model)
+    if found is not None:
+        return found
+    if lost:
+        logger.info("%s cannot be loaded from MLflow any more (%s): publishing it again", model.facts.candidate, lost)
+    else:
+        logger.info("%s is not on MLflow at %s yet: publishing it", model.facts.candidate, address.shown())
+    readiness.check(client, server.experiment_id(client))
+    run = _publish(client, model)
+    with failures.refusals(f"fetching {model.facts.candidate}"):
+        fault = stored_model.fault(client, _id(run.model_uri))
+    if fault:
+        raise ServiceUnreachable(
+            f"{model.facts.candidate} was stored in MLflow at {address.shown()} and cannot be loaded from there: "
+            f"{fault}. Look at the server's artifact store, then run the same command again."
+        )
+    return run
 
 
-def _recorded(client: MlflowClient, model: TrainedModel) -> TrackedRun | None:
+def _find(client: MlflowClient, model: TrainedModel) -> tuple[TrackedRun | None, str | None]:
+    """The model on this server, if it can be loaded; else why one that is there cannot."""
+    lost = None
+    for logged in (*_recorded(client, model), *_published(client, model)):
+        fault = stored_model.fault(client, logged.model_id)
+        if fault is None:
+            # The digest was not known when the training logged the model.
+            if MODEL_DIGEST not in logged.tags:
+                client.set_logged_model_tags(logged.model_id, {MODEL_DIGEST: model.digest})
+            return TrackedRun(run_id=logged.source_run_id, model_uri=f"models:/{logged.model_id}"), None
+        lost = lost or fault
+    return None, lost
+
+
+def _recorded(client: MlflowClient, model: TrainedModel) -> list[LoggedModel]:
+    """The model that the card names."""
+    if not (name := _id(model.facts.run.model_uri)):
+        return []
     try:
-        logged = client.get_logged_model(model.facts.run.model_uri.removeprefix("models:/"))
+        return [client.get_logged_model(name)]
     except MlflowException as error:
-        if server.is_missing(error):
-            return None
+        if failures.is_missing(error):
+            return []
         raise
-    if not _is_whole(client, logged):
-        return None
-    # The digest was not known when the training logged the model.
-    if MODEL_DIGEST not in logged.tags:
-        client.set_logged_model_tags(logged.model_id, {MODEL_DIGEST: model.digest})
-    return _tracked(logged)
 
 
-def _published(client: MlflowClient, model: TrainedModel) -> TrackedRun | None:
-    found = client.search_logged_models(
+def _published(client: MlflowClient, model: TrainedModel) -> list[LoggedModel]:
+    """Models that were published from the same artifact, newest first."""
+    found: list[LoggedModel] = client.search_logged_models(
         [server.experiment_id(client)], filter_string=f"tags.{MODEL_DIGEST} = '{model.digest}'"
     )
-    return next((_tracked(logged) for logged in found if _is_whole(client, logged)), None)
+    return found
 
 
 def _publish(client: MlflowClient, model: TrainedModel) -> TrackedRun:
@@ -61,7 +89,6 @@ def _publish(client: MlflowClient, model: TrainedModel) -> TrackedRun:
     from components.network import architectures
 
     facts = model.facts
-    logger.info("%s is not on MLflow at %s yet: publishing it", facts.candidate, server.shown_uri())
     description = Description(
         candidate=facts.candidate,
         architecture=facts.architecture,
@@ -95,19 +122,5 @@ def _number(text: str) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _is_whole(client: MlflowClient, logged: LoggedModel) -> bool:
-    """Whether it can be registered: it is complete, its files exist, its run is not deleted."""
-    if logged.status != "READY" or not logged.source_run_id:
-        return False
-    try:
-        run = client.get_run(logged.source_run_id)
-    except MlflowException as error:
-        if server.is_missing(error):
-            return False
-        raise
-    files = {file.path for file in client.list_logged_model_artifacts(logged.model_id)}
-    return run.info.lifecycle_stage == "active" and "MLmodel" in files
-
-
-def _tracked(logged: LoggedModel) -> TrackedRun:
-    return TrackedRun(run_id=logged.source_run_id, model_uri=f"models:/{logged.model_id}")
+def _id(uri: str) -> str:
+    return uri.removeprefix("models:/")

@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 
 from components.base.errors import ServiceUnreachable, UsageError
 from components.kubeflow import pod
-from components.tracking import server
+from components.tracking import address, failures, readiness, server
 
 if TYPE_CHECKING:
     import keras
@@ -30,6 +30,7 @@ RUN_ID = "MLFLOW_RUN_ID"
 
 _DIGEST_LENGTH = 36  # MLflow refuses longer digests of a data set
 _BATCH = 500  # metrics in one request; MLflow takes at most 1,000
+_PATIENCE = 60.0  # at the end of a training outside a pod, seconds
 _PAUSE = 2.0  # seconds between two attempts to reach a server that does not answer
 
 
@@ -101,7 +102,7 @@ class Run:
             ServiceUnreachable: MLflow or its artifact store does not answer.
         """
         self.deliver()
-        with server.refusals(f"storing {path.name}"):
+        with failures.refusals(f"storing {path.name}"):
             self._client.log_artifact(self.run_id, str(path), folder or None)
 
     def log_model(self, model: "keras.Model", tags: Mapping[str, str] | None = None) -> str:
@@ -137,7 +138,7 @@ class Run:
                 return
             if time.monotonic() > deadline:
                 raise ServiceUnreachable(
-                    f"MLflow at {server.shown_uri()} did not answer within {self._patience:.0f} s; "
+                    f"MLflow at {address.shown()} did not answer within {self._patience:.0f} s; "
                     f"{len(self._undelivered)} metrics of run {self.run_id} are not delivered. When it answers again, "
                     "run the same command again: the training resumes after its last epoch."
                 )
@@ -148,23 +149,47 @@ class Run:
             while self._undelivered:
                 self._client.log_batch(self.run_id, metrics=self._undelivered[:_BATCH])
                 del self._undelivered[:_BATCH]
-        except server.SERVICE_ERRORS:
+        except failures.SERVICE_ERRORS:
             if not self._lost:
                 logger.warning(
                     "MLflow at %s does not take metrics; the training goes on, and they are sent later",
-                    server.shown_uri(),
+                    address.shown(),
                 )
             self._lost = True
             logger.debug("metrics not delivered", exc_info=True)
         else:
             if self._lost:
-                logger.info("MLflow at %s takes metrics again; all are delivered", server.shown_uri())
+                logger.info("MLflow at %s takes metrics again; all are delivered", address.shown())
             self._lost = False
 
 
+class Unrecorded(Run):
+    """In place of a run when MLflow did not answer: `mura register` publishes the model with its curves later."""
+
+    def __init__(self) -> None:
+        """Nothing is sent."""
+        self.run_id = ""
+
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Do nothing: the curves are in the artifact."""
+
+    def log_file(self, path: Path, folder: str = "") -> None:
+        """Do nothing: the file is in the artifact."""
+
+    def log_model(self, model: "keras.Model", tags: Mapping[str, str] | None = None) -> str:  # noqa: ARG002
+        """Return no address."""
+        return ""
+
+    def deliver(self) -> None:
+        """Do nothing."""
+
+
 @contextmanager
-def training_run(description: Description, run_id: str | None = None, patience: float = 60.0) -> Iterator[Run]:
+def training_run(description: Description, run_id: str | None = None, patience: float | None = None) -> Iterator[Run]:
     """Open a run for a training: it is FINISHED when the block ends well, FAILED when it raises.
+
+    MLflow is asked first for all that the training needs at its end. If it does not answer at all, MURA_PATIENCE says
+    how long to wait (not at all outside a pod); then the training goes on without a run.
 
     Where MLFLOW_RUN_ID names a run, as Kubeflow's MLflow plugin does for each task, that run is used, and its owner
     ends it. Its parameters get the candidate as a prefix, so that they do not collide with the owner's.
@@ -172,24 +197,39 @@ def training_run(description: Description, run_id: str | None = None, patience: 
     Args:
         description: what the run says about the training.
         run_id: the run to resume. A new run begins if the server does not have it, or has it with other parameters.
-        patience: how long to wait at the end for a server that does not answer, seconds.
+        patience: how long to wait at the end for a server that does not answer, seconds; by default MURA_PATIENCE, a
+            minute outside a pod.
 
     Raises:
-        ServiceUnreachable: MLflow does not answer, at the beginning or at the end.
-        UsageError: MLFLOW_RUN_ID names no run of this server.
+        ServiceUnreachable: MLflow lacks something, or does not answer at the end.
+        UsageError: MLFLOW_RUN_ID names no run of this server, or another setting is wrong.
     """
+    server.locate()
+    if reason := server.wait(server.patience(elsewhere=0.0)):
+        logger.warning(
+            "MLflow at %s does not answer (%s): training without it; `mura register` publishes run, curves and model",
+            address.shown(),
+            reason,
+        )
+        yield Unrecorded()
+        return
     client = server.connect()
     attached = os.environ.get(RUN_ID)
     params = _flat(description.params, f"{description.candidate}." if attached else "")
-    with server.refusals("beginning a run"):
-        found = _attached_run(client, attached, params) if attached else _resumable(client, run_id, params)
-        if found is None:
-            found = client.create_run(server.experiment_id(client), run_name=description.candidate)
-        elif not attached:
-            client.update_run(found.info.run_id, status="RUNNING")
+    with failures.refusals("beginning a run"):
+        found = _attached_run(client, attached, description.candidate, params) if attached else None
+        experiment = found.info.experiment_id if found else server.experiment_id(client)
+        readiness.check(client, experiment)
+        if not attached:
+            found = _resumable(client, run_id, params)
+            if found is None:
+                found = client.create_run(experiment, run_name=description.candidate)
+            else:
+                client.update_run(found.info.run_id, status="RUNNING")
+        assert found is not None
         _describe(client, found.info.run_id, description, params)
-    run = Run(client, found, description.candidate, patience)
-    logger.info("MLflow run %s at %s", run.run_id, server.shown_uri())
+    run = Run(client, found, description.candidate, server.patience(_PATIENCE) if patience is None else patience)
+    logger.info("MLflow run %s at %s", run.run_id, address.shown())
     with opened(client, run, owned=not attached):
         yield run
 
@@ -197,7 +237,7 @@ def training_run(description: Description, run_id: str | None = None, patience: 
 @contextmanager
 def new_run(client: MlflowClient, description: Description) -> Iterator[Run]:
     """Open a new run for a training that is over. MLFLOW_RUN_ID is ignored."""
-    with server.refusals("beginning a run"):
+    with failures.refusals("beginning a run"):
         created = client.create_run(server.experiment_id(client), run_name=description.candidate)
         _describe(client, created.info.run_id, description, _flat(description.params))
     run = Run(client, created, description.candidate, patience=0.0)
@@ -218,7 +258,7 @@ def opened(client: MlflowClient, run: Run, *, owned: bool) -> Iterator[None]:
         raise
     else:
         if owned:
-            with server.refusals("ending the run"):
+            with failures.refusals("ending the run"):
                 client.set_terminated(run.run_id, "FINISHED")
     finally:
         if monitor is not None:
@@ -232,12 +272,16 @@ def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _attached_run(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> MlflowRun:
+def _attached_run(client: MlflowClient, run_id: str, candidate: str, params: Mapping[str, str]) -> MlflowRun:
     found = _find(client, run_id)
     if found is None:
         raise UsageError(
-            f"{RUN_ID} is {run_id}, and MLflow at {server.shown_uri()} has no such run. "
-            f"Unset it, or set {server.URI} to the server of that run."
+            f"{RUN_ID} is {run_id}, and MLflow at {address.shown()} has no such run. "
+            f"Unset it, or set {address.URI} to the server of that run."
+        )
+    if (other := found.data.tags.get("candidate", candidate)) != candidate:
+        raise UsageError(
+            f"{RUN_ID} is {run_id}, the run of the candidate {other}. Unset it, so that each candidate gets a run."
         )
     if _disagree(found, params):
         raise UsageError(
@@ -255,7 +299,7 @@ def _find(client: MlflowClient, run_id: str) -> MlflowRun | None:
     try:
         found = client.get_run(run_id)
     except MlflowException as error:
-        if server.is_missing(error):
+        if failures.is_missing(error):
             return None
         raise
     return found if found.info.lifecycle_stage == "active" else None
@@ -300,9 +344,9 @@ def _end_badly(client: MlflowClient, run_id: str, status: str) -> None:
         if not server.silence():
             client.set_terminated(run_id, status)
             return
-    except server.SERVICE_ERRORS:
+    except failures.SERVICE_ERRORS:
         logger.debug("run not ended", exc_info=True)
-    logger.warning("MLflow at %s does not answer; it still shows run %s as running", server.shown_uri(), run_id)
+    logger.warning("MLflow at %s does not answer; it still shows run %s as running", address.shown(), run_id)
 
 
 def _system_metrics(run_id: str) -> Any:

@@ -1,86 +1,141 @@
 """Where MLflow is, whether it answers, and what its errors mean."""
 
-import fcntl
 import logging
+import math
 import os
+import re
 import socket
+import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
-from boto3.exceptions import Boto3Error
-from botocore.exceptions import BotoCoreError, ClientError
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Experiment
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Engine
 
-from components.base.errors import MuraError, ServiceUnreachable, UsageError, first_line
-from components.base.urls import without_credentials
+from components.base.errors import ServiceUnreachable, UsageError, first_line
+from components.kubeflow import pod
+from components.tracking import address, failures, local_database, settings
 
-URI = "MLFLOW_TRACKING_URI"
-LOCAL_DATABASE = "mlflow.db"
-LOCAL_ARTIFACTS = "mlruns"
+logger = logging.getLogger(__name__)
+
+PATIENCE = "MURA_PATIENCE"
+"""How long to wait for a server that does not answer, seconds."""
 EXPERIMENT = "mura"
 # Without this tag MLflow shows an experiment as one about language models, with an empty list of traces.
 TRAINING_KIND = {"mlflow.experimentKind": "custom_model_development"}
 
-SERVICE_ERRORS = (MlflowException, OSError, SQLAlchemyError, Boto3Error, BotoCoreError, ClientError)
-"""What MLflow and the stores behind it raise: API, network, files, SQL, S3."""
+OLDEST = 3
+"""The first version of MLflow whose servers keep models as things of their own."""
+POD_PATIENCE = 300.0
+"""How long a pod waits for a server that does not answer, seconds: servers move to another node, too."""
 _PROBE_SECONDS = 4
+_PAUSE = 2.0  # seconds between two probes
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-_DENIED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
-_MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
-_WRONG = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", *_MISSING)
 
 
 def connect() -> MlflowClient:
     """A client of the server that MLFLOW_TRACKING_URI names; of `mlflow.db` in this directory if it names none.
 
     Raises:
-        ServiceUnreachable: it does not answer within about 15 s.
-        UsageError: the URI is of a kind that cannot hold a registry.
+        ServiceUnreachable: it does not answer within about 15 s, or is too old.
+        UsageError: the URI is of a kind that cannot hold a registry, or another setting is wrong.
     """
-    # Some calls of MLflow read the environment, whatever client they come from.
-    if not os.environ.get(URI):
-        os.environ[URI] = f"sqlite:///{Path(LOCAL_DATABASE).absolute()}"
-    if urlsplit(_uri()).scheme in ("", "file"):
-        raise UsageError(
-            f"{URI} is {_uri()}, a directory, and MLflow no longer keeps runs in directories. "
-            f"Unset it to use sqlite:///{LOCAL_DATABASE}, or name a server (http://...)."
-        )
+    locate()
     if reason := silence():
         raise ServiceUnreachable(
-            f"MLflow at {shown_uri()} does not answer ({reason}). Start it, or set {URI} to its address. "
-            f"Without {URI}, {LOCAL_DATABASE} in this directory is used."
+            f"MLflow at {address.shown()} does not answer ({reason}). Start it, or set {address.URI} to its "
+            f"address. Without {address.URI}, {local_database.DEFAULT} in this directory is used."
         )
-    with refusals("opening it"), _alone_at(_local_database()), warnings.catch_warnings():
+    database = local_database.path_of(address.current())
+    with failures.refusals("opening it"), local_database.alone_at(database), warnings.catch_warnings():
         # MLflow's tables use a loader that SQLAlchemy 2.1 drops.
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
-        # Both log in several lines what the exception says again.
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
-        client = MlflowClient(tracking_uri=_uri())
+        if database is not None:
+            local_database.prepare(database)
+        elif address.is_web():
+            _check_version()
+        else:
+            # MLflow repeats a refused login for minutes.
+            create_engine(address.current()).connect().close()
+        client = MlflowClient(
+            tracking_uri=address.current(), registry_uri=os.environ.get(address.REGISTRY_URI) or address.current()
+        )
         client.search_registered_models(max_results=1)  # the registry opens its store at the first request
         return client
 
 
+def locate() -> None:
+    """Find out where MLflow is, check the settings, and set up its libraries. No request is sent.
+
+    Raises:
+        UsageError: an address or another setting cannot be used.
+    """
+    settings.apply()
+    _quieten()
+    # Some calls of MLflow read the environment, whatever client they come from.
+    if not os.environ.get(address.URI):
+        os.environ[address.URI] = f"{address.SQLITE}{Path(local_database.DEFAULT).absolute()}"
+    for variable in (address.URI, address.REGISTRY_URI):
+        if value := os.environ.get(variable):
+            address.check(variable, value)
+    _check_values()
+    if not event.contains(Engine, "before_cursor_execute", _wait_longer):
+        event.listen(Engine, "before_cursor_execute", _wait_longer, retval=True)
+
+
+def patience(elsewhere: float) -> float:
+    """How long to wait for a server that does not answer, seconds: MURA_PATIENCE, else five minutes in a pod.
+
+    Args:
+        elsewhere: what holds outside a pod, where somebody may look at the terminal.
+
+    Raises:
+        UsageError: MURA_PATIENCE is no number of seconds.
+    """
+    text = os.environ.get(PATIENCE, "").strip()
+    if not text:
+        return POD_PATIENCE if pod.inside() else elsewhere
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise UsageError(f"{PATIENCE} is {text}: expected seconds, 0 or more.")
+    return seconds
+
+
+def wait(seconds: float) -> str | None:
+    """Wait for the server to answer. Return why it does not, or None."""
+    deadline, told = time.monotonic() + seconds, False
+    while (reason := silence()) and (left := deadline - time.monotonic()) > 0:
+        if not told:
+            logger.info("MLflow at %s does not answer (%s): waiting up to %.0f s", address.shown(), reason, seconds)
+            told = True
+        time.sleep(min(_PAUSE, left))
+    return reason
+
+
 def silence() -> str | None:
     """Why the server does not answer. None if it answers, or if there is no server."""
-    url = urlsplit(_uri())
+    url = urlsplit(address.current())
     if url.scheme in ("http", "https"):
         return _http_silence()
     port = url.port or _PORTS.get(url.scheme.split("+")[0])
-    if not (url.hostname and port) or url.scheme.startswith("databricks"):
+    if not (url.hostname and port):
         return None
     try:
         socket.create_connection((url.hostname, port), timeout=_PROBE_SECONDS).close()
     except OSError as error:
-        return _one_line(error)
+        return failures.one_line(error)
     return None
 
 
@@ -91,68 +146,91 @@ def experiment_id(client: MlflowClient) -> str:
         UsageError: it has been deleted.
         ServiceUnreachable: MLflow does not answer.
     """
-    if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        return given
+    given = os.environ.get("MLFLOW_EXPERIMENT_ID")
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
-    with refusals(f"looking for the experiment {name}"):
-        experiment = client.get_experiment_by_name(name)
+    with failures.refusals(f"looking for the experiment {given or name}"):
+        experiment = _experiment_of(client, given) if given else client.get_experiment_by_name(name)
         if experiment is None:
             experiment = _create_experiment(client, name)
     if experiment.lifecycle_stage != "active":
         raise UsageError(
-            f"The MLflow experiment {name} has been deleted. Restore it "
-            f"(mlflow experiments restore -x {experiment.experiment_id}) or set MLFLOW_EXPERIMENT_NAME to another."
+            f"The MLflow experiment {experiment.name} has been deleted. Restore it "
+            f"(mlflow experiments restore -x {experiment.experiment_id}) or set MLFLOW_EXPERIMENT_"
+            f"{'ID' if given else 'NAME'} to another."
         )
     return str(experiment.experiment_id)
 
 
-@contextmanager
-def refusals(doing: str) -> Iterator[None]:
-    """Turn errors of MLflow, or of the store behind it, into one line.
+def request(path: str, **options: Any) -> Any:
+    """Send a GET to the server, with its credentials."""
+    return http_request(get_default_host_creds(address.current().rstrip("/")), path, "GET", **options)
 
-    Args:
-        doing: what was attempted, as in "while <doing>".
 
-    Raises:
-        UsageError: MLflow refuses the request; trying again does not help.
-        ServiceUnreachable: MLflow did not answer, failed, or denied access.
-    """
+def _quieten() -> None:
+    """Mute loggers that say in several lines, or once for each attempt, what the exception says again."""
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
+    for name in ("mlflow.store.db.utils", "mlflow.store.artifact.http_artifact_repo", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _check_values() -> None:
+    """Check that MLflow can read its settings: it would do so at the first use, with the error of a program."""
+    for setting in vars(mlflow.environment_variables).values():
+        name = getattr(setting, "name", None)
+        if isinstance(name, str) and name.startswith("MLFLOW_") and name in os.environ:
+            try:
+                setting.get()
+            except ValueError as error:
+                raise UsageError(f"{name} is {os.environ[name]!r}: {first_line(error)}.") from error
+    if not 0 <= (retries := MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()) < 10:
+        raise UsageError(f"{MLFLOW_HTTP_REQUEST_MAX_RETRIES.name} is {retries}: MLflow takes 0 to 9.")
+    if (seconds := MLFLOW_HTTP_REQUEST_TIMEOUT.get()) <= 0:
+        raise UsageError(f"{MLFLOW_HTTP_REQUEST_TIMEOUT.name} is {seconds}: expected seconds, more than 0.")
+
+
+def _wait_longer(*arguments: Any) -> tuple[str, Any]:
+    """Let SQLite wait for another process that writes; MLflow sets 20 s at the beginning of each session."""
+    _, _, statement, parameters, *_ = arguments
+    if statement.startswith("PRAGMA busy_timeout"):
+        statement = f"PRAGMA busy_timeout = {local_database.LOCK_SECONDS * 1000}"
+    return statement, parameters
+
+
+def _check_version() -> None:
+    """Refuse a server without logged models. A proxy may hide the version; then the requests tell."""
+    answer = request("/version", raise_on_status=False, max_retries=1, timeout=_PROBE_SECONDS)
+    found = re.fullmatch(r"(\d+)\.\d+\S*", answer.text.strip()) if answer.status_code == 200 else None
+    if found and int(found[1]) < OLDEST:
+        raise ServiceUnreachable(
+            f"MLflow at {address.shown()} is version {found[0]}, which does not keep models as this pipeline "
+            f"needs them. Upgrade the server to {OLDEST}.0 or later, or set {address.URI} to another."
+        )
+
+
+def _experiment_of(client: MlflowClient, given: str) -> Experiment:
     try:
-        yield
-    except MuraError:
-        raise
-    except SERVICE_ERRORS as error:
-        raise _told(error, doing) from error
-
-
-def is_missing(error: Exception) -> bool:
-    """Whether an error of MLflow says that something does not exist."""
-    return getattr(error, "error_code", "") in _MISSING
-
-
-def shown_uri() -> str:
-    """The tracking URI, without credentials."""
-    return without_credentials(_uri())
-
-
-def _uri() -> str:
-    return os.environ[URI]
+        return client.get_experiment(given)
+    except MlflowException as error:
+        if not failures.is_missing(error):
+            raise
+        raise UsageError(
+            f"MLFLOW_EXPERIMENT_ID is {given}, and MLflow at {address.shown()} has no such experiment. Unset it, "
+            f"or set {address.URI} to the server of that experiment."
+        ) from error
 
 
 def _http_silence() -> str | None:
     try:
         # One retry, for a lost packet. A proxy before the server may answer 5xx.
-        answer = http_request(
-            get_default_host_creds(_uri().rstrip("/")),
+        answer = request(
             "/health",
-            "GET",
             max_retries=1,
             backoff_factor=1,
             timeout=_PROBE_SECONDS,
             raise_on_status=False,
             respect_retry_after_header=False,
         )
-    except SERVICE_ERRORS as error:
+    except failures.SERVICE_ERRORS as error:
         return _reason(error)
     return f"HTTP {answer.status_code}" if answer.status_code >= 500 else None
 
@@ -167,37 +245,13 @@ def _reason(error: Exception) -> str:
     ):
         if sign in text:
             return reason
-    return _one_line(error)
-
-
-def _told(error: Exception, doing: str) -> MuraError:
-    code, line = getattr(error, "error_code", ""), _one_line(error)
-    if code in _DENIED:
-        return ServiceUnreachable(
-            f"MLflow at {shown_uri()} denied access while {doing}: {line} Check MLFLOW_TRACKING_USERNAME and "
-            "MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN, and the server's --allowed-hosts."
-        )
-    if "out-of-date database schema" in line:
-        return UsageError(
-            f"{shown_uri()} was made by another version of MLflow. "
-            f"Back it up, then run: mlflow db upgrade {shown_uri()}"
-        )
-    if code in _WRONG:
-        return UsageError(f"MLflow at {shown_uri()} refused {doing}: {line}")
-    return ServiceUnreachable(
-        f"MLflow at {shown_uri()} failed while {doing}: {line} When it works again, run the same command again."
-    )
-
-
-def _one_line(error: Exception) -> str:
-    line = first_line(error).replace(_uri(), shown_uri())
-    return line if len(line) <= 240 else line[:239] + "…"
+    return failures.one_line(error)
 
 
 def _create_experiment(client: MlflowClient, name: str) -> Experiment:
-    # A server knows where its files go. With a local database, MLflow would use the directory of each process.
-    database = _local_database()
-    folder = database and (database.parent / LOCAL_ARTIFACTS / quote(name, safe="")).as_uri()
+    # A server knows where its files go.
+    database = local_database.path_of(address.current())
+    folder = database and local_database.folder(database, name)
     try:
         return client.get_experiment(client.create_experiment(name, artifact_location=folder, tags=TRAINING_KIND))
     except MlflowException as error:
@@ -206,23 +260,3 @@ def _create_experiment(client: MlflowClient, name: str) -> Experiment:
         if found is None:
             raise
         return found
-
-
-def _local_database() -> Path | None:
-    name = _uri().removeprefix("sqlite:///")
-    return None if name in (_uri(), "", ":memory:") else Path(name).absolute()
-
-
-@contextmanager
-def _alone_at(database: Path | None) -> Iterator[None]:
-    """Let one process at a time create the database: two at the same time would damage each other's tables."""
-    if database is None:
-        yield
-        return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    folder = os.open(database.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)

@@ -1,0 +1,112 @@
+"""What errors of MLflow, and of the stores behind it, mean."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from components.base.errors import MuraError, ServiceUnreachable, UsageError, first_line
+from components.tracking import address, local_database
+
+SERVICE_ERRORS = (
+    MlflowException, OSError, SQLAlchemyError, sqlite3.Error, Boto3Error, BotoCoreError, ClientError, ImportError,
+)  # fmt: skip
+"""What MLflow and the stores behind it raise: API, network, files, SQL, S3, a missing driver."""
+_DENIED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
+_MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+_WRONG = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", *_MISSING)
+
+
+_DATABASE_FAULTS: dict[str, tuple[type[MuraError], str]] = {
+    "readonly database": (
+        UsageError,
+        f"cannot be written to: the file or its directory is read-only for this user. Set {address.URI} to "
+        "another, or change the permissions.",
+    ),
+    "file is not a database": (UsageError, "is another kind of file, or damaged. Name another file."),
+    "disk image is malformed": (UsageError, "is damaged. Restore a copy, or move the file away."),
+    "unable to open database file": (
+        UsageError,
+        "cannot be opened. Does its directory exist, and may this user write there?",
+    ),
+    "database is locked": (
+        ServiceUnreachable,
+        f"is locked by another process for more than {local_database.LOCK_SECONDS} s. End that process, then run the "
+        "same command again.",
+    ),
+}
+"""By the words of SQLite: whose fault it is, and what to say."""
+
+
+@contextmanager
+def refusals(doing: str) -> Iterator[None]:
+    """Turn errors of MLflow, or of the store behind it, into one line.
+
+    Args:
+        doing: what was attempted, as in "while <doing>".
+
+    Raises:
+        UsageError: MLflow refuses the request; trying again does not help.
+        ServiceUnreachable: MLflow did not answer, failed, or denied access.
+    """
+    try:
+        yield
+    except MuraError:
+        raise
+    except SERVICE_ERRORS as error:
+        raise _told(error, doing) from error
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether an error of MLflow says that something does not exist."""
+    return getattr(error, "error_code", "") in _MISSING
+
+
+def _told(error: Exception, doing: str) -> MuraError:
+    code, line = getattr(error, "error_code", ""), one_line(error)
+    if isinstance(error, ImportError):
+        return UsageError(
+            f"{address.shown()} needs a package that is not installed ({line}). Install it, or set {address.URI}."
+        )
+    if code in _DENIED:
+        return ServiceUnreachable(
+            f"MLflow at {address.shown()} denied access while {doing}: {line} Check MLFLOW_TRACKING_USERNAME "
+            "and MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN, and the server's --allowed-hosts."
+        )
+    if version := re.search(r"out-of-date database schema \(found version (\w+)", str(error)):
+        return _other_schema(version[1])
+    for sign, (kind, reason) in _DATABASE_FAULTS.items():
+        if sign in str(error):
+            return kind(f"MLflow's database {address.shown()} {reason}")
+    if code in _WRONG:
+        return UsageError(f"MLflow at {address.shown()} refused {doing}: {line}")
+    return ServiceUnreachable(
+        f"MLflow at {address.shown()} failed while {doing}: {line} When it works again, run the same command again."
+    )
+
+
+def _other_schema(found: str) -> MuraError:
+    upgrade = f"back it up, then run: mlflow db upgrade {address.shown()}"
+    known = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
+    if any(known.glob(f"{found}_*.py")):
+        return UsageError(f"{address.shown()} was made by an older version of MLflow. To go on with it, {upgrade}")
+    return UsageError(
+        f"{address.shown()} was made by a version of MLflow that {mlflow.__version__}, installed here, does not know. If "
+        f"it is newer, install it, or set {address.URI} to another database. If it is older, {upgrade}"
+    )
+
+
+def one_line(error: Exception) -> str:
+    """The line of an error that says what happened, without credentials."""
+    text = str(error)
+    # SQLAlchemy and MLflow put advice before the database's own words: `(sqlite3.OperationalError) disk is full`.
+    words = re.search(r"\((?:sqlite3|psycopg2?|pymysql|MySQLdb|pyodbc)\S*\) ([^\n]+)", text)
+    line = (words[1] if words else first_line(error)).replace(address.current(), address.shown())
+    return line if len(line) <= 240 else line[:239] + "…"

@@ -81,7 +81,7 @@ def search(archive: str, manifest: str, out: str) -> None:
     class Counter(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             nonlocal looked_at
-            looked_at = int(str(record.args[1]).replace(",", "")) if isinstance(record.args, tuple) else 0
+            looked_at = int(str(record.args[1]).split()[0].replace(",", "")) if isinstance(record.args, tuple) else 0
 
     duplicates.logger.setLevel(logging.INFO)
     duplicates.logger.addHandler(Counter())

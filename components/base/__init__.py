@@ -6,6 +6,7 @@ base/
     code.py          the code that can change a step's result, and its digest
     provenance.py    code revision and environment, for the card
     step.py          what a step takes, and what it declares besides its signature
+    words.py         numbers and lists of things in sentences
     progress.py      bars, log lines, durations
     workers.py       work for all cores, in order, in bounded memory
     variables.py     environment variables of the project

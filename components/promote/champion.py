@@ -59,6 +59,6 @@ def run(registration: Registration, params: PromoteParams, out: Path) -> Promoti
     write_text(out / REPORT, promotion_page(facts, params, figures))
     plots = out / "plots"
     plots.mkdir(exist_ok=True)
-    (plots / "roc.png").write_bytes(figures.roc)
+    (plots / "operating_points.png").write_bytes(figures.operating_points)
     (plots / "forest.png").write_bytes(figures.forest)
     return Promotion.seal(out, facts)

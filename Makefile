@@ -62,9 +62,9 @@ base-image: ## A base for it of Debian's packages, where no registry is reached:
 	@infra/base.sh
 
 .PHONY: test-image
-test-image: $(READY) ## Tests with containers: the image, and the pipeline run in it; needs podman or docker
-	@command -v podman >/dev/null || command -v docker >/dev/null || { \
-		echo "make test-image needs podman or docker, and finds neither. On Debian: apt-get install podman runc"; exit 1; }
+test-image: $(READY) ## Tests with containers: the image, and the pipeline run in it; needs podman
+	@command -v podman >/dev/null || { \
+		echo "make test-image needs podman and does not find it. On Debian: apt-get install podman runc"; exit 1; }
 	@$(RUN) pytest tests/container
 
 .PHONY: clean

@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from components.cli.steps import STEPS as EVERY_STEP
+from components.base.step import STEPS as EVERY_STEP
 from components.params.document import read_params
 from pipelines.graph import image_names
 

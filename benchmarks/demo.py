@@ -185,7 +185,7 @@ def _revision() -> str:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return "an unknown processor"
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

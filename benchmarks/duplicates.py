@@ -81,7 +81,7 @@ def search(archive: str, manifest: str, out: str) -> None:
     class Counter(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             nonlocal looked_at
-            looked_at = int(str(record.args[1]).replace(",", "")) if isinstance(record.args, tuple) else 0
+            looked_at = int(str(record.args[1]).split()[0].replace(",", "")) if isinstance(record.args, tuple) else 0
 
     duplicates.logger.setLevel(logging.INFO)
     duplicates.logger.addHandler(Counter())
@@ -90,7 +90,7 @@ def search(archive: str, manifest: str, out: str) -> None:
     pairs = duplicates.find(Archive.read(archive), table)
     seconds = time.perf_counter() - started
     told = {"seconds": seconds, "looked_at": looked_at, "pairs": pairs.to_dict("list")}
-    Path(out).write_text(json.dumps(told))
+    Path(out).write_text(json.dumps(told), encoding="utf-8")
 
 
 def _searched(archive: Path, work: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

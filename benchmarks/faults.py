@@ -180,8 +180,8 @@ def _negatives(members: set[str], studies: int) -> set[str]:
     develop = film.develop
     exposures: list[film.Exposure] = []
 
-    def note(*arguments: Any) -> Grey:
-        exposures.extend(each for each in arguments if isinstance(each, film.Exposure))
+    def note(scene: film.Scene, _: Any) -> Grey:
+        exposures.append(scene.exposure)
         return np.zeros((1, 1), np.uint8)
 
     film.develop = note  # only the exposure is needed
@@ -189,7 +189,7 @@ def _negatives(members: set[str], studies: int) -> set[str]:
         for study in plan(studies, SEED).studies:
             for view, member in enumerate(study.images, 1):
                 if member in members:
-                    radiograph.draw(study, view, SEED, DIFFICULTY)
+                    radiograph.draw(radiograph.View(study, view, SEED, DIFFICULTY))
                     if exposures.pop().inverted:
                         found.add(member)
     finally:

@@ -151,7 +151,7 @@ def memory_of(pid: int) -> int:
     while waiting:
         one = waiting.pop()
         try:
-            for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
+            for line in Path(f"/proc/{one}/smaps_rollup").read_text(encoding="utf-8").splitlines():
                 if line.startswith("Pss:"):
                     total += int(line.split()[1]) * 1024
             for task in Path(f"/proc/{one}/task").iterdir():

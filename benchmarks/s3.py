@@ -285,7 +285,7 @@ def _read(name: str, uri: str, members: Sequence[str]) -> tuple[float, float, in
 
 def _memory(field: str) -> int:
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))

@@ -66,13 +66,13 @@ def pieces(hardware: str, engine: str | None) -> Iterator[Piece]:
 
 def _base() -> str:
     """What our image is built on."""
-    (found,) = re.findall(r"^ARG BASE_IMAGE=(\S+)$", (ROOT / "infra/Containerfile").read_text(), re.M)
+    (found,) = re.findall(r"^ARG BASE_IMAGE=(\S+)$", (ROOT / "infra/Containerfile").read_text(encoding="utf-8"), re.M)
     return str(found)
 
 
 def _servers() -> list[str]:
     """What compose.yaml starts that is not ours; the manifests start the same."""
-    services = yaml.safe_load((ROOT / "infra/compose.yaml").read_text())["services"]
+    services = yaml.safe_load((ROOT / "infra/compose.yaml").read_text(encoding="utf-8"))["services"]
     return sorted({each["image"] for each in services.values() if not each["image"].startswith("$")})
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.base.step import STEPS
 from components.cli import steps
 
 ROOT = Path(__file__).parents[1]
@@ -16,13 +17,13 @@ def stage_of(name: str) -> dict:
     return STAGES[name].get("do", STAGES[name])
 
 
-@pytest.mark.parametrize("step", steps.STEPS)
+@pytest.mark.parametrize("step", STEPS)
 def test_a_stage_depends_on_the_digest_of_its_code(step: str) -> None:
     code = [dep for dep in stage_of(step)["deps"] if dep.startswith("artifacts/code/")]
     assert code == [f"artifacts/code/{step}.json"]
 
 
-@pytest.mark.parametrize("step", steps.STEPS)
+@pytest.mark.parametrize("step", STEPS)
 def test_a_stage_calls_its_step_with_flags_the_step_has(step: str) -> None:
     inputs = steps.inputs_of(steps.step_function(step))
     flags = {each.flag for each in inputs} | {"--out"}
@@ -33,7 +34,7 @@ def test_a_stage_calls_its_step_with_flags_the_step_has(step: str) -> None:
     assert flags - used <= {"--params"} | optional
 
 
-@pytest.mark.parametrize("step", steps.STEPS)
+@pytest.mark.parametrize("step", STEPS)
 def test_a_stage_depends_on_what_its_command_reads_and_owns_what_it_writes(step: str) -> None:
     stage = stage_of(step)
     flags = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.cli.steps import STEPS
+from components.base.step import STEPS
 
 ROOT = Path(__file__).parents[1]
 MODULES = {

@@ -3,6 +3,7 @@
 archive.py      an archive: a zip or a directory, on disk or on S3
 zip_safety.py   checks of names, sizes and table of contents, before anything is read
 s3.py           objects on S3 as files; s3_requests.py: retries and errors
+member_paths.py what the path of an image says
 mura_csv.py     MURA's four CSVs; mura_v1_1.py: the published counts
 overlay.py      second opinions on labels
 importing.py    `mura import`: an archive becomes one file under DVC; dvc.py: DVC itself

@@ -37,7 +37,9 @@ def add(path: Path) -> str:
     """
     # In a process of its own: DVC changes logging and the working directory.
     command = [sys.executable, "-m", "dvc", "add", path.name]
-    done = subprocess.run(command, cwd=path.parent, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=path.parent, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace"
+    )
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
         why = lines[0].removeprefix("ERROR: ") if lines else f"exit code {done.returncode}"

@@ -40,7 +40,7 @@ def read_listing(archive: Archive, members: list[str]) -> Listing:
     for source_split in SOURCE_SPLITS:
         for row in _csv_rows(archive, members, source_split, "image_paths", listing):
             if len(row.fields) != 1 or not row.path.lower().endswith(".png"):
-                raise DataRefused(f"{row}: expected the path of a PNG, found {row.text}.")
+                raise DataRefused(f"{row}: expected the path of a PNG, found {row.text}. Convert pictures to PNG.")
             if row.path in listing.images:
                 raise DataRefused(f"{row}: {row.path} is listed twice.")
             listing.images[row.path] = source_split
@@ -98,8 +98,10 @@ def _csv_rows(
     name = f"{source_split}_{what}.csv"
     found = [member for member in members if name_of(member) == name and not is_sidecar(member)]
     if len(found) != 1:
+        near = [member for member in members if name_of(member).lower() == name and member not in found]
+        what = f"{near[0]} instead: rename it" if near and not found else f"{len(found)}"
         raise DataRefused(
-            f"{archive.place}: expected one {name}, found {len(found)}. Is this MURA v1.1, or an archive of its layout?"
+            f"{archive.place}: expected one {name}, found {what}. Is this MURA v1.1, or an archive of its layout?"
         )
     listing.files.add(found[0])
     folder, content = found[0].removesuffix(name), archive.bytes_of(found[0])
@@ -133,6 +135,7 @@ def _check_path(row: _CsvRow, below: str) -> None:
     if not row.path.isprintable():
         raise DataRefused(f"{row}: unprintable characters in the path {row.text}.")
     if not row.path.startswith(below):
-        raise DataRefused(f"{row}: expected a path below {below}, found {row.text}.")
+        hint = " Upper and lower case count." if row.path.lower().startswith(below.lower()) else ""
+        raise DataRefused(f"{row}: expected a path below {below}, found {row.text}.{hint}")
     if "\\" in row.path or not {"", ".", ".."}.isdisjoint(row.path.split("/")):
         raise DataRefused(f"{row}: expected a path with single / and without `..`, found {row.text}.")

@@ -91,6 +91,8 @@ class EvaluationFacts(Facts):
     data_digest: str
     shards_digest: str
     code_revision: str
+    body_parts: tuple[str, ...] | None = None
+    """The body parts that were chosen of the archive; None for all."""
     scores: Scores
     """By the official labels."""
     second_opinion: SecondOpinion | None = None

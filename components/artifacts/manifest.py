@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from components.artifacts.artifact import Artifact, Facts
+from components.base.words import in_words
 
 if TYPE_CHECKING:
     import pandas
@@ -39,6 +42,17 @@ class ManifestFacts(Facts):
     """Which second opinions on labels lie beside the official ones; None if there are none."""
     overlay_studies: int = 0
     """Studies with a second opinion."""
+    body_parts: tuple[str, ...] | None = None
+    """The body parts that were chosen; None for all of the archive."""
+    left_out_images: int = 0
+    """Images of other body parts."""
+    left_out_studies: dict[str, int] = Field(default_factory=dict)
+    """Studies of other body parts, by part."""
+
+    @property
+    def what(self) -> str:
+        """The data set in a few words: `MURA-v1.1.zip`, or `elbow and wrist of MURA-v1.1.zip`."""
+        return f"{in_words(self.body_parts)} of {self.archive}" if self.body_parts else self.archive
 
 
 class Manifest(Artifact[ManifestFacts]):

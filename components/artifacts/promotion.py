@@ -39,7 +39,7 @@ class Promotion(Artifact[PromotionFacts]):
     promotion/
         card.json       the receipt
         report.html     the decision and the candidates side by side, for people
-        plots/          roc.png (operating points) and forest.png, the charts of the report, for `dvc plots`
+        plots/          operating_points.png and forest.png, the charts of the report, for `dvc plots`
     """
 
     FACTS = PromotionFacts

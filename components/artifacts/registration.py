@@ -16,6 +16,8 @@ class RegisteredModel(Facts):
     model_digest: str
     evaluation_digest: str
     data_digest: str
+    body_parts: tuple[str, ...] | None = None
+    """The body parts that were chosen of the archive; None for all."""
     code_revision: str
     training_seconds: float
     scores: Scores

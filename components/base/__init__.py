@@ -1,13 +1,15 @@
 """What every room stands on.
 
 base/
-    errors.py       errors that are told in one line, and the exit codes
-    files.py        files and directories that are written whole or not at all; their digests
-    code.py         the code that can change a step's result, and its digest
-    provenance.py   code revision and environment, for the card
-    step.py         what a step takes, and what it declares besides its signature
-    progress.py     bars, log lines, durations
-    workers.py      work for all cores, in order, in bounded memory
-    variables.py    environment variables of the project
-    urls.py         addresses without user and password
+    errors.py        errors that are told in one line, and the exit codes
+    files.py         files and directories that are written whole or not at all; their digests
+    code.py          the code that can change a step's result, and its digest
+    provenance.py    code revision and environment, for the card
+    step.py          what a step takes, and what it declares besides its signature
+    words.py         numbers and lists of things in sentences
+    progress.py      bars, log lines, durations
+    workers.py       work for all cores, in order, in bounded memory
+    variables.py     environment variables of the project
+    surroundings.py  settings from outside that would change a result, and what is used instead
+    urls.py          addresses without user and password
 """

@@ -81,7 +81,7 @@ def _sweep(work: Path, inputs: dict[str, Any]) -> None:
     """Leave no more in the work directory than may be gone on with."""
     checkpoint, fingerprint = work / CHECKPOINT, json_sha256(inputs)
     inputs_file = checkpoint / INPUTS
-    resumable = inputs_file.is_file() and inputs_file.read_text() == fingerprint
+    resumable = inputs_file.is_file() and inputs_file.read_text(encoding="utf-8") == fingerprint
     for entry in work.iterdir():
         if not (resumable and entry == checkpoint):
             _remove(entry)

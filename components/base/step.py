@@ -1,8 +1,11 @@
-"""What a step takes, and what it may declare besides its signature."""
+"""The steps, what one takes, and what it may declare besides its signature."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
+
+STEPS = ("ingest", "validate", "shard", "train", "evaluate", "register", "promote")
+"""In the order of the graph. The step `train` is the function `train` of the package `components.train`."""
 
 
 class StepInput(Protocol):

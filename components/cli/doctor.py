@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from components.base import provenance, workers
+from components.base import provenance, surroundings, workers
 from components.base.errors import MuraError, UsageError
 from components.cli import doctor_mlflow
 from components.cli.check import Check
@@ -25,6 +25,7 @@ def examine(require_gpu: bool = False) -> Iterator[Check]:
     yield Check("code", provenance.code_revision())
     yield Check("versions", ", ".join(f"{name} {version}" for name, version in provenance.environment().items()))
     yield Check("machine", _machine())
+    yield from _overruled()
     for what, folder in _places().items():
         yield _place(what, folder)
     yield from doctor_mlflow.examine()
@@ -44,6 +45,17 @@ def _machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     cores = workers.cores()
     return f"{cores} core{'s' if cores > 1 else ''}, {memory:.0f} GB of memory, user {os.getuid()}"
+
+
+def _overruled() -> Iterator[Check]:
+    """Settings from outside that are not used, one each. What else is overruled has its lines here too."""
+    surroundings.settle()
+    try:
+        surroundings.check_keras_file()
+        for line in surroundings.overruled():
+            yield Check("overruled", line)
+    except UsageError as problem:
+        yield Check("overruled", str(problem), problem)
 
 
 def _places() -> dict[str, Path]:

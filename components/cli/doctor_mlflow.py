@@ -13,9 +13,9 @@ from components.tracking import local_database, readiness, server, settings
 def examine() -> Iterator[Check]:
     """Ask what `mura train` asks at its beginning."""
     settings.apply()
-    if overruled := settings.overruled:
-        told = (f"{name}={value} ({settings.OVERRULED[name][1]})" for name, value in sorted(overruled.items()))
-        yield Check("MLflow's settings", f"overruled: {', '.join(told)}")
+    for name, value in sorted(settings.overruled.items()):
+        instead, why = settings.OVERRULED[name]
+        yield Check("overruled", f"{name}={value} of the environment is not used; {instead} is: {why}")
     if not os.environ.get(tracking.URI) and not Path(local_database.DEFAULT).exists():
         yield Check("MLflow", f"{tracking.URI} is not set: {local_database.DEFAULT} in the working directory")
         return

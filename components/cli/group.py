@@ -10,6 +10,15 @@ class Group(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list."""
-        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
-            formatter.write_dl([(n, inspect.cleandoc(c.help or "").split("\n\n")[0]) for n, c in commands if c])
+            formatter.write_dl([(name, self.sentence(ctx, name)) for name in self.list_commands(ctx)])
+
+    def sentence(self, ctx: click.Context, name: str) -> str:
+        """The first sentence of a command's help."""
+        command = self.get_command(ctx, name)
+        return first_sentence((command.help if command else None) or "")
+
+
+def first_sentence(text: str) -> str:
+    """The first paragraph of a help or a docstring."""
+    return inspect.cleandoc(text).split("\n\n")[0]

@@ -1,26 +1,29 @@
 """The one door: flags -> read artifacts -> run the step -> write the artifact."""
 
+import ast
 import importlib.util
+import io
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import metadata
+from pathlib import Path
 
 import click
 
+from components.base import surroundings
 from components.base.errors import ExitCode, classified, first_line, printable
-from components.cli import steps, tools
-from components.cli.group import Group
+from components.base.step import STEPS
+from components.cli import tools
+from components.cli.group import Group, first_sentence
 
 PACKAGE = "mura-pipeline"
-PLUGINS = "mura.commands"
-"""Entry points under which other packages of the project add commands."""
+ADDED = {"pipeline": "pipelines.commands"}
+"""Commands of other packages of the project, and their modules. An image has the steps, and not these packages."""
 # Libraries are told to be quiet before any is imported: TensorFlow of its instructions, the others of our users.
 QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    "KERAS_BACKEND": "tensorflow",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "GX_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "true",
@@ -28,26 +31,37 @@ QUIET = {
 
 
 class Door(Group):
-    """Commands are made when they are asked for."""
+    """Makes a command when it is called. A list of them makes none: the choices of all steps take long to import."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Steps in the order of the graph, then the tools, then what other packages add."""
-        return [*steps.STEPS, *tools.TOOLS, *_plugins()]
+        return [*STEPS, *tools.TOOLS, *_added()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of that name."""
-        if cmd_name in steps.STEPS:
+        if cmd_name in STEPS:
+            from components.cli import steps
+
             return steps.command(cmd_name)
-        if plugin := _plugins().get(cmd_name):
-            added: click.Command = plugin.load()
-            return added
+        if module := _added().get(cmd_name):
+            command: click.Command = getattr(importlib.import_module(module), cmd_name)
+            return command
         return tools.TOOLS.get(cmd_name)
 
+    def sentence(self, ctx: click.Context, name: str) -> str:
+        """The first sentence of a command's help. A step's is read from its file, without importing it."""
+        return _step_sentence(name) if name in STEPS else super().sentence(ctx, name)
 
-def _plugins() -> dict[str, metadata.EntryPoint]:
-    """Commands of other packages, by name. An image has the steps, but not the package that submits them."""
-    found = metadata.distribution(PACKAGE).entry_points.select(group=PLUGINS)
-    return {each.name: each for each in found if importlib.util.find_spec(each.module.partition(".")[0])}
+
+def _step_sentence(step: str) -> str:
+    tree = ast.parse((Path(__file__).parents[1] / step / "__init__.py").read_text(encoding="utf-8"))
+    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == step)
+    return first_sentence(ast.get_docstring(function) or "")
+
+
+def _added() -> dict[str, str]:
+    """The commands of other packages that are installed here, and their modules."""
+    return {name: module for name, module in ADDED.items() if importlib.util.find_spec(module.partition(".")[0])}
 
 
 @click.command(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -79,6 +93,14 @@ def mura(debug: bool, quiet: bool) -> None:
 
 def main() -> None:
     """Run a command; errors are told in one line."""
+    if sys.getfilesystemencoding() != "utf-8":
+        # Names of files may have any letter, and a locale such as POSIX or Latin-1 does not.
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this very command
+    surroundings.settle()
+    for stream in (sys.stdout, sys.stderr):
+        # A path may have letters that the terminal's encoding has not.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     sys.exit(run(sys.argv[1:]))

@@ -23,14 +23,14 @@ from components.base.errors import DataRefused, UsageError
 from components.base.files import writing
 from components.base.step import Declaration
 from components.kubeflow.executor import ExecutorInput
-from components.params.document import DEFAULT, SECTIONS_BY_ENTRY, parse, read_params, section
+from components.params import DEFAULT
+from components.params.document import SECTIONS_BY_ENTRY, parse, read_params, section
 from components.params.section import Section
 
 logger = logging.getLogger(__name__)
 
 CANDIDATE = "{candidate}"
 """In a path that may be repeated, it stands for the name of every candidate of params.yaml."""
-STEPS = ("ingest", "validate", "shard", "train", "evaluate", "register", "promote")
 
 
 class Input(NamedTuple):

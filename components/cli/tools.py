@@ -11,8 +11,8 @@ import click
 from components.base import code
 from components.base.errors import DataRefused, UsageError
 from components.base.files import write_text
-from components.cli.steps import STEPS
-from components.params.document import DEFAULT, read_params, section
+from components.base.step import STEPS
+from components.params import DEFAULT
 from components.phantom.plan import DIFFICULTY, STUDIES
 
 logger = logging.getLogger(__name__)
@@ -196,6 +196,7 @@ def bench_input(path: Path, candidate: str, file: Path, steps: int) -> None:
     Each stage is measured alone, then all together. The slowest stage is the limit.
     """
     from components.artifacts.shards import Shards
+    from components.params.document import read_params, section
     from components.params.train import TrainParams
     from components.train import input_benchmark
 

@@ -66,6 +66,7 @@ def run(
         architecture=model.facts.architecture,
         model_digest=model.digest,
         data_digest=shards.facts.data_digest,
+        body_parts=manifest.facts.body_parts,
         shards_digest=shards.digest,
         code_revision=provenance.code_revision(),
         scores=Scores(

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from components.artifacts.evaluation import METRIC_TITLES, EvaluationFacts, SplitScores
+from components.artifacts.manifest import LABEL_NAMES
 from components.artifacts.trained_model import TrainedModelFacts
 from components.pages.render import picture, render
 from components.params.evaluate import EvaluateParams
@@ -51,11 +52,11 @@ class Figures(NamedTuple):
 
 
 class Relabelled(NamedTuple):
-    """A test study that the overlay gives another label."""
+    """A test study that the overlay has a label for: 1 abnormal, 0 normal."""
 
     study: str
-    abnormal: int
-    """The other label."""
+    official: int
+    overlay: int
     probability: float
     source: str
     reason: str
@@ -92,6 +93,7 @@ def evaluation_page(measured: Measured, figures: Figures) -> str:
     return render(
         TEMPLATE,
         METRIC_TITLES=METRIC_TITLES,
+        LABEL_NAMES=LABEL_NAMES,
         title=title(facts.candidate, facts.architecture),
         facts=facts,
         trained=measured.trained,
@@ -126,8 +128,10 @@ def evaluation_page(measured: Measured, figures: Figures) -> str:
 def _relabelled(test: Studies, opinions: pd.DataFrame) -> list[Relabelled]:
     """Test studies with a second opinion, the surest predictions first: they change the metrics most."""
     found = []
-    for study, probability in zip(test.study.tolist(), test.probability.tolist(), strict=True):
+    for study, official, probability in zip(
+        test.study.tolist(), test.abnormal.tolist(), test.probability.tolist(), strict=True
+    ):
         if study in opinions.index:
             label, source, reason = opinions.loc[study, ["overlay", "overlay_source", "overlay_reason"]]
-            found.append(Relabelled(study, int(label), probability, source, reason))
+            found.append(Relabelled(study, official, int(label), probability, source, reason))
     return sorted(found, key=lambda each: (-abs(each.probability - 0.5), each.study))

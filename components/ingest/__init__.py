@@ -1,6 +1,7 @@
 """Read an archive, once, into a table of its images.
 
 reading.py      the step: members, CSVs, overlay, splits, the table
+choice.py       the images of the chosen body parts
 image_facts.py  what a worker reads from one image
 """
 
@@ -22,13 +23,13 @@ def ingest(archive: Archive, overlay: Overlay | None, params: IngestParams, seed
     Args:
         archive: MURA-v1.1.zip, or a zip or directory of its layout.
         overlay: second opinions on labels, recorded beside the official ones.
-        params: the size of the tuning split.
+        params: the size of the tuning split, and which body parts are read.
         seed: decides which patients are tuning patients.
         out: the directory of the manifest.
 
     Raises:
-        DataRefused: a CSV is missing or has an unreadable row, or a row of the overlay does not match the archive. The
-            message names the row.
+        DataRefused: a CSV is missing or has an unreadable row, the archive lacks a chosen body part, or a row of the
+            overlay does not match the archive. The message names the row.
     """
     from components.ingest import reading
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import logging
-import re
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from components.archive import member_paths
 from components.archive.archive import Archive
 from components.archive.mura_csv import SOURCE_SPLITS, Listing, folder_of, is_sidecar, read_listing
 from components.archive.overlay import Opinion, Overlay
@@ -16,41 +16,42 @@ from components.artifacts.manifest import TABLE, TRAIN, TUNING, Manifest, Manife
 from components.base import workers
 from components.base.errors import printable
 from components.base.progress import track
+from components.base.words import count
+from components.ingest.choice import Choice
 from components.ingest.image_facts import missing, read_images
 from components.params.ingest import IngestParams
 
 logger = logging.getLogger(__name__)
 
-DIRECTORY_LABELS = {"positive": 1, "negative": 0}
-MEMBER = re.compile(
-    # [0-9], because \d matches digits of every script; at most 18 digits, to fit into 64 bits.
-    r"(?P<source_split>[^/]+)/XR_(?P<body_part>[^/]+)/(?P<patient>patient[0-9]+)"
-    r"/study[0-9]+_(?P<label>[a-z]+)/image(?P<view>[0-9]{1,18})\.png$"
-)
 # Images that a worker gets at once. Passing single images to workers would cost too much.
 CHUNK = 64
 
 
 def run(archive: Archive, overlay: Overlay | None, params: IngestParams, seed: int, out: Path) -> Manifest:
     """Do what `components.ingest.ingest` says."""
+    choice = Choice(params.chosen)
     with archive:
         members = list(archive.members())
         sidecars = {member for member in members if is_sidecar(member)}
         pictures = [member for member in members if member.lower().endswith(".png") and member not in sidecars]
-        chunks = [pictures[start : start + CHUNK] for start in range(0, len(pictures), CHUNK)]
+        chosen = [member for member in pictures if choice.has(member)]
+        chunks = [chosen[start : start + CHUNK] for start in range(0, len(chosen), CHUNK)]
         with workers.in_order(partial(read_images, archive), chunks) as results:
             # While the workers decode: the md5 of the whole file, and the CSVs.
             md5 = workers.aside(archive.md5)
             listing = read_listing(archive, members)
+            images = sorted({*pictures, *listing.images})
+            choice.check(archive, images)
             opinions = overlay.by_study(listing.labels) if overlay else {}
-            facts_read = track((facts for some in results for facts in some), len(pictures), "ingest: images")
-            read = dict(zip(pictures, facts_read, strict=True))
+            facts_read = track((facts for some in results for facts in some), len(chosen), "ingest: images")
+            read = dict(zip(chosen, facts_read, strict=True))
 
-    images = sorted({*pictures, *listing.images})
-    rows = [_describe(image, listing, opinions, image in read) | read.get(image, missing()) for image in images]
+    kept = [image for image in images if choice.has(image)]
+    rows = [_describe(image, listing, opinions, image in read) | read.get(image, missing()) for image in kept]
     table = _with_splits(pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS), params.tuning_fraction, seed)
     table.to_parquet(out / TABLE, index=False, compression="zstd")
     known = {*pictures, *sidecars, *listing.files}
+    left_out = sorted(set(images) - set(kept))
     facts = ManifestFacts(
         archive=archive.name,
         archive_md5=md5.result(),
@@ -60,9 +61,13 @@ def run(archive: Archive, overlay: Overlay | None, params: IngestParams, seed: i
         sidecars=len(sidecars),
         others=tuple(member for member in members if member not in known),
         overlay_digest=overlay.digest if overlay else None,
-        overlay_studies=len(opinions),
+        overlay_studies=sum(choice.has(study) for study in opinions),
+        body_parts=params.chosen,
+        left_out_images=len(left_out),
+        left_out_studies=choice.studies_by_part(left_out),
     )
-    _log(facts, set(listing.labels) - set(table["study"]), problems=int(table["problem"].notna().sum()))
+    labelled = {study for study in listing.labels if choice.has(study)}
+    _log(facts, labelled - set(table["study"]), problems=int(table["problem"].notna().sum()))
     return Manifest.seal(out, facts)
 
 
@@ -78,21 +83,27 @@ def _with_splits(table: pd.DataFrame, tuning_fraction: float, seed: int) -> pd.D
 def _log(facts: ManifestFacts, empty_studies: set[str], problems: int) -> None:
     if facts.others:
         logger.warning(
-            "ingest: %s files are neither images nor CSVs, such as %s",
-            f"{len(facts.others):,}",
+            "ingest: %s: no image and no CSV, such as %s",
+            count(len(facts.others), "other file"),
             printable(facts.others[0]),
         )
     if empty_studies:
         logger.warning(
-            "ingest: %s labelled studies have no image, such as %s", f"{len(empty_studies):,}", min(empty_studies)
+            "ingest: %s without an image, such as %s", count(len(empty_studies), "labelled study"), min(empty_studies)
+        )
+    if facts.left_out_studies:
+        logger.info(
+            "ingest: %s of %s left out (ingest.body_parts of params.yaml)",
+            count(sum(facts.left_out_studies.values()), "study"),
+            ", ".join(map(printable, facts.left_out_studies)),
         )
     if facts.overlay_studies:
-        logger.info("ingest: %s studies have a second opinion on their label", f"{facts.overlay_studies:,}")
+        logger.info("ingest: second opinions on the label of %s", count(facts.overlay_studies, "study"))
     logger.info(
-        "ingest: %s images of %s studies; %s AppleDouble files left out; %s",
-        f"{facts.images:,}",
-        f"{facts.studies:,}",
-        facts.sidecars,
+        "ingest: %s of %s; %s left out; %s",
+        count(facts.images, "image"),
+        count(facts.studies, "study"),
+        count(facts.sidecars, "AppleDouble file"),
         f"{problems:,} cannot be read" if problems else "all decoded",
     )
 
@@ -174,12 +185,6 @@ def _describe(image: str, listing: Listing, opinions: dict[str, Opinion], found:
     }
     if opinion := opinions.get(study):
         row |= {"overlay": opinion.new, "overlay_source": opinion.source, "overlay_reason": opinion.reason}
-    if match := MEMBER.search(image):
-        row |= {
-            "patient": match["patient"],
-            "body_part": match["body_part"].lower(),
-            "view": int(match["view"]),
-            "source_split": match["source_split"],
-            "directory_label": DIRECTORY_LABELS.get(match["label"]),
-        }
+    if said := member_paths.read(image):
+        row |= said._asdict()
     return row

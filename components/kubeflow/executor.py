@@ -156,7 +156,7 @@ def _training(model: TrainedModel) -> Content:
 
 
 def _scores(evaluation: Evaluation) -> Content:
-    summary = json.loads((evaluation.path / SUMMARY).read_text())
+    summary = json.loads((evaluation.path / SUMMARY).read_text(encoding="utf-8"))
     return Content({name: value for name, value in summary.items() if value is not None})
 
 

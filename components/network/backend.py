@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from components.base import surroundings
 from components.base.errors import OutsideFailed, UsageError
 from components.base.variables import REQUIRE_GPU
 
@@ -26,10 +27,15 @@ def _no_messages() -> Iterator[None]:
 
 
 # TensorFlow and Keras read these once, while they are imported.
+surroundings.settle()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+surroundings.check_keras_file()
 with _no_messages():
     import tensorflow as tf
+import keras  # noqa: E402 - after TensorFlow, whose messages are turned off
+
+for _name, _value in surroundings.KERAS_SETTINGS.items():
+    getattr(keras.config, f"set_{_name}")(_value)
 
 
 def prepare() -> None:
@@ -65,7 +71,7 @@ def precision(wanted: str) -> str:
         return "mixed_bfloat16" if capability >= (8, 0) else "float32"
     # benchmarks/precision.py measures the gain. Without these instructions bfloat16 is emulated, and slower.
     cpu = Path("/proc/cpuinfo")
-    words = set(cpu.read_text().split()) if cpu.is_file() else set()
+    words = set(cpu.read_text(encoding="utf-8").split()) if cpu.is_file() else set()
     return "mixed_bfloat16" if words & {"amx_bf16", "avx512_bf16"} else "float32"
 
 

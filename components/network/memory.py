@@ -21,7 +21,7 @@ def fits(size: int) -> bool:
 
 def _machine() -> int:
     try:
-        lines = MEMINFO.read_text().splitlines()
+        lines = MEMINFO.read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024
     except (OSError, StopIteration):
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2  # not Linux: what is free is not known
@@ -30,7 +30,7 @@ def _machine() -> int:
 def _cgroups() -> Iterator[int]:
     """Bytes left below the limit of each control group of this process."""
     try:
-        groups = [line.split(":", 2)[1:] for line in OWN_CGROUP.read_text().splitlines()]
+        groups = [line.split(":", 2)[1:] for line in OWN_CGROUP.read_text(encoding="utf-8").splitlines()]
     except OSError:
         return
     for controllers, own in groups:
@@ -49,10 +49,10 @@ def _cgroups() -> Iterator[int]:
 
 def _left(folder: Path, limit: str, usage: str, reclaimable: str) -> int | None:
     try:
-        most = (folder / limit).read_text().strip()
+        most = (folder / limit).read_text(encoding="utf-8").strip()
         if most == "max":
             return None
-        statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return int(most) - int((folder / usage).read_text()) + int(statistics.get(reclaimable, 0))
+        statistics = dict(line.split() for line in (folder / "memory.stat").read_text(encoding="utf-8").splitlines())
+        return int(most) - int((folder / usage).read_text(encoding="utf-8")) + int(statistics.get(reclaimable, 0))
     except (OSError, ValueError):
         return None  # no such group here, or no limit on it

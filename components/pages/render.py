@@ -8,6 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from components.base.progress import duration
+from components.base.words import count, in_words
 
 # Charts have 144 pixels to the inch, CSS has 96.
 PIXELS_PER_CSS_PIXEL = 1.5
@@ -53,4 +54,6 @@ def _environment(folder: Path) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["duration"] = duration
+    environment.filters["count"] = count
+    environment.filters["words"] = in_words
     return environment

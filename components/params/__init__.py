@@ -7,3 +7,7 @@ params/
     ingest.py validate.py shard.py evaluate.py register.py promote.py    the choices of a step
     kubeflow.py     where and with what Kubeflow runs the steps
 """
+
+from pathlib import Path
+
+DEFAULT = Path("params.yaml")

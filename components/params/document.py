@@ -17,7 +17,6 @@ from components.params.shard import ShardParams
 from components.params.train import TrainSection
 from components.params.validate import ValidateParams
 
-DEFAULT = Path("params.yaml")
 # Sections with an entry for each candidate, `train.vgg16`.
 SECTIONS_BY_ENTRY = ("train",)
 

@@ -1,8 +1,13 @@
 """How the archive is read."""
 
-from pydantic import Field
+from typing import Any, Literal
 
+from pydantic import Field, field_validator
+
+from components.artifacts.manifest import BODY_PARTS
 from components.params.section import Section
+
+ALL: Literal["all"] = "all"
 
 
 class IngestParams(Section):
@@ -11,3 +16,27 @@ class IngestParams(Section):
     tuning_fraction: float = Field(
         gt=0, lt=0.5, description="Share of the published training patients that is set aside for tuning"
     )
+    # A word for the whole archive: Kubeflow's arguments cannot hold an empty value.
+    body_parts: Literal["all"] | tuple[str, ...] = Field(
+        default=ALL, description="Body parts to read, such as [elbow, wrist]; all: whatever the archive has"
+    )
+
+    @field_validator("body_parts", mode="before")
+    @classmethod
+    def _in_order(cls, chosen: Any) -> Any:
+        """The chosen parts in the order of BODY_PARTS."""
+        if chosen is None or chosen == ALL:
+            return ALL
+        if not isinstance(chosen, list | tuple) or not chosen:
+            raise ValueError(f"expected {ALL} or a list of body parts, such as [elbow, wrist]")
+        for part in chosen:
+            if part not in BODY_PARTS:
+                raise ValueError(f"no body part {part!r:.40}; there are {', '.join(BODY_PARTS)}")
+        if len(set(chosen)) < len(chosen):
+            raise ValueError("a body part is named twice")
+        return tuple(part for part in BODY_PARTS if part in chosen)
+
+    @property
+    def chosen(self) -> tuple[str, ...] | None:
+        """The body parts to read; None for all."""
+        return None if self.body_parts == ALL else tuple(self.body_parts)

@@ -2,9 +2,10 @@
 
 import copy
 import re
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from components.params.section import Section
@@ -15,6 +16,7 @@ TITLES: dict[str, str] = {
     "custom_cnn": "custom CNN", "vgg16": "VGG-16", "vgg19": "VGG-19", "inception_v3": "Inception V3"
 }  # fmt: skip
 """Architectures as people write them."""
+WITHOUT_BATCH_NORM = ("vgg16", "vgg19")
 
 
 # Names of directories, charts, MLflow runs and Kubeflow tasks are made of it.
@@ -57,6 +59,19 @@ class TrainParams(Section):
             raise ValueError("expected 1 to 40 of a-z, 0-9 and single _ between them, and a letter first")
         return name
 
+    @property
+    def contradiction(self) -> str | None:
+        """What would be passed over in silence. None if nothing is.
+
+        It is not part of the validation, because the cards of trained models are read with this class too.
+        """
+        if self.weights == "none" and self.head_epochs:
+            return (
+                f"head_epochs {self.head_epochs} has no effect with weights none: a head cannot be trained before an "
+                "untrained backbone. Set head_epochs to 0, or name pretrained weights"
+            )
+        return None
+
 
 def title(candidate: str, architecture: str) -> str:
     """A candidate as people write it: `VGG-16`, or `wide (VGG-16)` if its name is not its architecture's."""
@@ -97,6 +112,26 @@ class TrainSection(Section):
         return section | {
             "candidates": {name: _complete(name, entry, known) for name, entry in section["candidates"].items()}
         }
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _without_effect(cls, section: Any, complete: ModelWrapValidatorHandler[Self]) -> Self:
+        """Refuse choices that change nothing: somebody expects something of them."""
+        found = complete(section)
+        for name, candidate in found.candidates.items():
+            entry = section["candidates"][name] if isinstance(section, dict) else {}
+            if problem := candidate.contradiction or _ignored(entry or {}, candidate):
+                raise ValueError(f"candidates.{name}: {problem}")
+        return found
+
+
+def _ignored(entry: Mapping[str, Any], candidate: TrainParams) -> str | None:
+    """A choice of the candidate's own entry that changes nothing. The default's may be meant for the others."""
+    if "head_learning_rate" in entry and not candidate.head_epochs:
+        return "head_learning_rate has no effect with head_epochs 0. Remove it, or set head_epochs"
+    if "batch_norm_momentum" in entry and candidate.architecture in WITHOUT_BATCH_NORM:
+        return f"batch_norm_momentum has no effect on {candidate.architecture}, which has no such layers. Remove it"
+    return None
 
 
 def _complete(name: str, entry: Any, shared: dict[str, Any]) -> Any:

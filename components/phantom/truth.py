@@ -39,7 +39,7 @@ def to_csv(rows: Iterable[Truth]) -> str:
 
 def read(file: Path) -> list[Truth]:
     """The rows of a file."""
-    with file.open(newline="") as opened:
+    with file.open(encoding="utf-8", newline="") as opened:
         return [
             Truth(row["member"], row["kind"], *(int(row[name]) for name in Truth._fields[2:]))
             for row in csv.DictReader(opened)

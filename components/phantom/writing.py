@@ -90,7 +90,7 @@ def write_phantom(
     try:
         drawn = _all_drawn(plan, _Drawing(seed, float(difficulty)), workers or processes.cores())
         rows = _pack(zipped, plan, drawn, progress or (lambda *_: None))
-        told.write_text(truth.to_csv(rows), newline="")
+        told.write_text(truth.to_csv(rows), encoding="utf-8", newline="")
         with zipped.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = zipped.stat().st_size

@@ -40,7 +40,7 @@ def run(registration: Registration, params: PromoteParams, out: Path) -> Promoti
     # champion before.
     intent = out / CHECKPOINT / "promotion.json"
     if intent.is_file() and previous == challenger:
-        begun = PromotionFacts.model_validate_json(intent.read_text())
+        begun = PromotionFacts.model_validate_json(intent.read_text(encoding="utf-8"))
         previous, decision = begun.previous, begun.decision
     facts = PromotionFacts(
         alias=params.alias,
@@ -59,6 +59,6 @@ def run(registration: Registration, params: PromoteParams, out: Path) -> Promoti
     write_text(out / REPORT, promotion_page(facts, params, figures))
     plots = out / "plots"
     plots.mkdir(exist_ok=True)
-    (plots / "roc.png").write_bytes(figures.roc)
+    (plots / "operating_points.png").write_bytes(figures.operating_points)
     (plots / "forest.png").write_bytes(figures.forest)
     return Promotion.seal(out, facts)

@@ -18,8 +18,8 @@ TEMPLATE = Path(__file__).with_name("report.html")
 class Figures(NamedTuple):
     """The charts of the page, PNG."""
 
-    roc: bytes
-    """The operating point of each version."""
+    operating_points: bytes
+    """The threshold of each version, in the plane of a ROC curve."""
     forest: bytes
     """AUROC and kappa of each version."""
 
@@ -39,7 +39,7 @@ def draw(facts: PromotionFacts, params: PromoteParams) -> Figures:
         for model in shown
     ]
     points = charts.operating_points({_label(model): model.scores.test for model in shown})
-    return Figures(roc=charts.png(points), forest=charts.png(charts.forest(rows)))
+    return Figures(operating_points=charts.png(points), forest=charts.png(charts.forest(rows)))
 
 
 def promotion_page(facts: PromotionFacts, params: PromoteParams, figures: Figures) -> str:
@@ -66,7 +66,7 @@ def promotion_page(facts: PromotionFacts, params: PromoteParams, figures: Figure
         ranked_by=lambda model: tuning(model, params.metric),
         same_test=len({model.scores.test_digest for model in shown}) <= 1,
         forest=picture(figures.forest, "Test AUROC and Cohen's kappa of each version with 95 % intervals"),
-        roc=picture(figures.roc, "Operating points of each version on test"),
+        operating_points=picture(figures.operating_points, "Operating points of each version on test"),
     )
 
 

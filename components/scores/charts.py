@@ -29,7 +29,8 @@ COLORS = (BLUE, VERMILION, GREEN, PURPLE, INK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DPI = 144
 
-STYLE: Any = {
+# Matplotlib's own defaults below ours: a matplotlibrc changes no chart. The backend is not a style, and not used.
+STYLE: Any = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"} | {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,

@@ -16,6 +16,7 @@ from components.artifacts.evaluation import REPORT, Evaluation, Interval, Scores
 from components.artifacts.registration import RegisteredModel
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import ServiceUnreachable, UsageError
+from components.base.words import in_words
 from components.params.train import title
 from components.tracking import stored_model
 
@@ -181,6 +182,7 @@ def _tags(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRu
         model_digest=model.digest,
         evaluation_digest=evaluation.digest,
         data_digest=model.facts.data_digest,
+        body_parts=evaluation.facts.body_parts,
         code_revision=model.facts.code_revision,
         training_seconds=model.facts.seconds,
         scores=scores,
@@ -192,6 +194,7 @@ def _tags(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRu
         "evaluation_digest": facts.evaluation_digest,
         "data_digest": facts.data_digest,
         **({"archive_md5": model.facts.archive_md5} if model.facts.archive_md5 else {}),
+        **({"body_parts": ", ".join(facts.body_parts)} if facts.body_parts else {}),
         "shards_digest": model.facts.shards_digest,
         "test_digest": scores.test_digest,
         "code_revision": facts.code_revision,
@@ -224,10 +227,11 @@ def _or_none(ask: Callable[[], T]) -> T | None:
 
 
 def _description(model: TrainedModel, evaluation: Evaluation) -> str:
-    test = evaluation.facts.scores.test
+    test, parts = evaluation.facts.scores.test, evaluation.facts.body_parts
+    only = f" ({in_words(parts)} only)" if parts else ""
     return (
         f"{title(model.facts.candidate, model.facts.architecture)} at code revision {model.facts.code_revision[:12]} "
-        f"on data {model.facts.data_digest[:12]}: AUROC {test.auroc}, Cohen's kappa {test.cohen_kappa} on "
+        f"on data {model.facts.data_digest[:12]}{only}: AUROC {test.auroc}, Cohen's kappa {test.cohen_kappa} on "
         f"{test.n_studies:,} test studies. {REPORT} among the artifacts of its run is the report."
     )
 

@@ -21,11 +21,11 @@ DEFAULTS: Mapping[str, str] = {
 }
 # What says where records go, and how patiently they are sent, is honoured. What changes the records is not.
 OVERRULED: Mapping[str, tuple[str, str]] = {
-    "MLFLOW_ENABLE_ASYNC_LOGGING": ("false", "metrics would count as delivered before they are"),
-    "MLFLOW_LOCK_MODEL_DEPENDENCIES": ("false", "models would name packages that were not used"),
-    "MLFLOW_TRUNCATE_LONG_VALUES": ("true", "a long parameter would end a training"),
+    "MLFLOW_ENABLE_ASYNC_LOGGING": ("false", "otherwise metrics count as delivered before they are"),
+    "MLFLOW_LOCK_MODEL_DEPENDENCIES": ("false", "otherwise models name packages that were not used"),
+    "MLFLOW_TRUNCATE_LONG_VALUES": ("true", "otherwise a long parameter ends a training"),
 }
-"""By name: our value, and what the other one would do."""
+"""By name: our value, and why."""
 
 overruled: dict[str, str] = {}
 """What the environment said before `apply` overruled it."""

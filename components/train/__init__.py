@@ -35,7 +35,7 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
 
     Raises:
         DataRefused: the shards are damaged, or a split lacks a label.
-        UsageError: the training diverged.
+        UsageError: the parameters contradict each other, or the training diverged.
         OutsideFailed: the device has too little memory, or another worker is lost.
         ServiceUnreachable: MLflow, or the download of pretrained weights, did not answer.
     """

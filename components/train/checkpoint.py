@@ -91,7 +91,7 @@ class Checkpoint:
         mirror.fetch(self.path)
         if not self._file.is_file():
             return None
-        saved = json.loads(self._file.read_text())
+        saved = json.loads(self._file.read_text(encoding="utf-8"))
         if saved.get("format") != FORMAT:
             reason = f"has format {saved.get('format', 1)}, and this version of the pipeline writes {FORMAT}"
         elif saved["code"] != code:

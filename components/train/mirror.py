@@ -98,7 +98,7 @@ def _place(checkpoint: Path) -> s3.Place | None:
     at = os.environ.get(PLACE)
     if not at:
         return None
-    return s3.place(f"{at.rstrip('/')}/{(checkpoint / INPUTS).read_text()}")
+    return s3.place(f"{at.rstrip('/')}/{(checkpoint / INPUTS).read_text(encoding='utf-8')}")
 
 
 def _index(tree: s3.Tree) -> dict[str, File]:

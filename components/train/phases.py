@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from components.base.errors import UsageError
 from components.network import architectures
 from components.params.train import TrainParams
 
@@ -22,9 +23,15 @@ class Phase(NamedTuple):
 
 
 def phases(params: TrainParams) -> tuple[Phase, ...]:
-    """The head alone, then all layers, if the backbone is pretrained; otherwise all layers at once."""
+    """The head alone, then all layers, if the backbone is pretrained; otherwise all layers at once.
+
+    Raises:
+        UsageError: the backbone is not pretrained, and the head should be trained first.
+    """
+    if params.contradiction:
+        raise UsageError(f"train: {params.candidate}: {params.contradiction}.")
     everything = Phase(ALL, params.epochs, params.learning_rate, "learning_rate")
-    if not architectures.is_pretrained(params) or not params.head_epochs:
+    if not params.head_epochs:
         return (everything,)
     return Phase(HEAD, params.head_epochs, params.head_learning_rate, "head_learning_rate"), everything
 

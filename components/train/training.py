@@ -114,9 +114,10 @@ class Training:
 
         Raises:
             DataRefused: the shards are damaged.
-            UsageError: the workers have different inputs.
+            UsageError: the parameters contradict each other, or the workers have different inputs.
             ServiceUnreachable: another worker is lost.
         """
+        self.phases = phases.phases(params)
         backend.prepare()
         self.worker = multi_worker.join()
         self.shards, self.params, self.seed = shards, params, seed
@@ -124,7 +125,6 @@ class Training:
         size = self.worker.place.size
         self.device = backend.device() if size == 1 else f"{size} x {backend.device()}"
         self.split = batches.read_split(shards, TRAIN, params.residence)
-        self.phases = phases.phases(params)
         self._weights = loss_weights(self.split, shards, params)
         self.worker.agree(
             lambda: json_sha256([shards.digest, params.model_dump(mode="json"), seed, self.precision]),
@@ -307,7 +307,7 @@ def _facts(training: Training, description: tracking.Description, state: State) 
 
 
 def _write_curves(path: Path, curves: list[Epoch]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer: csv.DictWriter[Any] = csv.DictWriter(file, list(Epoch.model_fields), lineterminator="\n")
         writer.writeheader()
         writer.writerows(row.model_dump() for row in curves)

@@ -40,6 +40,7 @@ def page(validation: Validation, result: Any) -> str:
         verdict=verdict(outcomes),
         counts=counts(outcomes),
         manifest=manifest_facts(validation.manifest),
+        what=validation.manifest.facts.what,
         failures=[
             _failure(one, outcome) for one, outcome in zip(result.results, outcomes, strict=True) if not outcome.success
         ],

@@ -1,5 +1,8 @@
 """Find copies of pictures in an archive: equal, or cropped, mirrored, turned, recompressed, brightened.
 
+Crops by 5 % and turns by 2 degrees are searched for. Beyond, copies are missed in part: of crops of 8 to 18 % at one
+side, drawn frames and parts magnified 1.4 to 1.9 times, 9 of 32. More warps would make the search longer in proportion.
+
 Copies in two splits make the test too easy: training has seen the answer. Copies of two patients do so as well, because
 splits go by patient. Of copies with two labels, one label is wrong. Copies that are not equal are found in three steps,
 each more exact and more expensive than the one before:
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 from components.archive.archive import Archive
 from components.base import workers
 from components.base.progress import track
+from components.base.words import count
 from components.validate.alignment import Pair, compare
 from components.validate.hash_lookup import Hashes, Lookup, Rows
 from components.validate.warps import MIRROR, WARPS, Flags, Real, Spectra, hashes
@@ -78,7 +82,7 @@ def find(archive: Archive, table: pd.DataFrame) -> pd.DataFrame:
 
             first, second   str     the images, in ascending order
             kind            str     exact (equal pixel by pixel) or near
-            similarity      float64 correlation of the aligned details; 1 if exact
+            similarity      float64 correlation of the aligned details, below 1; 1 if exact
             mirrored        bool    one is the mirror image of the other
             splits, patients, labels
                             bool    whether the two differ in this
@@ -109,18 +113,18 @@ def find(archive: Archive, table: pd.DataFrame) -> pd.DataFrame:
             "first": rows["image"].to_numpy()[np.minimum(one, other)],
             "second": rows["image"].to_numpy()[np.maximum(one, other)],
             "kind": [EXACT] * len(exact) + [NEAR] * int(kept.sum()),
-            "similarity": np.concatenate([np.ones(len(exact)), similar[kept].round(4)]),
+            "similarity": np.concatenate([np.ones(len(exact)), np.minimum(similar[kept].round(4), 0.9999)]),
             "mirrored": np.concatenate([np.zeros(len(exact), bool), near.mirrored[kept]]),
             **differ.named(one, other),
         }
     )
     order = ["kind", "similarity", "first", "second"]
     logger.info(
-        "duplicates: %s pictures, %s pairs compared, %s exact and %s near copies that matter",
-        f"{len(rows):,}",
-        f"{len(near.copy):,}",
-        f"{len(exact):,}",
-        f"{int(kept.sum()):,}",
+        "duplicates: %s, %s compared; that matter: %s, %s",
+        count(len(rows), "picture"),
+        count(len(near.copy), "pair"),
+        count(len(exact), "exact copy"),
+        count(int(kept.sum()), "near copy"),
     )
     return found.sort_values(order, ascending=[True, False, True, True], ignore_index=True)
 

@@ -9,11 +9,17 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from components.archive import mura_v1_1
+from components.archive.member_paths import LAYOUT
 from components.artifacts.manifest import BODY_PARTS, SPLITS, TEST, TRAIN, TUNING, ManifestFacts
 from components.params.validate import ValidateParams
 from components.validate.great_expectations import Column, gxe
-from components.validate.tables import BLANK_STD, PATH
+from components.validate.tables import BLANK_STD
 
+# What duplicates.py does not promise to find.
+LIMITS = "Crops of 8 % and more at one side, drawn frames and magnified parts may be missed."
+# A picture that was a colour JPEG once has differences of a few levels, from the rounding of its colours: on real
+# radiographs 8 at most. Drawn marks differ by a hundred and more.
+MAX_COLOUR = 10
 # Columns that name a cell of the published counts.
 CELL = ("split", "body_part", "label")
 
@@ -39,7 +45,7 @@ def expectations(facts: ManifestFacts, params: ValidateParams, tables: Mapping[s
     """
     every = [
         *_completeness(facts),
-        *_records(),
+        *_records(facts),
         *_labels(),
         *_prevalence(params),
         *_splits(),
@@ -92,20 +98,21 @@ def _completeness(facts: ManifestFacts) -> list[Any]:
     ]
 
 
-def _records() -> list[Any]:
+def _records(facts: ManifestFacts) -> list[Any]:
+    parts = facts.body_parts or BODY_PARTS
     only_found = Column("found") == True  # noqa: E712, a condition is built here
     return [
         _expect(
             "path",
-            "Every path is .../{train,valid}/XR_<PART>/patient<ID>/study<N>_{positive,negative}/image<N>.png",
-            "Split, body part, patient, study and label of MURA are read from the path.",
-            gxe.ExpectColumnValuesToMatchRegex(column="image", regex=PATH),
+            f"Every path is .../{LAYOUT}",
+            "Split, body part, patient, study and label of MURA are read from the path. Upper and lower case count.",
+            gxe.ExpectColumnValuesToBeNull(column="fault of the path"),
         ),
         _expect(
             "body_part",
-            f"The body part is one of {', '.join(BODY_PARTS)}",
+            f"The body part is one of {', '.join(parts)}",
             "The loss is weighted and results are reported by body part.",
-            gxe.ExpectColumnValuesToBeInSet(column="body_part", value_set=list(BODY_PARTS)),
+            gxe.ExpectColumnValuesToBeInSet(column="body_part", value_set=list(parts)),
         ),
         _expect(
             "place_once",
@@ -221,60 +228,61 @@ def _splits() -> list[Any]:
             gxe.ExpectColumnValuesToMatchRegex(column="labels of the split", regex=" and "),
             About(by=("split",)),
         ),
+        _expect(
+            "body_part_is_trained",
+            f"Every body part has images in {TRAIN}",
+            "The loss is weighted by body part, and a network is not tested on what it was never shown.",
+            gxe.ExpectColumnValuesToMatchRegex(column="splits of the body part", regex=rf"\b{TRAIN}\b"),
+            About(by=("body_part",)),
+        ),
     ]
 
 
 def _duplicates() -> list[Any]:
+    seen = "Training would have seen pictures of the test."
+    mislabelled = "One of the two labels is wrong."
     return [
-        _expect(
-            f"picture_{name}",
-            f"No picture, compared pixel by pixel, is {says}",
-            why,
-            gxe.ExpectColumnValuesToBeNull(column=f"same picture {column}"),
-        )
-        for name, says, why, column in (
-            (
-                "in_one_split",
-                "in two splits",
-                "Training would have seen pictures of the test.",
-                "in another split",
-            ),
-            (
-                "has_one_label",
-                "both normal and abnormal",
-                "One of the two labels is wrong.",
-                "with another label",
-            ),
-            (
-                "of_one_patient",
-                "of two patients",
-                "One of the two patients is wrong, and may be in another split.",
-                "of another patient",
-            ),
-            ("once", "there twice for the same patient", "It counts twice.", "again"),
-        )
-    ] + [
-        _expect(
-            f"near_picture_{name}",
-            f"No picture is {says}, cropped, mirrored, turned, recompressed or brightened",
-            why,
-            gxe.ExpectColumnValuesToBeNull(column=f"near picture {column}"),
-        )
-        for name, says, why, column in (
-            (
-                "in_one_split",
-                "in two splits",
-                "Training would have seen pictures of the test.",
-                "in another split",
-            ),
-            ("has_one_label", "both normal and abnormal", "One of the two labels is wrong.", "with another label"),
-            (
-                "of_one_patient",
-                "of two patients",
-                "One of the two patients is wrong: splits by patient may separate the copies.",
-                "of another patient",
-            ),
-        )
+        *(
+            _expect(
+                f"picture_{name}",
+                f"No picture, compared pixel by pixel, is {says}",
+                why,
+                gxe.ExpectColumnValuesToBeNull(column=f"same picture {column}"),
+                About(shown=(*beside, f"same picture {column}")),
+            )
+            for name, says, why, column, beside in (
+                ("in_one_split", "in two splits", seen, "in another split", ("split",)),
+                ("has_one_label", "both normal and abnormal", mislabelled, "with another label", ("label",)),
+                (
+                    "of_one_patient",
+                    "of two patients",
+                    "One of the two patients is wrong, and may be in another split.",
+                    "of another patient",
+                    (),
+                ),
+                ("once", "there twice for the same patient", "It counts twice.", "again", ()),
+            )
+        ),
+        *(
+            _expect(
+                f"near_picture_{name}",
+                f"No picture is {says}, cropped by 5 %, mirrored, turned by 2 degrees, recompressed or brightened",
+                f"{why} {LIMITS}",
+                gxe.ExpectColumnValuesToBeNull(column=f"near picture {column}"),
+                About(shown=(*beside, f"near picture {column}")),
+            )
+            for name, says, why, column, beside in (
+                ("in_one_split", "in two splits", seen, "in another split", ("split",)),
+                ("has_one_label", "both normal and abnormal", mislabelled, "with another label", ("label",)),
+                (
+                    "of_one_patient",
+                    "of two patients",
+                    "One of the two patients is wrong: splits by patient may separate the copies.",
+                    "of another patient",
+                    (),
+                ),
+            )
+        ),
     ]
 
 
@@ -342,9 +350,9 @@ def _grey_levels(params: ValidateParams) -> list[Any]:
         ),
         _expect(
             "channels_agree",
-            "Red, green and blue of a pixel are the same",
+            f"Red, green and blue of a pixel differ by at most {MAX_COLOUR} grey levels",
             "A radiograph has no colours: somebody has drawn marks, or it is another picture. Colours become grey.",
-            gxe.ExpectColumnValuesToBeBetween(column="channel_difference", max_value=0),
+            gxe.ExpectColumnValuesToBeBetween(column="channel_difference", max_value=MAX_COLOUR),
         ),
     ]
 

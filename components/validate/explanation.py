@@ -11,6 +11,8 @@ import pandas as pd
 
 from components.artifacts.manifest import DUPLICATES, LABEL_NAMES, OFFENDERS, SUMMARY, Manifest
 from components.base.errors import UsageError, printable
+from components.base.words import count
+from components.validate.tables import similarity_in_words
 
 # Names that an error suggests, and copies that are listed.
 NAMED = 3
@@ -44,7 +46,7 @@ def _member(asked: str, members: list[str]) -> str:
         return matching[0]
     if matching:
         raise UsageError(
-            f"--explain: {len(matching):,} images have {printable(asked)!r} in their names, such as "
+            f"--explain: {count(len(matching), 'image')} have {printable(asked)!r} in their names, such as "
             f"{', '.join(map(printable, matching[:NAMED]))}. Say more of the name."
         )
     # Rare words count more: the number of a patient, not the word `image`.
@@ -92,8 +94,8 @@ def _known(member: str, table: pd.DataFrame) -> Iterator[tuple[str, str]]:
             f"mean {row['mean']:.1f}, std {row['std']:.1f}, 1 % to 99 %: {row['low']} to {row['high']}",
         )
         yield "border", f"{row['frame']:.0%} of the area; rim {row['rim']:.0f}, centre {row['centre']:.0f}"
-        same = table.loc[(table["pixels_sha256"] == row["pixels_sha256"]) & (table["image"] != member), "image"]
-        yield from (("same pixels", name) for name in same.head(COPIES))
+        same = table[(table["pixels_sha256"] == row["pixels_sha256"]) & (table["image"] != member)].head(COPIES)
+        yield from (("same pixels", f"{name} in {_or(split)}") for name, split in same[["image", "split"]].to_numpy())
 
 
 def _found(member: str, table: pd.DataFrame, manifest: Manifest, out: Path) -> Iterator[tuple[str, str]]:
@@ -108,11 +110,13 @@ def _found(member: str, table: pd.DataFrame, manifest: Manifest, out: Path) -> I
     stale = "" if summary["manifest"]["digest"] == manifest.digest else ", of another manifest: validate again"
     yield "validation", f"{summary['verdict']}, {reports}{stale}"
     pairs = pd.read_parquet(reports / DUPLICATES)
+    splits = table.dropna(subset=["split"]).drop_duplicates("image").set_index("image")["split"]
     for pair in pairs[(pairs["first"] == member) | (pairs["second"] == member)].head(COPIES).to_dict("records"):
         if pair["kind"] == "near":
             other = pair["second"] if pair["first"] == member else pair["first"]
             mirrored = ", mirrored" if pair["mirrored"] else ""
-            yield "near copy", f"{other} (similarity {pair['similarity']:.2f}{mirrored})"
+            told = f"{other} in {splits.get(other, 'no split')}"
+            yield "near copy", f"{told} with similarity {similarity_in_words(pair['similarity'])}{mirrored}"
     rows = table[table["image"] == member]
     offenders = pd.read_parquet(reports / OFFENDERS)
     keys = {unit: set(rows[unit].dropna()) for unit in ("image", "study", "patient")}
@@ -130,8 +134,10 @@ def _found(member: str, table: pd.DataFrame, manifest: Manifest, out: Path) -> I
 
 def _more(told: str, member: str) -> str:
     """The description of an offender without the image's own name."""
-    more = told.removeprefix(printable(member)).strip()
-    return f": {more.removeprefix('(').removesuffix(')')}" if more else ""
+    more = told.removeprefix(printable(member))
+    if more.startswith(" ("):
+        more = more[2:].removesuffix(")")
+    return f": {more.removeprefix(': ')}" if more else ""
 
 
 def _label(value: Any) -> str:

@@ -25,8 +25,11 @@ class Offender:
 
     def __str__(self) -> str:
         """`patient00012 (splits of the patient: test and train)`."""
-        values = [f"{column}: {'missing' if value is None else value}" for column, value in self.shows.items()]
-        return printable(f"{self.name} ({', '.join(values)})" if values else self.name)
+        values = ", ".join(f"{column}: {'missing' if value is None else value}" for column, value in self.shows.items())
+        if not values:
+            return printable(self.name)
+        # No brackets within brackets.
+        return printable(f"{self.name}: {values}" if "(" in values else f"{self.name} ({values})")
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Outcome:
     def line(self, most: int) -> str:
         """The failure in one line, with at most so many offenders."""
         if self.error is not None:
-            return f"{self.name} could not be evaluated ({printable(self.error)})"
+            return f"{self.name} could not be evaluated: {printable(self.error)}"
         if not self.offenders:
             return f"{self.name}: {self.says[0].lower()}{self.says[1:]}, found {self.observed}"
         more = max(self.unexpected or 0, len(self.offenders)) - most

@@ -9,12 +9,13 @@ import pandas as pd
 from markupsafe import Markup
 
 from components.archive.archive import Archive
-from components.artifacts.manifest import BODY_PARTS, SPLITS
+from components.artifacts.manifest import BODY_PARTS, SPLITS, ManifestFacts
 from components.base.errors import printable
 from components.pages.render import render
 from components.validate.drawings import histogram
 from components.validate.outcome import Offender, Outcome, Validation
 from components.validate.pictures import Pictures
+from components.validate.tables import similarity_in_words
 
 TEMPLATE = Path(__file__).with_name("report.html")
 # Offenders of an expectation that are shown with pictures, and offenders that are only named.
@@ -45,7 +46,7 @@ class Pair(NamedTuple):
 
     first: Mapping[Any, Any]
     second: Mapping[Any, Any]
-    similarity: float
+    similarity: str
     mirrored: bool
     differ: str
     pictures: list[Markup]
@@ -89,7 +90,7 @@ def page(validation: Validation, archive: Archive) -> str:
         left_out=pictures.left_out,
         splits=SPLITS,
         totals={split: _counted(images[images["split"] == split]) for split in SPLITS},
-        parts={part: _by_split(images[images["body_part"] == part]) for part in _parts(images)},
+        parts={part: _by_split(images[images["body_part"] == part]) for part in _parts(images, manifest.facts)},
         shifts=tables["shifts"].set_index("body_part").to_dict("index"),
         modes=_modes(images),
         drawings=_drawings(images, tables.get("reference")),
@@ -146,12 +147,12 @@ def _pairs(pairs: pd.DataFrame, images: pd.DataFrame, pictures: Pictures) -> lis
         first, second = ({"image": _breakable(member), **facts[member]} for member in members)
         differ = ", ".join(word for word in ("splits", "patients", "labels") if pair[word])
         shown = [picture for member in members if (picture := pictures(member)) is not None]
-        found.append(Pair(first, second, pair["similarity"], pair["mirrored"], differ, shown))
+        found.append(Pair(first, second, similarity_in_words(pair["similarity"]), pair["mirrored"], differ, shown))
     return found
 
 
-def _parts(images: pd.DataFrame) -> list[str]:
-    return sorted(set(images["body_part"].dropna()) | set(BODY_PARTS))
+def _parts(images: pd.DataFrame, facts: ManifestFacts) -> list[str]:
+    return sorted(set(images["body_part"].dropna()) | set(facts.body_parts or BODY_PARTS))
 
 
 def _by_split(images: pd.DataFrame) -> dict[str, dict[str, int | float | None]]:

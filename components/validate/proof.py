@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from components.artifacts.manifest import (
 )
 from components.base.errors import DataRefused
 from components.base.files import json_sha256, write_text
+from components.base.words import count
 from components.params.validate import DEFAULTS, ValidateParams
 from components.validate import data_docs, duplicates, results, suite, tables
 from components.validate.expectations import expectations
@@ -46,7 +47,7 @@ def run(
     _check_archive(archive, table)
     try:
         pairs = _copies(archive, table, params)
-        judged = tables.arranged(table, pairs, params, None if reference is None else reference.table)
+        judged = tables.arranged(manifest, pairs, params, None if reference is None else reference.table)
         expected = expectations(manifest.facts, params, judged)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataRefused(
@@ -55,11 +56,11 @@ def run(
         ) from error
     result = suite.run(judged, expected)
     outcomes = suite.outcomes(judged, result, params)
-    validation = Validation(manifest, reference, params, judged, outcomes, _skipped(params, outcomes))
+    validation = Validation(manifest, reference, params, judged, outcomes, _skipped(params, outcomes, judged))
     pairs.to_parquet(out / DUPLICATES, index=False)
     _write_reports(validation, archive, result, out)
     if any(outcome.gate and not outcome.success for outcome in outcomes):
-        raise DataRefused(refusal(manifest.facts.archive, outcomes), keep=out)
+        raise DataRefused(refusal(manifest.facts.what, outcomes), keep=out)
     return _sealed(manifest, outcomes, out)
 
 
@@ -82,9 +83,9 @@ def _sealed(manifest: Manifest, outcomes: Sequence[Outcome], out: Path) -> Valid
     )
     valid = ValidManifest.seal(out, facts)
     logger.info(
-        "validate: %s images, %s expectations: %s",
-        f"{facts.images:,}",
-        facts.expectations,
+        "validate: %s, %s: %s",
+        count(facts.images, "image"),
+        count(facts.expectations, "expectation"),
         f"gates hold, warnings: {', '.join(warned)}" if warned else "all hold",
     )
     return valid
@@ -97,7 +98,7 @@ def _copies(archive: Archive, table: pd.DataFrame, params: ValidateParams) -> pd
     return duplicates.find(archive, table)
 
 
-def _skipped(params: ValidateParams, outcomes: Iterable[Outcome]) -> dict[str, str]:
+def _skipped(params: ValidateParams, outcomes: Iterable[Outcome], judged: Mapping[str, Any]) -> dict[str, str]:
     """Expectations that were not evaluated, and why."""
     evaluated = {outcome.name for outcome in outcomes}
     return {
@@ -105,6 +106,8 @@ def _skipped(params: ValidateParams, outcomes: Iterable[Outcome]) -> dict[str, s
         if params.judgement(name).severity == "skip"
         else "no --reference given"
         if name.startswith("drift_")
+        else "patients are published for all body parts together"
+        if name == "published_patients" and "counts" in judged
         else "not the published MURA v1.1"
         for name in DEFAULTS
         if name not in evaluated
@@ -141,11 +144,17 @@ def data_digest(table: pd.DataFrame) -> str:
     return json_sha256(rows.astype({"abnormal": int}).to_numpy(dtype=object).tolist())
 
 
-def refusal(archive: str, outcomes: Sequence[Outcome]) -> str:
-    """One line that names the broken gates and their first offenders."""
+def refusal(what: str, outcomes: Sequence[Outcome]) -> str:
+    """One line that names the broken gates and their first offenders.
+
+    Args:
+        what: the data, in a few words.
+        outcomes: of all expectations.
+    """
     gates = [outcome for outcome in outcomes if outcome.gate]
     broken = [outcome for outcome in gates if not outcome.success]
     parts = [outcome.line(NAMED_MEMBERS) for outcome in broken[:NAMED_GATES]]
     if len(broken) > NAMED_GATES:
         parts.append(f"also {', '.join(outcome.name for outcome in broken[NAMED_GATES:])}")
-    return f"{archive}: {len(broken)} of {len(gates)} gates do not hold: {'; '.join(parts)}."
+    verb = "does" if len(broken) == 1 else "do"
+    return f"{what}: {len(broken)} of {count(len(gates), 'gate')} {verb} not hold: {'; '.join(parts)}."

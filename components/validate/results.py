@@ -5,7 +5,7 @@ validation.json is an object:
     format          1; the number changes when a key changes its meaning or disappears
     verdict         accepted or refused
     counts          expectations; held; failed_gates; failed_warnings; tolerated (they hold despite some offenders)
-    manifest        digest, archive, images, studies, patients
+    manifest        digest, archive, body_parts (null for all), images, studies, patients
     reference       digest and archive of the manifest that the data were compared with, or null
     splits          of train, tuning, test: images, studies, patients, abnormal_studies
     expectations    a list, gates first, of
@@ -88,6 +88,7 @@ def manifest_facts(manifest: Manifest) -> dict[str, Any]:
     return {
         "digest": manifest.digest,
         "archive": facts.archive,
+        "body_parts": None if facts.body_parts is None else list(facts.body_parts),
         "images": facts.images,
         "studies": facts.studies,
         "patients": facts.patients,

@@ -5,17 +5,18 @@ its first row and is missing in the other rows, so that numbers of tested and un
 Values that do not belong to images, studies or patients have tables of their own.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from components.archive import mura_v1_1
-from components.artifacts.manifest import BODY_PARTS, LABEL_NAMES, TEST
+from components.archive import member_paths, mura_v1_1
+from components.archive.member_paths import PATH
+from components.artifacts.manifest import BODY_PARTS, LABEL_NAMES, TEST, TRAIN, Manifest
 from components.params.validate import ValidateParams
 from components.validate import drift, duplicates
 
-PATH = r"^(?:.*/)?(?:train|valid)/XR_[A-Z]+/patient\d+/study\d+_(?:positive|negative)/image\d+\.png\Z"
 RECORDED = ["study", "patient", "body_part", "view", "source_split", "split", "directory_label"]
 RECORDED += ["bytes", "sha256", "width", "height", "mode", "channel_difference", "pixels_sha256", "mean", "std"]
 RECORDED += ["low", "median", "high", "black", "white", "frame", "rim", "centre", "phash"]
@@ -29,25 +30,27 @@ GREY_LEVELS = {"mean": "grey levels", "std": "grey levels", "contrast": "grey le
 
 
 def arranged(
-    table: pd.DataFrame, pairs: pd.DataFrame, params: ValidateParams, reference: pd.DataFrame | None
+    manifest: Manifest, pairs: pd.DataFrame, params: ValidateParams, reference: pd.DataFrame | None
 ) -> dict[str, pd.DataFrame]:
     """The tables of the expectations, by name.
 
     Args:
-        table: the manifest's.
+        manifest: what is validated.
         pairs: of copies, as `duplicates.find` gives them.
         params: which archives count as the published one, and limits for contrast and frame.
         reference: the table of another manifest.
 
     Returns:
-        `images`; `near`, pairs of copies that are not equal; `groups` and `shifts`; `counts` and `patients` if the
-        archive counts as the published one; `reference` and `drifts` if there is a reference.
+        `images`; `near`, pairs of copies that are not equal; `groups` and `shifts`; `counts` if the archive counts as
+        the published one, and `patients` if it is there as a whole: patients are not published by body part;
+        `reference` and `drifts` if there is a reference.
     """
+    table, parts = manifest.table, manifest.facts.body_parts
     near = pairs[pairs["kind"] == duplicates.NEAR]
     judged = {"images": images(table, params).assign(**_near(table, near)), "near": near}
     judged |= {"groups": groups(table), "shifts": shifts(table)}
-    if params.published == "mura-v1.1" or (params.published == "auto" and is_published(table)):
-        judged |= {"counts": counts(table), "patients": patients(table)}
+    if params.published == "mura-v1.1" or (params.published == "auto" and is_published(table, parts)):
+        judged |= {"counts": counts(table, parts)} | ({} if parts else {"patients": patients(table)})
     if reference is not None:
         before = images(reference, params)
         judged |= {"reference": before, "drifts": drifts(judged["images"], before)}
@@ -78,6 +81,7 @@ def images(table: pd.DataFrame, params: ValidateParams) -> pd.DataFrame:
     contrast = (table["high"] - table["low"]).mask((table["std"] < BLANK_STD).fillna(value=True))
     plain = contrast.isna() | (contrast < params.min_contrast)
     inversion = (table["rim"] - table["centre"]).round(1)
+    has_training = pd.Series(bool((split == TRAIN).any()), table.index)
     return table.assign(
         **{
             # `image_once` finds repeated rows. They are no second image at the same place.
@@ -88,8 +92,12 @@ def images(table: pd.DataFrame, params: ValidateParams) -> pd.DataFrame:
             "body part of the study": _together(table["body_part"], study),
             "views of the study": _firsts(study).map(study.value_counts()).astype("Int64"),
             "published and actual split": table["source_split"] + " " + split,
+            "fault of the path": image.map(member_paths.fault).astype("str"),
             "splits of the patient": _together(split, table["patient"]),
+            # Without training images at all, `splits_present` says it.
+            "splits of the body part": _together(split, table["body_part"].where(has_training)),
             "labels of the split": _together(abnormal, split),
+            "label": abnormal.map(LABELS).astype("str"),
             "shorter side": shorter,
             "longer side": longer,
             "aspect": (longer / shorter).round(2),
@@ -132,8 +140,13 @@ def shifts(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["body_part", "abnormal in training", "abnormal in test", "shift"])
 
 
-def counts(table: pd.DataFrame) -> pd.DataFrame:
-    """Images and studies by published split, body part and label, beside the published numbers."""
+def counts(table: pd.DataFrame, parts: Sequence[str] | None = None) -> pd.DataFrame:
+    """Images and studies by published split, body part and label, beside the published numbers.
+
+    Args:
+        table: the manifest's.
+        parts: the body parts that were chosen; None for all.
+    """
     label = table["abnormal"].map(LABELS).astype("str").fillna("no label")
     keys = [table["source_split"].fillna("no split"), table["body_part"].fillna("no body part"), label]
     found = {
@@ -144,6 +157,7 @@ def counts(table: pd.DataFrame) -> pd.DataFrame:
         (split, part, LABELS[int(abnormal)]): size
         for split, cells in mura_v1_1.CELLS.items()
         for (part, abnormal), size in cells.items()
+        if parts is None or part in parts
     }
     every = sorted(set(stated) | set(found["images"].index))
     none = mura_v1_1.Size(0, 0)
@@ -173,11 +187,9 @@ def patients(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def is_published(table: pd.DataFrame) -> bool:
-    """Whether the counts of every split, body part and label are those of MURA v1.1."""
-    if len(table) != mura_v1_1.IMAGES:
-        return False
-    found = counts(table)
+def is_published(table: pd.DataFrame, parts: Sequence[str] | None = None) -> bool:
+    """Whether the counts of every split, chosen body part and label are those of MURA v1.1."""
+    found = counts(table, parts)
     return bool((found["images"] == found["published images"]).all())
 
 
@@ -262,7 +274,7 @@ def _absent(recorded: pd.DataFrame) -> pd.Series:
 
 
 def _twins(table: pd.DataFrame) -> dict[str, pd.Series]:
-    """Names of equal pictures, in the row of the first one.
+    """Names of equal pictures, in the row of the first one, each with what it has otherwise.
 
     They stand in the column that matters most: in another split, with another label, of another patient, or again.
     """
@@ -271,17 +283,21 @@ def _twins(table: pd.DataFrame) -> dict[str, pd.Series]:
     # Blank pictures are all equal. Another expectation finds them.
     again = again[(again["std"] >= BLANK_STD).fillna(value=False)]
     same = again.groupby("pixels_sha256")
-    variety = same[["split", "abnormal", "patient"]].nunique()
-    elsewhere, otherwise, others = (variety[column] > 1 for column in ("split", "abnormal", "patient"))
-    named = same["image"].agg(lambda names: _some(list(names)[1:]))
-    first = _firsts(again["pixels_sha256"])
+    # What differs from the first of the equal pictures. What is missing differs from none.
+    elsewhere, otherwise, others = (
+        again[column].notna() & (again[column] != same[column].transform("first")).fillna(value=False)
+        for column in ("split", "abnormal", "patient")
+    )
+    digest = again["pixels_sha256"]
+    important, foreign = digest.isin(digest[elsewhere | otherwise]), digest.isin(digest[others])
+    first = _firsts(digest)
     return {
-        name: first.map(named[chosen])
-        for name, chosen in (
-            ("same picture in another split", elsewhere),
-            ("same picture with another label", otherwise),
-            ("same picture of another patient", others & ~elsewhere & ~otherwise),
-            ("same picture again", ~others & ~elsewhere & ~otherwise),
+        name: first.map(named[chosen].groupby(digest).agg(_some))
+        for name, named, chosen in (
+            ("same picture in another split", _in_split(again), elsewhere),
+            ("same picture with another label", _labelled(again), otherwise),
+            ("same picture of another patient", again["image"], others & ~important),
+            ("same picture again", again["image"], digest.duplicated() & ~important & ~foreign),
         )
     }
 
@@ -289,16 +305,32 @@ def _twins(table: pd.DataFrame) -> dict[str, pd.Series]:
 def _near(table: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, pd.Series]:
     """Names of near copies, in the row of the first one and the column that matters most."""
     elsewhere, otherwise = pairs["splits"].astype(bool), pairs["labels"].astype(bool)
-    told = pairs["second"] + " (similarity " + pairs["similarity"].map("{:.2f}".format).astype("str") + ")"
+    second = table.drop_duplicates("image").set_index("image").loc[pairs["second"]].reset_index().set_index(pairs.index)
+    alike = " with similarity " + pairs["similarity"].map(similarity_in_words).astype("str")
     first = _firsts(table["image"])
     return {
-        f"near picture {name}": first.map(told[chosen].groupby(pairs["first"]).agg(_some))
-        for name, chosen in (
-            ("in another split", elsewhere),
-            ("with another label", otherwise),
-            ("of another patient", ~elsewhere & ~otherwise),
+        f"near picture {name}": first.map((named + alike)[chosen].groupby(pairs["first"]).agg(_some))
+        for name, named, chosen in (
+            ("in another split", _in_split(second), elsewhere),
+            ("with another label", _labelled(second), otherwise),
+            ("of another patient", second["image"], ~elsewhere & ~otherwise),
         )
     }
+
+
+def _in_split(rows: pd.DataFrame) -> pd.Series:
+    """`image1.png in tuning`: the path has the published split, and tuning is a part of the published train."""
+    return rows["image"] + " in " + rows["split"].fillna("no split")
+
+
+def _labelled(rows: pd.DataFrame) -> pd.Series:
+    """`image1.png, abnormal`: the path may have another label than the CSV."""
+    return rows["image"] + ", " + rows["abnormal"].map(LABELS).astype("str").fillna("no label")
+
+
+def similarity_in_words(similarity: float) -> str:
+    """Three digits of a near copy's similarity, never rounded up to 1: pictures that are equal are no near copies."""
+    return f"{min(math.floor(similarity * 1000 + 1e-6) / 1000, 0.999):.3f}"
 
 
 def _some(names: Iterable[str]) -> str:

@@ -123,12 +123,18 @@ def _header(png: bytes) -> _Header:
 
 def _known_as(png: bytes) -> str:
     """Name the file's real format, if it is a common one."""
-    starts = {b"": "empty", b"\xff\xd8\xff": "a JPEG", b"GIF8": "a GIF", b"II*\0": "a TIFF", b"MM\0*": "a TIFF"}
-    starts |= {b"BM": "a BMP", b"RIFF": "a WebP", b"PK\3\4": "a zip", b"<": "a web page", b"\0\5\x16\7": "AppleDouble"}
-    if b"DICM" in png[128:132]:
-        return ", but DICOM"
-    name = next((name for start, name in starts.items() if start and png.startswith(start)), "" if png else "empty")
-    return f", but {name}" if name else ""
+    pictures = {b"\xff\xd8\xff": "a JPEG", b"GIF8": "a GIF", b"II*\0": "a TIFF", b"MM\0*": "a TIFF", b"BM": "a BMP"}
+    pictures |= {b"RIFF": "a WebP"}
+    others = {b"PK\3\4": "a zip", b"<": "a web page", b"\0\5\x16\7": "AppleDouble"}
+    if not png:
+        return ", but empty: copy it again"
+    if png[128:132] == b"DICM":
+        return ", but DICOM: convert it to PNG"
+    for names, advice in ((pictures, "convert it to PNG"), (others, "copy the picture again")):
+        for start, name in names.items():
+            if png.startswith(start):
+                return f", but {name}: {advice}"
+    return ""
 
 
 def _chunks(png: bytes) -> Iterator[_Chunk]:
@@ -216,7 +222,7 @@ def _decode_plain(png: bytes, header: _Header, mode: str) -> Decoded:
     # The library has no exception class of its own.
     except Exception as error:
         raise BadImage(
-            f"{header.width} x {header.height} pixels that cannot be decoded ({first_line(error)})"
+            f"{header.width} x {header.height} pixels that cannot be decoded: {first_line(error)}"
         ) from error
     return Decoded(pixels.reshape(shape), mode, 0) if mode == "L" else _reduced(pixels, mode)
 
@@ -238,7 +244,7 @@ def _decode_any(png: bytes, header: _Header) -> Decoded:
             return Decoded(np.asarray(image.convert("L")), mode, 0)
     except (OSError, SyntaxError, ValueError, IndexError, zlib.error, struct.error) as error:
         raise BadImage(
-            f"{header.width} x {header.height} pixels that cannot be decoded ({first_line(error)})"
+            f"{header.width} x {header.height} pixels that cannot be decoded: {first_line(error)}"
         ) from error
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from components.params.document import DEFAULT
+from components.params import DEFAULT
 from pipelines.client.access import AUTHENTICATIONS, COOKIE, HOST, NAMESPACE, TOKEN, TOKEN_PATH, Access
 from pipelines.client.submission import Choices
 

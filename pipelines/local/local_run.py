@@ -81,7 +81,7 @@ def run_local(
 def _run(package: Package, containers: Containers, log: Path) -> None:
     pipeline = components.load_component_from_text(_quick_to_retry(package))
     # kfp logs to the standard output. Only the output of the steps is shown.
-    with log.open("a") as file, contextlib.redirect_stdout(file), containers.in_place_of_kfps():
+    with log.open("a", encoding="utf-8") as file, contextlib.redirect_stdout(file), containers.in_place_of_kfps():
         try:
             pipeline()
         except RuntimeError as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.base import code
-from components.cli.steps import STEPS
+from components.base.step import STEPS
 
 STEP = '"""Pack."""\n\nfrom components.base import errors, files\n\nSIDE = 3\n'
 

@@ -14,8 +14,8 @@ from pipelines.graph import image_names
 @pytest.fixture(scope="session")
 def image() -> Image:
     """The CPU image of this very code."""
-    engine = os.environ.get("ENGINE") or shutil.which("podman") or shutil.which("docker")
-    assert engine, "neither podman nor docker is here: apt-get install podman"
+    engine = os.environ.get("ENGINE") or shutil.which("podman")
+    assert engine, "podman is not here: apt-get install podman"
     profile = read_params(ROOT / "params.yaml").kubeflow
     found = Image(engine, image_names.reference(profile, "cpu"))
     there = subprocess.run([engine, "image", "inspect", found.reference], capture_output=True)

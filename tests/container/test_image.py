@@ -8,7 +8,7 @@ import pytest
 from containers import Image
 
 from components.base import code
-from components.cli import steps
+from components.base.step import STEPS
 from pipelines.graph import image_names
 
 
@@ -70,7 +70,7 @@ def test_the_bill_of_materials_is_of_this_image(image: Image) -> None:
     assert {"tensorflow-cpu", "mlflow", "mura-pipeline"} <= named
 
 
-@pytest.mark.parametrize("words", [(), *((step,) for step in steps.STEPS), ("phantom",), ("summary",), ("doctor",)])
+@pytest.mark.parametrize("words", [(), *((step,) for step in STEPS), ("phantom",), ("summary",), ("doctor",)])
 def test_every_command_explains_itself(image: Image, words: tuple[str, ...]) -> None:
     told = image.run(*words, "--help")
     assert (told.returncode, told.stderr) == (0, "")

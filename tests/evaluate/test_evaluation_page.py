@@ -215,4 +215,21 @@ def test_relabelled_studies_are_listed_with_the_surest_prediction_first(page, fa
     table = html.split("The studies in doubt")[1].split("</table>")[0]
     assert table.index(names[1]) < table.index(names[0])
     assert "&lt;b&gt;plate&lt;/b&gt;" in table
-    assert re.findall(r"<td>(normal|abnormal)</td>", table) == ["normal", "abnormal", "abnormal", "normal"]
+    official = [("normal", "abnormal")[label] for label in studies.abnormal[[sure, unsure]]]
+    assert re.findall(r"<td>(normal|abnormal)</td>", table) == [official[0], "abnormal", official[1], "normal"]
+
+
+@pytest.mark.parametrize("official", [0, 1])
+def test_the_official_label_of_a_study_in_doubt_is_its_own(page, facts, scores, studies, official):
+    name = studies.study[studies.abnormal == official][0]
+    opinion = {"overlay": [official], "overlay_source": ["reader"], "overlay_reason": ["again"]}
+    second = SecondOpinion(overlay_digest="0e" * 32, studies=1, test=scores.test)
+    html = page(facts=facts.model_copy(update={"second_opinion": second}), opinions=pd.DataFrame(opinion, index=[name]))
+    table = html.split("The studies in doubt")[1].split("</table>")[0]
+    assert re.findall(r"<td>(normal|abnormal)</td>", table) == [("normal", "abnormal")[official]] * 2
+
+
+def test_chosen_body_parts_are_named(page, facts):
+    chosen = Page(page(facts=facts.model_copy(update={"body_parts": ("elbow", "wrist")}))).words
+    assert "studies of elbow and wrist only, in training and in test" in chosen
+    assert " only, in training" not in Page(page()).words

@@ -13,9 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from miniature import ROOT, archive, images, lists, manifest, png, use_cores, write_directory, write_zip
 
+from components.archive.archive import Archive
+from components.archive.overlay import Overlay
 from components.artifacts.manifest import BODY_PARTS, TABLE, Manifest
 from components.base.errors import DataRefused
+from components.base.words import in_words
+from components.ingest import ingest
 from components.ingest.reading import tuning_patients
+from components.params.ingest import IngestParams
 from components.xray.grey_levels import pixels_sha256
 from components.xray.png import decode
 from components.xray.signature import signature
@@ -45,7 +50,12 @@ def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def ingested(tmp_path: Path) -> Ingest:
     """The manifest of a zip of these files."""
-    return lambda files: manifest(write_zip(tmp_path / "MURA-v1.1.zip", files), tmp_path / "out")
+    made = iter(range(9))
+
+    def ingested(files: Files) -> Manifest:
+        return manifest(write_zip(tmp_path / "MURA-v1.1.zip", files), tmp_path / f"out{next(made)}")
+
+    return ingested
 
 
 @pytest.fixture
@@ -225,7 +235,7 @@ def test_an_image_that_no_list_names_has_a_row_that_says_so(ingested: Ingest, fi
 
 
 def test_a_picture_at_an_odd_place_has_a_row_without_a_patient(ingested: Ingest, files: Files) -> None:
-    odd = (f"{ROOT}/preview.png", f"{ROOT}/train/XR_WRIST/patient00001/study1_positive/image1.PNG")
+    odd = (f"{ROOT}/preview.png", f"{ROOT}/train/XR_WRIST/patient00001/study1_positive/picture1.png")
     table = ingested(files | dict.fromkeys(odd, files[first(files)])).table
     for image in odd:
         assert pd.isna([row(table, image)[name] for name in ("patient", "body_part", "view", "split")]).all()
@@ -363,7 +373,7 @@ def test_a_labelled_study_without_images_is_told(
     files[TRAIN_STUDIES] += f"{WRIST}/study7_positive/,1\n".encode()
     with caplog.at_level(logging.WARNING):
         ingested(files)
-    assert f"1 labelled studies have no image, such as {WRIST}/study7_positive" in caplog.text
+    assert f"1 labelled study without an image, such as {WRIST}/study7_positive" in caplog.text
 
 
 def test_a_patient_goes_to_one_split_over_all_body_parts(ingested: Ingest) -> None:
@@ -441,3 +451,142 @@ def test_no_test_patient_is_chosen(ingested: Ingest, files: Files) -> None:
     names = [*images(), both]
     table = ingested(archive(names)).table
     assert set(table[table["source_split"] == "valid"]["split"]) == {"test"}
+
+
+# Some body parts only
+
+
+Choose = Callable[..., Manifest]
+
+
+@pytest.fixture
+def chosen(tmp_path: Path) -> Choose:
+    """The manifest of some body parts of a zip of these files."""
+
+    def chosen(files: Files, *parts: str, overlay: Overlay | None = None) -> Manifest:
+        place = tmp_path / "-".join(parts)
+        place.mkdir()
+        path = write_zip(tmp_path / f"{place.name}.zip", files)
+        params = IngestParams(tuning_fraction=0.25, body_parts=parts)
+        return ingest(Archive.read(path), overlay, params, 1, place)
+
+    return chosen
+
+
+def of_part(table: pd.DataFrame, *parts: str) -> pd.DataFrame:
+    return table[table["body_part"].isin(parts)].reset_index(drop=True)
+
+
+@pytest.mark.parametrize("parts", [("wrist",), ("elbow", "wrist"), ("shoulder", "elbow", "wrist")])
+def test_only_chosen_body_parts_are_in_the_manifest(
+    ingested: Ingest, chosen: Choose, files: Files, parts: tuple[str, ...]
+) -> None:
+    whole, some = ingested(files), chosen(files, *parts)
+    facts = some.facts
+    rows = of_part(whole.table, *parts)
+    # The tuning split may be another: whole patients of the rows that are there.
+    pd.testing.assert_frame_equal(some.table.drop(columns="split"), rows.drop(columns="split"))
+    assert set(some.table["split"]) == {"train", "tuning", "test"}
+    assert facts.body_parts == tuple(sorted(parts))
+    assert (facts.images, facts.studies) == (len(rows), rows["study"].nunique())
+    others = whole.table[~whole.table["body_part"].isin(parts)]
+    assert facts.left_out_images == len(others)
+    assert facts.left_out_studies == others.groupby("body_part")["study"].nunique().to_dict()
+    assert facts.others == ()
+    assert facts.what == f"{in_words(sorted(parts))} of {facts.archive}"
+
+
+def test_the_whole_archive_has_nothing_left_out(ingested: Ingest, chosen: Choose, files: Files) -> None:
+    whole, seven = ingested(files), chosen(files, *BODY_PARTS)
+    assert whole.digest == seven.digest
+    assert (whole.facts.body_parts, whole.facts.left_out_images, whole.facts.left_out_studies) == (None, 0, {})
+    assert whole.facts.what == "MURA-v1.1.zip"
+
+
+def test_pictures_of_other_body_parts_are_not_read(chosen: Choose, files: Files) -> None:
+    broken = {name: b"" if name.endswith(".png") and "/XR_WRIST/" not in name else each for name, each in files.items()}
+    assert chosen(broken, "wrist").table["problem"].isna().all()
+
+
+def test_a_body_part_that_the_archive_lacks_is_refused_by_name(chosen: Choose) -> None:
+    names = [name for name in images() if "/XR_HAND/" in name or "/XR_WRIST/" in name]
+    with pytest.raises(DataRefused, match=r"no image of elbow and humerus, .*: hand and wrist\.") as error:
+        chosen(archive(names), "wrist", "humerus", "elbow")
+    assert "\n" not in str(error.value)
+
+
+def test_a_body_part_that_is_listed_and_lost_is_not_lacking(chosen: Choose, files: Files) -> None:
+    lost = {name: each for name, each in files.items() if not (name.endswith(".png") and "/XR_WRIST/" in name)}
+    assert not chosen(lost, "wrist").table["found"].any()
+
+
+def test_what_has_no_body_part_stays_for_validation(chosen: Choose, files: Files) -> None:
+    picture = files[first(files)]
+    odd = [f"{ROOT}/preview.png", f"{WRIST}/study1_positive/picture1.png"]
+    gone = f"{ROOT}/train/XR_HAND/patient00001/study1_positive/picture1.png"
+    names = list(chosen(files | dict.fromkeys([*odd, gone], picture), "wrist").table["image"])
+    assert set(odd) < set(names)
+    assert gone not in names
+
+
+def test_lists_are_read_whole_whatever_is_chosen(chosen: Choose, files: Files) -> None:
+    files[TRAIN_IMAGES] += f"{ROOT}/train/XR_HAND/../image1.png\n".encode()
+    with pytest.raises(DataRefused, match=r"row \d+: expected a path with single"):
+        chosen(files, "wrist")
+
+
+def test_second_opinions_on_other_body_parts_are_not_counted(chosen: Choose, files: Files, tmp_path: Path) -> None:
+    studies = {name.rpartition("/")[0] for name in files if name.endswith(".png")}
+    rows = []
+    for part in ("WRIST", "HAND"):
+        study = min(each for each in studies if f"XR_{part}" in each)
+        old = int(study.endswith("positive"))
+        rows.append(f"{study},{old},{1 - old},reader,plate\n")
+    (tmp_path / "overlay.csv").write_text("study,old,new,source,reason\n" + "".join(rows))
+    made = chosen(files, "wrist", overlay=Overlay.read(tmp_path / "overlay.csv"))
+    assert made.facts.overlay_studies == 1
+    assert made.table.groupby("study")["overlay"].first().notna().sum() == 1
+
+
+def test_what_is_left_out_is_told(chosen: Choose, files: Files, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        facts = chosen(files, "wrist").facts
+    studies = sum(facts.left_out_studies.values())
+    assert f"ingest: {studies} studies of elbow, finger, forearm, hand, humerus, shoulder left out" in caplog.text
+    assert "have no image" not in caplog.text
+    assert "without an image" not in caplog.text
+
+
+# Names in another case
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("image1.png", "image1.PNG"), ("XR_", "xr_"), ("patient", "Patient"), ("_positive", "_Positive")],
+)
+def test_a_name_in_another_case_says_where_it_belongs(ingested: Ingest, files: Files, old: str, new: str) -> None:
+    other = {
+        name.replace(old, new): content.replace(old.encode(), new.encode()) if name.endswith(".csv") else content
+        for name, content in files.items()
+    }
+    plain, odd = ingested(files).table, ingested(other).table
+    columns = ["patient", "body_part", "view", "split", "directory_label"]
+    assert odd[columns].notna().all(axis=None)
+    assert sorted(odd[columns].itertuples(index=False)) == sorted(plain[columns].itertuples(index=False))
+
+
+def test_a_list_in_another_case_is_named(ingested: Ingest, files: Files) -> None:
+    files[TRAIN_IMAGES.replace("train_", "Train_")] = files.pop(TRAIN_IMAGES)
+    with pytest.raises(DataRefused, match=r"expected one train_image_paths\.csv, found .*Train_.* instead: rename it"):
+        ingested(files)
+
+
+def test_a_row_below_another_case_of_the_split_says_that_case_counts(ingested: Ingest, files: Files) -> None:
+    files[TRAIN_IMAGES] = files[TRAIN_IMAGES].replace(b"/train/", b"/Train/")
+    with pytest.raises(DataRefused, match=r"row 1: expected a path below .*Upper and lower case count"):
+        ingested(files)
+
+
+def test_a_picture_that_is_no_png_says_what_to_do(ingested: Ingest, files: Files) -> None:
+    files[first(files)] = b"\xff\xd8\xff JPEG"
+    assert row(ingested(files).table, first(files))["problem"] == "not a PNG, but a JPEG: convert it to PNG"

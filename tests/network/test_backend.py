@@ -1,8 +1,17 @@
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from components.base.errors import OutsideFailed
-from components.network import backend
+from components.network import architectures, backend
+from components.params.document import read_params
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_too_little_memory_is_one_line_that_says_what_to_do() -> None:
@@ -17,3 +26,43 @@ def test_too_little_memory_is_one_line_that_says_what_to_do() -> None:
 @pytest.mark.parametrize("wanted", ["float32", "mixed_bfloat16"])
 def test_a_precision_that_is_named_is_used(wanted: str) -> None:
     assert backend.precision(wanted) == wanted
+
+
+def logits() -> str:
+    """What an untrained network says about a batch, to the bit, and how VGG-16 is built."""
+    candidates = read_params(ROOT / "params.yaml").train.candidates
+    pixels = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 1), dtype=np.uint8)
+    said = architectures.build(candidates["custom_cnn"], 32, seed=1)(pixels, training=False)
+    vgg16 = architectures.build(candidates["vgg16"], 32, seed=1).to_json()
+    return f"{np.asarray(said).tobytes().hex()} {hashlib.sha256(vgg16.encode()).hexdigest()}"
+
+
+SETTINGS = {
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "TF_SET_ONEDNN_FPMATH_MODE": "BF16",
+    "TF_XLA_FLAGS": "--tf_xla_auto_jit=2 --tf_xla_cpu_global_jit",
+    "TF_DETERMINISTIC_OPS": "0",
+    "TF_USE_LEGACY_KERAS": "1",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "KERAS_BACKEND": "jax",
+    "KERAS_NNX_ENABLED": "1",
+    "KERAS_MAX_STEPS_PER_EPOCH": "1",
+    "PYTHONHASHSEED": "7",
+    "LC_ALL": "POSIX",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+    "TZ": "Pacific/Auckland",
+}
+KERAS_JSON = (
+    '{"floatx": "float64", "epsilon": 0.01, "image_data_format": "channels_first", "backend": "torch", '
+    '"nnx_enabled": true}'
+)
+
+
+def test_settings_from_outside_change_no_number(tmp_path: Path) -> None:
+    (tmp_path / "keras.json").write_text(KERAS_JSON)
+    named = {"KERAS_HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"}
+    command = [sys.executable, "-c", "import components.network, test_backend; print(test_backend.logits())"]
+    done = subprocess.run(command, env=named | SETTINGS, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == logits()

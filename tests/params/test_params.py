@@ -35,6 +35,21 @@ def test_the_files_of_the_project_are_read(name: str) -> None:
     assert [entry.architecture for entry in params.train.candidates.values()] == ARCHITECTURES
 
 
+@pytest.mark.parametrize("chosen", [None, "all"])
+def test_all_body_parts_are_read_unless_some_are_chosen(known: dict[str, Any], chosen: str | None) -> None:
+    whole = IngestParams(tuning_fraction=0.25, body_parts=chosen)
+    assert whole == IngestParams(tuning_fraction=0.25) == IngestParams.model_validate(known["ingest"])
+    assert whole.chosen is None
+
+
+def test_the_order_of_body_parts_has_no_meaning() -> None:
+    one, other = (
+        IngestParams(tuning_fraction=0.25, body_parts=parts) for parts in (["wrist", "elbow"], ["elbow", "wrist"])
+    )
+    assert one == other
+    assert one.chosen == ("elbow", "wrist")
+
+
 def test_choices_are_frozen(params: Params) -> None:
     with pytest.raises(ValueError, match="frozen"):
         params.shard.image_size = 1  # type: ignore[misc]
@@ -103,6 +118,34 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
     "a candidate that says another name": (
         "train: .*the key vgg16 names the candidate",
         put("train.candidates.vgg16.candidate", "vgg19"),
+    ),
+    "an unknown body part": (
+        r"ingest\.body_parts: .*no body part 'knee'; there are elbow, finger, forearm, hand, humerus, shoulder, wrist",
+        put("ingest.body_parts", ["wrist", "knee"]),
+    ),
+    "a body part in capitals": (r"ingest\.body_parts: .*no body part 'WRIST'", put("ingest.body_parts", ["WRIST"])),
+    "a body part twice": (r"ingest\.body_parts: .*named twice", put("ingest.body_parts", ["wrist", "wrist"])),
+    "no body part": (r"ingest\.body_parts: .*expected all or a list", put("ingest.body_parts", [])),
+    "a word for a list of body parts": (r"ingest\.body_parts: .*a list of body", put("ingest.body_parts", "wrist")),
+    "a list of lists": (
+        r"ingest\.body_parts: .*no body part \[",
+        put("ingest.body_parts", [["wrist"]]),
+    ),
+    "a head before an untrained backbone": (
+        r"train: .*candidates\.vgg16: head_epochs 2 has no effect with weights none",
+        put("train.candidates.vgg16.head_epochs", 2),
+    ),
+    "a head of the default before an untrained backbone": (
+        r"train: .*candidates\.custom_cnn: head_epochs 2 has no effect with weights none",
+        put("train.default.head_epochs", 2),
+    ),
+    "a learning rate of no epochs": (
+        r"train: .*candidates\.vgg16: head_learning_rate has no effect with head_epochs 0",
+        put("train.candidates.vgg16.head_learning_rate", 0.01),
+    ),
+    "a momentum of no layers": (
+        r"train: .*candidates\.vgg19: batch_norm_momentum has no effect on vgg19",
+        put("train.candidates.vgg19.batch_norm_momentum", 0.5),
     ),
     "too small": (r"shard\.image_size: .*greater than or equal to 32, found 8", put("shard.image_size", 8)),
     "too large": (r"ingest\.tuning_fraction: .*less than 0\.5, found 0\.5", put("ingest.tuning_fraction", 0.5)),

@@ -217,7 +217,8 @@ def test_a_refusal_leaves_a_receipt_and_a_page(registered: Callable[..., Registr
 def test_the_charts_of_the_page_are_files_too(registered: Callable[..., Registration], out: Path) -> None:
     promote(registered(vgg16=0.8, wide=0.7), rules(), out)
     page = (out / REPORT).read_text()
-    for name in ("roc", "forest"):
+    assert {path.name for path in (out / "plots").iterdir()} == {"operating_points.png", "forest.png"}
+    for name in ("operating_points", "forest"):
         assert base64.b64encode((out / "plots" / f"{name}.png").read_bytes()).decode() in page
 
 

@@ -108,6 +108,12 @@ def test_other_test_studies_are_pointed_out(promoted):
     assert "Not all versions on this page" in Page(page(mixed)).words
 
 
+def test_chosen_body_parts_are_named_beside_the_data():
+    wrists = registered(4, 0.9).model_copy(update={"body_parts": ("elbow", "wrist")})
+    words = Page(page(promotion("promoted", wrists, registered(1, 0.8), wrists, [wrists]))).words
+    assert words.count("elbow and wrist only") == 1
+
+
 def test_one_candidate_alone_has_a_page():
     only = registered(1, 0.9, candidate="wide")
     words = Page(page(promotion("promoted", only, None, only, [only]))).words
@@ -138,7 +144,7 @@ def test_the_charts_show_the_candidates_best_first_and_then_the_previous_champio
     ]
     assert figures.forest == charts.png(charts.forest(rows))
     points = {label: model.scores.test for label, model in labels.items()}
-    assert figures.roc == charts.png(charts.operating_points(points))
+    assert figures.operating_points == charts.png(charts.operating_points(points))
 
 
 def test_the_same_facts_make_the_same_page(promoted):

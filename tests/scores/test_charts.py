@@ -333,3 +333,11 @@ def test_drawing_leaves_the_style_of_others_alone(draw):
 def test_the_forest_grows_with_its_rows():
     heights = [Image.open(io.BytesIO(charts.png(charts.forest(ROWS * n)))).height for n in (1, 4)]
     assert heights[0] < heights[1]
+
+
+def test_a_matplotlibrc_changes_no_chart(studies, scores):
+    curve = curves.roc_curve(studies.abnormal, studies.probability)
+    as_cloned = charts.png(charts.roc(curve, scores))
+    hostile = {"figure.dpi": 30, "savefig.dpi": 40, "savefig.bbox": "tight", "axes.grid": True, "lines.marker": "x"}
+    with mpl.rc_context(hostile | {"axes.facecolor": "black", "axes.formatter.use_locale": True}):
+        assert charts.png(charts.roc(curve, scores)) == as_cloned

@@ -145,6 +145,12 @@ def test_a_pretrained_backbone_is_loaded_kept_while_the_head_is_trained_and_move
     assert curves(model)["phase"].tolist() == ["head", "all"]
 
 
+def test_a_head_before_an_untrained_backbone_is_refused(run: Train) -> None:
+    with pytest.raises(UsageError, match="train: small: head_epochs 1 has no effect with weights none") as error:
+        run("model", head_epochs=1)
+    assert "\n" not in str(error.value)
+
+
 # When it stops, and what is kept.
 
 

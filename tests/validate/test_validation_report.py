@@ -133,6 +133,49 @@ def test_near_duplicates_stand_side_by_side(place: Place) -> None:
     assert {"first": ORIGINAL, "second": COPY, "mirrored": True}.items() <= found.iloc[-1].to_dict().items()
 
 
+def test_a_near_copy_is_named_with_its_split_and_never_as_equal(place: Place) -> None:
+    found = pd.read_parquet(place.path / "out.refused" / "offenders.parquet").set_index("expectation")
+    split = place.manifest.table.set_index("image")["split"][ORIGINAL]
+    told = f"{ORIGINAL} (split: {split}, near picture in another split: {COPY} in test with similarity 0.999)"
+    assert found.loc["near_picture_in_one_split", "told"] == told
+    near = pd.read_parquet(place.path / "out.refused" / "duplicates.parquet").query("kind == 'near'")
+    assert (near["similarity"] < 1).all()
+    assert "similarity <b>0.999</b>" in place.html
+    assert any(line.endswith(f"{COPY} in test with similarity 0.999, mirrored") for line in explained(place, ORIGINAL))
+
+
+def test_the_report_says_which_copies_are_missed(place: Place) -> None:
+    assert "magnified parts may be missed" in Page(place.html).words
+
+
+def renamed(old: str, new: str) -> dict[str, bytes]:
+    """An archive with another spelling in all names and lists."""
+    return {
+        name.replace(old, new): content.replace(old.encode(), new.encode()) if name.endswith(".csv") else content
+        for name, content in archive([*MEMBERS, OTHER]).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "advice"),
+    [
+        (".png", ".PNG", "rename image1.PNG to image1.png"),
+        ("XR_", "Xr_", "rename Xr_ELBOW to XR_ELBOW"),
+        ("patient", "Patient", "rename Patient00001 to patient00001"),
+        ("_negative", "_Negative", "rename study1_Negative to study1_negative"),
+    ],
+)
+def test_names_in_another_case_break_one_gate_which_says_what_to_do(
+    old: str, new: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_cores(1, monkeypatch)
+    made = manifest(write_zip(tmp_path / "a.zip", renamed(old, new)), tmp_path / "manifest")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(DataRefused, match=advice):
+        validate(Archive.read(tmp_path / "a.zip"), made, PARAMS, tmp_path / "out")
+    assert failed(tmp_path / "out" / "validation.json") == {"path"}
+
+
 def test_the_page_needs_nothing_but_itself(place: Place) -> None:
     page = Page(place.html)
     assert all(source.startswith(("data:image/jpeg;base64,", "#")) for source in page.sources)

@@ -1,0 +1,15 @@
+"""Numbers and lists of things in sentences."""
+
+from collections.abc import Sequence
+
+
+def count(number: int, thing: str) -> str:
+    """`1 image`, `1,576 images`, `2 studies`."""
+    several = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
+    return f"{number:,} {thing if number == 1 else several}"
+
+
+def in_words(things: Sequence[str]) -> str:
+    """`wrist`, `elbow and wrist`, `elbow, shoulder and wrist`. At least one thing."""
+    *others, last = things
+    return f"{', '.join(others)} and {last}" if others else last

@@ -3,13 +3,14 @@
 import json
 import logging
 import os
+import shlex
 import time
 from pathlib import Path
 
 import click
 
 from components.base import code
-from components.base.errors import DataRefused, UsageError
+from components.base.errors import DataRefused, UsageError, printable
 from components.base.files import write_text
 from components.cli.steps import STEPS
 from components.params.document import DEFAULT, read_params, section
@@ -99,9 +100,9 @@ def import_(place: str, out: Path | None, params: Path) -> None:
 
     made = importing.import_archive(place, out, params)
     where = os.path.relpath(made.path)
-    click.echo(f"{where}: {made.what}")
+    click.echo(printable(f"{where}: {made.what}"))
     click.echo(f"{made.bytes:,} bytes, md5 {made.md5}; `archive` of {params} names it")
-    click.echo(f"next: git add {where}.dvc {params} && dvc repro")
+    click.echo(printable(f"next: {shlex.join(['git', 'add', '--', f'{where}.dvc', str(params)])} && dvc repro"))
 
 
 @click.command()

@@ -31,6 +31,8 @@ TRAINING_KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 SERVICE_ERRORS = (MlflowException, OSError, SQLAlchemyError, Boto3Error, BotoCoreError, ClientError)
 """What MLflow and the stores behind it raise: API, network, files, SQL, S3."""
+_SQLITE = "sqlite:///"
+_COPIES = (".dvc", "tmp", "exps")
 _PROBE_SECONDS = 4
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _DENIED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
@@ -46,8 +48,7 @@ def connect() -> MlflowClient:
         UsageError: the URI is of a kind that cannot hold a registry.
     """
     # Some calls of MLflow read the environment, whatever client they come from.
-    if not os.environ.get(URI):
-        os.environ[URI] = f"sqlite:///{Path(LOCAL_DATABASE).absolute()}"
+    os.environ[URI] = _place(os.environ.get(URI) or f"{_SQLITE}{LOCAL_DATABASE}")
     if urlsplit(_uri()).scheme in ("", "file"):
         raise UsageError(
             f"{URI} is {_uri()}, a directory, and MLflow no longer keeps runs in directories. "
@@ -67,6 +68,14 @@ def connect() -> MlflowClient:
         client = MlflowClient(tracking_uri=_uri())
         client.search_registered_models(max_results=1)  # the registry opens its store at the first request
         return client
+
+
+def _place(uri: str) -> str:
+    """The URI, with the whole path of a local database."""
+    name = uri.removeprefix(_SQLITE)
+    if name in (uri, "", ":memory:") or Path(name).is_absolute():
+        return uri
+    return f"{_SQLITE}{_workspace(Path.cwd()) / name}"
 
 
 def silence() -> str | None:
@@ -208,8 +217,20 @@ def _create_experiment(client: MlflowClient, name: str) -> Experiment:
         return found
 
 
+def _workspace(folder: Path) -> Path:
+    """The directory of the workspace for one in a copy of it that DVC runs an experiment in; else the same.
+
+    Copies are below .dvc/tmp/exps. DVC deletes them, and a database in them, when the experiment ends.
+    """
+    for copy in (folder, *folder.parents):
+        if (copy / ".dvc").is_dir():
+            around = [above.parents[2] for above in copy.parents if above.parts[-3:] == _COPIES]
+            return around[-1] / folder.relative_to(copy) if around else folder
+    return folder
+
+
 def _local_database() -> Path | None:
-    name = _uri().removeprefix("sqlite:///")
+    name = _uri().removeprefix(_SQLITE)
     return None if name in (_uri(), "", ":memory:") else Path(name).absolute()
 
 

@@ -249,3 +249,24 @@ def test_a_version_that_is_gone_is_named(registered: Callable[..., Registration]
     with pytest.raises(UsageError, match=r"version 2 \(wide\).*register.* again"):
         promote(registration, rules(), out)
     assert model_registry.champion("mura", "champion") is None
+
+
+def test_an_experiment_of_dvc_promotes_nothing(tmp_path: Path, no_mlflow: pytest.MonkeyPatch) -> None:
+    # Whoever asked for a registry would fail here.
+    no_mlflow.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    receipts = {}
+    for name, trial, versions in (("real", None, (version(),)), ("trial", "puffy-dogs", ())):
+        (tmp_path / name).mkdir()
+        receipts[name] = Registration.seal(tmp_path / name, RegistrationFacts(versions=versions, trial=trial))
+    with no_mlflow.context() as patch:
+        patch.setenv("DVC_EXP_NAME", "puffy-dogs")
+        for name, receipt in receipts.items():
+            (out := tmp_path / f"out of {name}").mkdir()
+            made = promote(receipt, rules(), out)
+            assert made.verdict() is None
+            assert (made.facts.decision.outcome, made.facts.current, made.facts.candidates) == ("trial", None, ())
+            assert "dvc exp apply puffy-dogs && dvc repro" in made.facts.decision.reasons[0]
+            assert Promotion.read(out).facts == made.facts
+    # The receipt of an experiment that was applied, outside of it.
+    with pytest.raises(UsageError, match="of the experiment puffy-dogs, where nothing is registered"):
+        promote(receipts["trial"], rules(), out)

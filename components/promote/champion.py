@@ -1,14 +1,12 @@
 """Find the champion in the registry, decide, and move the alias."""
 
 import logging
-import os
 from pathlib import Path
 
-from components.artifacts.promotion import REPORT, Decision, Promotion, PromotionFacts
+from components.artifacts.promotion import REPORT, Promotion, PromotionFacts
 from components.artifacts.registration import Registration
 from components.base.errors import UsageError
 from components.base.files import CHECKPOINT, write_text
-from components.base.variables import EXPERIMENT
 from components.params.promote import PromoteParams
 from components.promote.decision import decide, ranked
 from components.promote.page import draw, promotion_page
@@ -20,8 +18,6 @@ logger = logging.getLogger(__name__)
 def run(registration: Registration, params: PromoteParams, out: Path) -> Promotion:
     """Do what `components.promote.promote` says."""
     candidates = registration.facts.versions
-    if trial := os.environ.get(EXPERIMENT):
-        return _trial(trial, params, out)
     if registration.facts.trial is not None:
         raise UsageError(
             f"promote: {registration.path} is of the experiment {registration.facts.trial}, where nothing is "
@@ -63,22 +59,4 @@ def run(registration: Registration, params: PromoteParams, out: Path) -> Promoti
     plots.mkdir(exist_ok=True)
     (plots / "roc.png").write_bytes(figures.roc)
     (plots / "forest.png").write_bytes(figures.forest)
-    return Promotion.seal(out, facts)
-
-
-def _trial(name: str, params: PromoteParams, out: Path) -> Promotion:
-    """The receipt in an experiment of DVC's: the registry is neither asked nor changed."""
-    reason = (
-        f"{name} is an experiment of DVC's: nothing is registered or promoted. `dvc exp show` compares it; "
-        f"`dvc exp apply {name} && dvc repro` registers its models."
-    )
-    logger.info("promote: trial: %s", reason)
-    facts = PromotionFacts(
-        alias=params.alias,
-        decision=Decision(outcome="trial", reasons=(reason,)),
-        challenger=None,
-        previous=None,
-        current=None,
-        candidates=(),
-    )
     return Promotion.seal(out, facts)

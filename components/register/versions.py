@@ -1,7 +1,6 @@
 """Make a version in the registry of each evaluated model."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,6 @@ from components.artifacts.registration import Registration, RegistrationFacts
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import UsageError
 from components.base.files import write_text
-from components.base.variables import EXPERIMENT
 from components.params.register import RegisterParams
 from components.tracking import model_registry
 
@@ -22,9 +20,6 @@ logger = logging.getLogger(__name__)
 def run(models: list[TrainedModel], evaluations: list[Evaluation], params: RegisterParams, out: Path) -> Registration:
     """Do what `components.register.register` says."""
     candidates = _pairs(models, evaluations)
-    if trial := os.environ.get(EXPERIMENT):
-        logger.info("register: %s is an experiment of DVC's: nothing is registered", trial)
-        return Registration.seal(out, RegistrationFacts(versions=(), trial=trial))
     logger.info("register: %s as %s", ", ".join(model.facts.candidate for model, _ in candidates), params.model)
     versions = tuple(
         model_registry.ensure_version(params.model, model, evaluation, tracking.ensure_model(model))

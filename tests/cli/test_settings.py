@@ -335,3 +335,16 @@ def test_a_step_of_each_candidate_must_be_told_which(
         for other in ("wide", "../ingest", "$(touch PWNED)"):
             assert main.run([*given, "--candidate", other]) == 2
             assert f"no candidate {other}; there are custom_cnn" in capsys.readouterr().err
+
+
+def test_the_drawn_archive_has_settings_too(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
+    here.resolve()
+    words = ["phantom", "--settings", "settings", "--out", "drawn.zip"]
+    for flag in ("--studies", "--seed", "--difficulty"):
+        assert main.run([*words, flag, "1" if flag != "--studies" else "20"]) == 2
+        assert f"{flag} is in --settings: leave one of them out" in capsys.readouterr().err
+    file = here.settings / "phantom.json"
+    file.write_text(file.read_text().replace(code.digest(settings.PHANTOM_MODULE), "0" * 64))
+    assert main.run(words) == 3
+    assert "The code of phantom changed since this run began. Run `dvc repro` again." in capsys.readouterr().err
+    assert not Path("drawn.zip").exists()

@@ -205,5 +205,3 @@ def test_an_experiment_of_dvc_registers_nothing(
     facts = register([model], [make_evaluation(model)], PARAMS, out).facts
     assert (facts.versions, facts.trial) == ((), "puffy-dogs")
     assert Registration.read(out).facts == facts
-    with pytest.raises(UsageError, match="no evaluation among those given"):
-        register([make_model("vgg19")], [make_evaluation(model)], PARAMS, out)

@@ -69,7 +69,7 @@ test-image: $(READY) ## Tests with containers: the image, and the pipeline run i
 
 .PHONY: clean
 clean: ## Remove the artifacts; archives, MLflow's records and DVC's cache stay
-	rm -rf artifacts/*/ artifacts/.*.partial artifacts/*/.*.partial dvc_plots
+	rm -rf artifacts/*/ artifacts/*.made.json artifacts/.*.partial artifacts/*/.*.partial dvc_plots
 
 $(VENV)/bin/python:
 	@rm -rf $(VENV)  # a set-up that failed half-way is no set-up

@@ -1,26 +1,38 @@
-"""`dvc repro` on a small phantom: candidates as they are named, and reruns of what a change can affect."""
+"""`dvc repro` on a small phantom: what a run uses, candidates as they are named, experiments, names of any kind."""
 
+import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import miniature
 import pytest
 import yaml
+from dvc.repo import Repo
+from miniature import write_zip
 
+from components.artifacts.manifest import Manifest
 from components.artifacts.promotion import Promotion
 from components.artifacts.registration import Registration
 
 ROOT = Path(__file__).parents[1]
-# The whole graph runs in a fixture: two trainings, two evaluations, and MLflow.
+# The whole graph runs in a fixture.
 pytestmark = pytest.mark.timeout(900)
 BIN = Path(sys.executable).parent
 ONE = {"architecture": "custom_cnn"}
-OTHER = {"architecture": "custom_cnn", "learning_rate": 0.003}
+# Changes of a choice, and of the code that trains.
+OTHER_POINT = ("params.yaml", "operating_point: kappa", "operating_point: youden")
+OTHER_TRAINING = ("components/train/phases.py", "\n\ndef ", "\n\nNEW = 1\n\n\ndef ")
 
 
 class Project:
@@ -45,20 +57,31 @@ class Project:
             "CUDA_VISIBLE_DEVICES": "-1",
         }
         self.run("git", "init", "--quiet")
+        self.run("git", "add", "-A")
+        self.run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "as cloned")
 
-    def run(self, *words: str, code: int = 0) -> str:
-        """What a command prints on both streams."""
-        done = subprocess.run(
-            words, cwd=self.path, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    def start(self, *words: str, folder: str = "") -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            words,
+            cwd=self.path / folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
-        assert done.returncode == code, done.stdout
-        return done.stdout
+
+    def run(self, *words: str, code: int = 0, folder: str = "") -> str:
+        """What a command prints on both streams."""
+        process = self.start(*words, folder=folder)
+        told = process.communicate()[0]
+        assert process.returncode == code, told
+        return told
 
     def choose(self, **candidates: dict[str, Any]) -> None:
         """Name the candidates, and make everything small."""
         file = self.path / "params.yaml"
         document = yaml.safe_load(file.read_text())
-        document["phantom"]["studies"] = 60
+        document["phantom"]["studies"] = 40
         document["shard"]["image_size"] = 32
         document["train"]["default"] |= {"epochs": 1, "precision": "float32"}
         document["train"]["candidates"] = candidates
@@ -66,110 +89,130 @@ class Project:
         file.write_text(yaml.safe_dump(document, sort_keys=False))
 
     def outdated(self) -> set[str]:
-        """Stages whose code changed, once the digests are written anew."""
-        self.run("dvc", "repro", "--quiet", "--single-item", "code")
+        """Stages that the next run would run because they changed, once their settings are written anew."""
+        self.run("dvc", "repro", "--quiet", "--single-item", "settings")
         status = json.loads(self.run("dvc", "status", "--json"))
-        return {stage for stage, changes in status.items() if "artifacts/code" in json.dumps(changes)} - {"code"}
+        return {stage for stage, changes in status.items() if changes != ["always changed"]}
 
-    def replace(self, name: str, old: str, new: str) -> None:
-        """Edit a file of the copy."""
+    def asks(self, query: str) -> list[tuple[Any, ...]]:
+        """What MLflow's database answers."""
+        with closing(sqlite3.connect(f"file:{self.path}/mlflow.db?mode=ro", uri=True)) as database:
+            return database.execute(query).fetchall()
+
+    @contextmanager
+    def edited(self, name: str, old: str, new: str) -> Iterator[None]:
+        """Edit a file of the copy, and change it back."""
         text = (self.path / name).read_text()
         assert old in text, f"{name} has no {old!r}"
-        (self.path / name).write_text(text.replace(old, new))
+        (self.path / name).write_text(text.replace(old, new, 1))
+        yield
+        (self.path / name).write_text(text)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Two candidates of one architecture, from the archive to the champion."""
+    """From the archive to the champion. During the training, params.yaml and the code are changed, and changed back."""
     made = Project(tmp_path_factory.mktemp("project"))
-    made.choose(slow=ONE, fast=OTHER)
-    made.run("dvc", "repro", "--quiet")
+    made.choose(wide=ONE)
+    run = made.start("dvc", "repro", "--quiet")
+    while not (made.path / "artifacts/model/.wide.partial").exists():
+        assert run.poll() is None, run.communicate()[0]
+        time.sleep(0.05)
+    with made.edited(*OTHER_POINT), made.edited(*OTHER_TRAINING):
+        told = run.communicate()[0]
+    assert run.returncode == 0, told
     return made
 
 
-def test_one_architecture_with_two_recipes_gives_two_candidates(project: Project) -> None:
+def test_a_run_uses_what_it_began_with_and_dvc_writes_that_down(project: Project) -> None:
     artifacts = project.path / "artifacts"
-    registered = Registration.read(artifacts / "registration").facts.versions
-    assert [(each.candidate, each.architecture) for each in registered] == [
-        ("slow", "custom_cnn"),
-        ("fast", "custom_cnn"),
-    ]
-    assert len({each.model_digest for each in registered}) == len({each.version for each in registered}) == 2
-    page = (artifacts / "promotion" / "report.html").read_text()
-    assert "slow (custom CNN)" in page
-    assert "fast (custom CNN)" in page
-    shown = project.run("dvc", "metrics", "show")
-    assert "artifacts/evaluation/slow/summary.json" in shown
-    assert "artifacts/evaluation/fast/summary.json" in shown
-    assert {"artifacts/model/fast/curves.csv", "artifacts/evaluation/slow/plots/roc.csv"} <= set(
+    used = json.loads((artifacts / "evaluation" / "wide.made.json").read_text())["settings"]
+    assert used["inputs"]["params"]["operating_point"] == "kappa"
+    assert json.loads((artifacts / "evaluation" / "wide" / "metrics.json").read_text())["operating_point"] == "kappa"
+    stage = yaml.safe_load((project.path / "dvc.lock").read_text())["stages"]["evaluate@wide"]
+    (settings,) = [each for each in stage["deps"] if "settings" in each["path"]]
+    text = (artifacts / "settings" / "evaluate.json").read_bytes()
+    assert settings["md5"] == hashlib.md5(text).hexdigest()
+    assert json.loads(text) == used
+    # What was changed meanwhile was changed back.
+    assert project.outdated() == set()
+    with project.edited(*OTHER_POINT), project.edited(*OTHER_TRAINING):
+        assert project.outdated() == {"train@wide", "evaluate@wide"}
+        told = json.loads(project.run("dvc", "params", "diff", "--json"))
+        assert told["params.yaml"]["evaluate.operating_point"] == {"old": "kappa", "new": "youden"}
+        # Nothing is made of a model that was trained otherwise.
+        told = project.run("dvc", "repro", "--single-item", "evaluate@wide", code=255)
+        assert "error: artifacts/model/wide: made with other code than in artifacts/settings/train/wide.json" in told
+
+
+def test_a_candidate_has_its_name_everywhere(project: Project) -> None:
+    artifacts = project.path / "artifacts"
+    (registered,) = Registration.read(artifacts / "registration").facts.versions
+    assert (registered.candidate, registered.architecture) == ("wide", "custom_cnn")
+    assert "wide (custom CNN)" in (artifacts / "promotion" / "report.html").read_text()
+    assert "artifacts/evaluation/wide/summary.json" in project.run("dvc", "metrics", "show")
+    assert {"artifacts/model/wide/curves.csv", "artifacts/evaluation/wide/plots/roc.csv"} <= set(
         re.findall(r"artifacts/[\w./]+\.csv", project.run("dvc", "plots", "show", "--json"))
     )
 
 
-def test_doing_it_again_runs_only_what_always_runs(project: Project) -> None:
-    said = project.run("dvc", "repro")
-    assert set(re.findall(r"Running stage '([^']+)'", said)) == {"code", "register", "promote"}
-    assert "is already the champion" in said
-
-
-REWORDED = {
-    "tracking": ("components/tracking/server.py", "MLflow", "MLFLOW"),
-    "errors": ("components/base/errors.py", "The memory is too small", "There is too little memory"),
-    "a page's template": ("components/evaluate/report.html", "<body", "<body "),
-    "the promotion's page": ("components/promote/report.html", "<body", "<body "),
-    "progress": ("components/base/progress.py", "LONG = 500", "LONG = 501"),
-}
-
-
-@pytest.mark.parametrize("what", REWORDED)
-def test_another_wording_reruns_no_training(project: Project, what: str) -> None:
-    name, old, new = REWORDED[what]
-    before = (project.path / name).read_text()
-    try:
-        if old not in before:
-            (project.path / name).write_text(before.replace("{%", "\n{%", 1))
-        else:
-            project.replace(name, old, new)
-        assert not {stage for stage in project.outdated() if stage.startswith("train@")}
-    finally:
-        (project.path / name).write_text(before)
-
-
-@pytest.mark.parametrize(
-    ("name", "old", "new", "stages"),
-    [
-        (
-            "components/network/architectures.py",
-            "\n\ndef ",
-            "\n\nNEW = 1\n\n\ndef ",
-            {"train@slow", "train@fast", "evaluate@slow", "evaluate@fast", "register", "promote"},
-        ),
-        ("components/promote/decision.py", "\n\ndef ", "\n\nNEW = 1\n\n\ndef ", {"promote"}),
-        ("components/promote/decision.py", '"""', '"""In other words: ', set()),
-        ("components/shard/tfrecord.py", "\n\ndef ", "\n\nNEW = 1\n\n\ndef ", {"shard"}),
-    ],
-    ids=["architectures", "promote", "a docstring", "tfrecord"],
-)
-def test_a_change_of_code_reruns_what_it_can_affect(
-    project: Project, name: str, old: str, new: str, stages: set[str]
-) -> None:
-    before = (project.path / name).read_text()
-    try:
-        assert old in before
-        (project.path / name).write_text(before.replace(old, new, 1))
-        assert project.outdated() == stages
-    finally:
-        (project.path / name).write_text(before)
-
-
-def test_a_candidate_that_was_removed_is_neither_registered_nor_reported(project: Project) -> None:
-    project.choose(fast=OTHER)
-    said = project.run("dvc", "repro")
-    assert set(re.findall(r"Running stage '([^']+)'", said)) == {"code", "register", "promote"}
+def test_doing_it_again_runs_only_what_always_runs_and_ignores_a_candidate_that_was_removed(project: Project) -> None:
     artifacts = project.path / "artifacts"
-    assert [each.candidate for each in Registration.read(artifacts / "registration").facts.versions] == ["fast"]
-    assert not (artifacts / "registration" / "slow.json").exists()
-    promotion = Promotion.read(artifacts / "promotion").facts
-    assert [each.candidate for each in promotion.candidates] == ["fast"]
-    assert "slow" not in project.run("dvc", "metrics", "show")
-    assert "evaluation/slow" not in project.run("mura", "summary")
+    for folder in ("model", "evaluation"):
+        shutil.copytree(artifacts / folder / "wide", artifacts / folder / "gone")
+    said = project.run("dvc", "repro")
+    assert set(re.findall(r"Running stage '([^']+)'", said)) == {"settings", "register", "promote"}
+    assert "is already the champion" in said
+    assert [each.candidate for each in Registration.read(artifacts / "registration").facts.versions] == ["wide"]
+    assert [each.candidate for each in Promotion.read(artifacts / "promotion").facts.candidates] == ["wide"]
+    assert "gone" not in project.run("dvc", "metrics", "show")
+    assert "evaluation/gone" not in project.run("mura", "summary")
+
+
+VERSIONS = "SELECT name, version FROM model_versions UNION SELECT alias, version FROM registered_model_aliases"
+
+
+def test_an_experiment_changes_no_registry_and_shows_no_version(project: Project) -> None:
+    before = project.asks(VERSIONS)
+    place = project.environment.pop("MLFLOW_TRACKING_URI")
+    try:
+        told = project.run("dvc", "exp", "run", "--temp", "--name", "try", "--set-param", "promote.alias=other")
+        assert set(re.findall(r"Running stage '([^']+)'", told)) == {"settings", "register", "promote"}
+        shown = json.loads(project.run("dvc", "exp", "show", "--json"))
+        (trial,) = [each for each in shown[1]["experiments"] or () if each["name"] == "try"]
+        assert trial["revs"][0]["data"]["params"]["params.yaml"]["data"]["promote"]["alias"] == "other"
+        project.run("dvc", "exp", "apply", "try")
+        assert Registration.read(project.path / "artifacts" / "registration").facts.versions == ()
+        assert project.run("mura", "summary").startswith("trial: try is an experiment")
+    finally:
+        project.environment["MLFLOW_TRACKING_URI"] = place
+    assert project.asks(VERSIONS) == before
+
+
+NAMES = ['it\'s "a"; touch PWNED; $(touch PWNED) `touch PWNED` &\ntouch PWNED\n# 骨 ${b}.zip', "-f | touch PWNED .csv"]
+
+
+def test_names_of_files_are_no_commands(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    archive, overlay = (f"data/{NAMES[0]}", NAMES[1])
+    write_zip(tmp_path / archive, miniature.archive(miniature.images(train=10, valid=3)))
+    (tmp_path / "data" / "overlay.csv").rename(tmp_path / overlay)
+    project.choose(one=ONE)
+    file = tmp_path / "params.yaml"
+    document = yaml.safe_load(file.read_text()) | {"archive": archive, "labels": {"overlay": overlay}}
+    file.write_text(yaml.safe_dump(document, allow_unicode=True))
+    # From another directory, too.
+    project.run("dvc", "repro", "--quiet", "../dvc.yaml:ingest", folder="data")
+    assert Manifest.read(tmp_path / "artifacts" / "manifest").facts.archive == NAMES[0]
+    # What is wrong is told before anything runs.
+    file.write_text(yaml.safe_dump(document | {"seed": "1; touch PWNED"}))
+    told = project.run("dvc", "repro", "ingest", code=255)
+    assert set(re.findall(r"Running stage '([^']+)'", told)) == {"settings"}
+    assert "error: params.yaml: seed: " in told
+    document["train"]["candidates"] = {"$(touch PWNED); touch PWNED": ONE}
+    file.write_text(yaml.safe_dump(document))
+    assert "error: params.yaml: train.candidates" in project.run("dvc", "repro", "--single-item", "settings", code=255)
+    with Repo(str(tmp_path)) as repo:
+        commands = [stage.cmd for stage in repo.index.stages if stage.name.startswith("train@")]
+    assert [shlex.split(command)[2:4] for command in commands] == [["--candidate", "$(touch PWNED); touch PWNED"]]
+    assert not list(tmp_path.rglob("PWNED*"))

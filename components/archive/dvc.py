@@ -36,7 +36,8 @@ def add(path: Path) -> str:
         UsageError: DVC refuses the file, for example because it is the output of a stage or the disk is full.
     """
     # In a process of its own: DVC changes logging and the working directory.
-    command = [sys.executable, "-m", "dvc", "add", path.name]
+    # With ./ in front, a name that begins with - is no option.
+    command = [sys.executable, "-m", "dvc", "add", f"./{path.name}"]
     done = subprocess.run(
         command, cwd=path.parent, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace"
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import re
 import shutil
 import zipfile
@@ -9,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+import yaml
 
 from components.archive import dvc, mura_v1_1
 from components.archive.archive import Archive, is_remote
@@ -22,6 +25,11 @@ logger = logging.getLogger(__name__)
 
 # With a fixed date, the same directory gives the same zip. This is the earliest date of the zip format.
 _DATE = (1980, 1, 1, 0, 0, 0)
+# `archive: value  # comment`, the value plain or in quotes.
+_ARCHIVE_LINE = re.compile(
+    r"^(archive:[ \t]*)(?:\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\n]|'')*'|[^\s#'\"][^\n]*?)([ \t]+#[^\n]*)?([ \t]*\r?)$",
+    re.MULTILINE,
+)
 
 
 class Census(NamedTuple):
@@ -91,7 +99,8 @@ def import_archive(place: str, out: Path | None, params: Path) -> Imported:
         raise DataChanged(
             f"{path}: DVC found md5 {taken}, expected {md5}. The file changed meanwhile. Import it again."
         )
-    switch(params, path.relative_to(root).as_posix())
+    inside = path.relative_to(root).as_posix()
+    switch(params, f"./{inside}" if inside.startswith("~") else inside)
     return Imported(path, size, md5, census, what)
 
 
@@ -155,23 +164,36 @@ def switch(params: Path, archive: str) -> None:
     """
     with params.open(encoding="utf-8", newline="") as file:
         text = file.read()
-    line = re.compile(
-        r"^(archive:[ \t]*)(?:\"[^\"\n]*\"|'[^'\n]*'|[^\s#'\"][^\n]*?)([ \t]+#[^\n]*)?([ \t]*\r?)$", re.MULTILINE
-    )
-    plain = re.fullmatch(r"[\w./-]+", archive) is not None
-    value = archive if plain else "'" + archive.replace("'", "''") + "'"
-    changed, count = line.subn(lambda found: f"{found[1]}{value}{found[2] or ''}{found[3]}", text)
-    if count != 1:
-        raise UsageError(f"{params}: expected one line `archive: ...`, found {count}. Set it to {archive} by hand.")
+    value = _yaml(archive)
+    changed, count = _ARCHIVE_LINE.subn(lambda found: f"{found[1]}{value}{found[2] or ''}{found[3]}", text)
+    if count != 1 or not _names(changed, archive):
+        lines = "one of several lines" if count == 1 else count
+        raise UsageError(f"{params}: expected one line `archive: ...`, found {lines}. Set it to {value} by hand.")
     write_text(params, changed)
+
+
+def _names(text: str, archive: str) -> bool:
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return False
+    return isinstance(document, dict) and document.get("archive") == archive
+
+
+def _yaml(text: str) -> str:
+    """A text as a value in one line of YAML, without quotes where it needs none: `dvc exp run -S` removes them."""
+    style = None if text.isprintable() else '"'
+    found: str = yaml.safe_dump(text, default_style=style, allow_unicode=True, width=math.inf)
+    return found.removesuffix("...\n").rstrip("\n")
 
 
 def _destination(archive: Archive, out: Path | None, root: Path) -> Path:
     here = Path(archive.place).resolve()
     is_file_here = not is_remote(archive.place) and archive.version is not None
-    if out is None and is_file_here and here.is_relative_to(root):
-        return here
-    path = (out or root / "data" / f"{archive.name.removesuffix('.zip')}.zip").resolve()
+    path = here if out is None and is_file_here and here.is_relative_to(root) else None
+    path = path or (out or root / "data" / f"{archive.name.removesuffix('.zip')}.zip").resolve()
+    if any("\ud800" <= character <= "\udfff" for character in path.name):
+        raise UsageError(f"{path}: its name is not UTF-8, so no text can name it. Choose another with --out.")
     if not path.is_relative_to(root):
         raise UsageError(f"--out {path}: DVC tracks only files inside its repository, {root}.")
     return path

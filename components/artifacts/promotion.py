@@ -12,8 +12,9 @@ REPORT = "report.html"
 class Decision(Facts):
     """Whether the challenger takes the champion's place, and why."""
 
-    outcome: Literal["promoted", "kept", "refused"]
-    """kept: the champion stays because nothing better came; refused: the challenger may not be promoted."""
+    outcome: Literal["promoted", "kept", "refused", "trial"]
+    """kept: the champion stays because nothing better came; refused: the challenger may not be promoted; trial: this is
+    an experiment of DVC's, which asks and changes no registry."""
     reasons: tuple[str, ...]
 
     @property
@@ -27,14 +28,15 @@ class PromotionFacts(Facts):
 
     alias: str
     decision: Decision
-    challenger: RegisteredModel
+    challenger: RegisteredModel | None
+    """None in a trial, like everything that follows."""
     previous: RegisteredModel | None
     current: RegisteredModel | None
     candidates: tuple[RegisteredModel, ...]
 
 
 class Promotion(Artifact[PromotionFacts]):
-    """The alias points where the receipt says.
+    """The alias points where the receipt says. A trial is a receipt alone, and says nothing of the alias.
 
     promotion/
         card.json       the receipt
@@ -47,7 +49,7 @@ class Promotion(Artifact[PromotionFacts]):
 
     def verdict(self) -> MuraError | None:
         """A refusal: the receipt is kept, and the command fails."""
-        decision = self.facts.decision
-        if decision.outcome != "refused":
+        decision, challenger = self.facts.decision, self.facts.challenger
+        if decision.outcome != "refused" or challenger is None:
             return None
-        return GateRefused(f"promote: {self.facts.challenger.candidate} is refused: {' '.join(decision.reasons)}")
+        return GateRefused(f"promote: {challenger.candidate} is refused: {' '.join(decision.reasons)}")

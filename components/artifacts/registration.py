@@ -27,10 +27,12 @@ class RegistrationFacts(Facts):
     """All candidates of one run of the pipeline."""
 
     versions: tuple[RegisteredModel, ...]
+    trial: str | None = None
+    """DVC's name of the experiment, if this is one. Nothing is registered then, and there are no versions."""
 
 
 class Registration(Artifact[RegistrationFacts]):
-    """The versions exist in the registry. Registering twice makes no second versions.
+    """The versions exist in the registry. Registering twice makes no second versions. A trial has none.
 
     registration/
         card.json           the receipt

@@ -3,7 +3,9 @@
 cli/
     main.py         the root command, its exit codes, and commands that other packages add
     steps.py        a command for each step, read from its signature
-    tools.py        the other commands: phantom, import, remote, shards, bench, summary, code, doctor, notify
+    settings.py     what a stage of DVC uses, resolved when the run starts
+    resolving.py    `mura settings`: from params.yaml to the settings of each stage
+    tools.py        the other commands: phantom, import, remote, shards, bench, summary, settings, doctor, notify
     group.py        lists of commands with whole sentences
     doctor.py       `mura doctor`: can this installation do the work?
     summary.py      `mura summary`: the last promotion

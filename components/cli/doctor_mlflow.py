@@ -7,14 +7,14 @@ from pathlib import Path
 from components import tracking
 from components.base.errors import MuraError
 from components.cli.check import Check
-from components.tracking import local_database, readiness, server, settings
+from components.tracking import local_database, mlflow_settings, readiness, server
 
 
 def examine() -> Iterator[Check]:
     """Ask what `mura train` asks at its beginning."""
-    settings.apply()
-    for name, value in sorted(settings.overruled.items()):
-        instead, why = settings.OVERRULED[name]
+    mlflow_settings.apply()
+    for name, value in sorted(mlflow_settings.overruled.items()):
+        instead, why = mlflow_settings.OVERRULED[name]
         yield Check("overruled", f"{name}={value} of the environment is not used; {instead} is: {why}")
     if not os.environ.get(tracking.URI) and not Path(local_database.DEFAULT).exists():
         yield Check("MLflow", f"{tracking.URI} is not set: {local_database.DEFAULT} in the working directory")

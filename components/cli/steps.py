@@ -1,7 +1,8 @@
 """Steps as commands. The flags of a step are read from its signature.
 
 An artifact is a directory to read, a list of them a flag to repeat, one that may be None a flag that may be left out, a
-section is `--params`, `out` is where the result goes.
+section is `--params`, `out` is where the result goes. DVC's stages give `--settings` in place of everything that
+params.yaml says (settings.py).
 """
 
 import importlib
@@ -16,12 +17,15 @@ from types import NoneType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import click
+from click.core import ParameterSource
 
 from components.artifacts.artifact import Artifact
 from components.base import code
 from components.base.errors import DataRefused, UsageError
 from components.base.files import writing
 from components.base.step import Declaration
+from components.cli import settings
+from components.cli.settings import BY_CANDIDATE, Used
 from components.kubeflow.executor import ExecutorInput
 from components.params import DEFAULT
 from components.params.document import SECTIONS_BY_ENTRY, parse, read_params, section
@@ -30,7 +34,8 @@ from components.params.section import Section
 logger = logging.getLogger(__name__)
 
 CANDIDATE = "{candidate}"
-"""In a path that may be repeated, it stands for the name of every candidate of params.yaml."""
+"""In a path it stands for the name of the candidate; in one that may be repeated, of every candidate of params.yaml."""
+SETTINGS = "--settings"
 
 
 class Input(NamedTuple):
@@ -51,8 +56,13 @@ class Input(NamedTuple):
 
     @property
     def is_section(self) -> bool:
-        """Whether it is chosen in params.yaml."""
+        """Whether it is a section of params.yaml."""
         return inspect.isclass(self.kind) and issubclass(self.kind, Section)
+
+    @property
+    def is_artifact(self) -> bool:
+        """Whether another step makes it. Everything else is said in params.yaml."""
+        return inspect.isclass(self.kind) and issubclass(self.kind, Artifact)
 
 
 def step_function(name: str) -> Callable[..., Artifact[Any]]:
@@ -103,6 +113,7 @@ def command(name: str) -> click.Command:
         click.Option(["--executor-input"], metavar="JSON", hidden=True, help="Inputs and outputs, from Kubeflow.")
     )
 
+    options += _options_of_dvc(name)
     options += [click.Option([each.flag, each.name], metavar=each.metavar, help=each.help) for each in questions]
 
     def callback(out: Path, executor_input: str | None, **flags: Any) -> None:
@@ -110,7 +121,7 @@ def command(name: str) -> click.Command:
             if (asked := flags.pop(each.name)) is not None:
                 click.echo(each.answer(asked, {**flags, "out": out}))
                 return
-        _run_step(Call(name, function, inputs, flags, out), executor_input)
+        _run_step(_call(name, flags, out), executor_input)
 
     return _StepCommand(
         name,
@@ -122,14 +133,38 @@ def command(name: str) -> click.Command:
 
 
 class _StepCommand(click.Command):
-    """A question about the last result needs none of the flags that making one needs."""
+    """A question about the last result needs none of the flags that making one needs; settings have some of them."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words = {word.partition("=")[0] for word in args}
-        if words & {each.flag for each in declaration(self.name or "").questions}:
-            for option in self.params:
+        name = self.name or ""
+        asks = bool(words & {each.flag for each in declaration(name).questions})
+        chosen = {each.name: each.flag for each in inputs_of(step_function(name)) if not each.is_artifact}
+        for option in self.params:
+            if asks or (SETTINGS in words and option.name in chosen):
                 option.required = False
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        if ctx.params.get("settings") is not None:
+            for each, flag in chosen.items():
+                if ctx.get_parameter_source(each) is ParameterSource.COMMANDLINE:
+                    raise click.UsageError(f"{flag} is in {SETTINGS}: leave one of them out.", ctx)
+        return rest
+
+
+def _options_of_dvc(step: str) -> list[click.Parameter]:
+    """The flags with which DVC's stages call a step."""
+    found: list[click.Parameter] = [
+        click.Option(
+            [SETTINGS],
+            type=click.Path(path_type=Path, file_okay=False),
+            metavar="DIR",
+            help="What `mura settings` wrote: everything that params.yaml says, as it was when the run started.",
+        )
+    ]
+    if step in BY_CANDIDATE:
+        about = f"Stands for {CANDIDATE} in paths; with {SETTINGS}, the candidate that this is about."
+        found.append(click.Option(["--candidate"], metavar="NAME", help=about))
+    return found
 
 
 def _option(step: str, of: Input) -> click.Option:
@@ -165,6 +200,12 @@ class Call(NamedTuple):
     inputs: list[Input]
     flags: dict[str, Any]
     out: Path
+    candidate: str | None
+    """The one that this is about, if it was said."""
+    used: Used | None
+    """The settings, where DVC calls."""
+    code: str
+    """Digest of the step's code."""
 
     @property
     def refused(self) -> Path:
@@ -172,11 +213,28 @@ class Call(NamedTuple):
         return self.out.absolute().with_name(f"{self.out.absolute().name}.refused")
 
 
+def _call(step: str, flags: dict[str, Any], out: Path) -> Call:
+    """A step with its flags; what the settings say is put in the place of flags that were not given."""
+    folder, candidate = flags.pop("settings"), flags.pop("candidate", None)
+    function = step_function(step)
+    used = None
+    if folder is not None:
+        used = settings.read(folder, step, candidate)
+        flags = {**flags, **used.inputs}
+    place = Path(str(out).replace(CANDIDATE, candidate)) if candidate else out
+    return Call(step, function, inputs_of(function), flags, place, candidate, used, code.digest(function.__module__))
+
+
 def _run_step(call: Call, executor_input: str | None) -> None:
     """Read the artifacts, run the step in a work directory, put the result into its place."""
     started = time.monotonic()
     kubeflow = ExecutorInput(executor_input) if executor_input else None
-    arguments = {each.name: _argument(each, call.flags) for each in call.inputs}
+    if call.used is not None:
+        call.used.check_code(call.code)
+    arguments = {each.name: _argument(each, call) for each in call.inputs}
+    if call.used is not None:
+        call.used.check_files(arguments)
+        _check_inputs(call, call.used, arguments)
     if kubeflow is not None:
         kubeflow.check(arguments, call.function.__module__)
     told = {key: value for key, value in arguments.items() if value is not None and not isinstance(value, Section)}
@@ -195,12 +253,18 @@ def _run_step(call: Call, executor_input: str | None) -> None:
         raise problem
 
 
+def _check_inputs(call: Call, used: Used, arguments: Mapping[str, Any]) -> None:
+    """Check that each artifact was made as the settings say. An optional one is not of this run."""
+    for each in call.inputs:
+        if each.is_artifact and not each.optional:
+            for artifact in arguments[each.name] if each.many else [arguments[each.name]]:
+                settings.check_input(artifact, used.folder)
+
+
 def _make(call: Call, arguments: dict[str, Any]) -> Artifact[Any]:
     """Run the step in a work directory and put the result into its place, or keep the reports of a refusal."""
     # A half-done work directory of other code is not gone on with.
-    decisive = {key: _identity(value) for key, value in arguments.items()} | {
-        "code": code.digest(call.function.__module__)
-    }
+    decisive = {key: _identity(value) for key, value in arguments.items()} | {"code": call.code}
     with writing(call.out, decisive, get_type_hints(call.function)["return"].CARD) as work:
         try:
             artifact = call.function(**arguments, out=work)
@@ -210,30 +274,43 @@ def _make(call: Call, arguments: dict[str, Any]) -> Artifact[Any]:
                 shutil.copytree(error.keep, call.refused, ignore=shutil.ignore_patterns("checkpoint"))
                 raise DataRefused(f"{error} The report is in {call.refused}.") from error
             raise
+        if call.used is not None:
+            call.used.check_unchanged()
+    if call.used is not None:
+        settings.record(call.used, call.out, artifact)
     shutil.rmtree(call.refused, ignore_errors=True)
     return artifact
 
 
-def _argument(of: Input, flags: Mapping[str, Any]) -> Any:
-    value = flags[of.name]
+def _argument(of: Input, call: Call) -> Any:
+    value = call.flags[of.name]
     if of.is_section:
-        return _section(of.kind, value)
+        return (
+            _section(of.kind, value)
+            if isinstance(value, str)
+            else parse(of.kind, value, str(call.used and call.used.file))
+        )
     if of.kind is int:
         return read_params(DEFAULT).seed if value is None else value
     if value is None:
         return None
     if of.many:
-        return [of.kind.read(path) for given in value for path in _for_each_candidate(given, flags)]
+        return [of.kind.read(path) for given in value for path in _for_each_candidate(given, call)]
+    if of.is_artifact and call.candidate:
+        value = Path(str(value).replace(CANDIDATE, call.candidate))
     return of.kind.read(value)
 
 
-def _for_each_candidate(given: Path, flags: Mapping[str, Any]) -> list[Path]:
+def _for_each_candidate(given: Path, call: Call) -> list[Path]:
     """`model/{candidate}` as a path for each candidate of params.yaml; another path as it is."""
     if CANDIDATE not in str(given):
         return [given]
-    chosen = flags.get("params") or ""
-    file = DEFAULT if chosen.lstrip().startswith("{") or ":" not in chosen else Path(chosen.rpartition(":")[0])
-    return [Path(str(given).replace(CANDIDATE, name)) for name in read_params(file).train.candidates]
+    names = call.flags.get("candidates")
+    if names is None:
+        chosen = call.flags.get("params") or ""
+        file = DEFAULT if chosen.lstrip().startswith("{") or ":" not in chosen else Path(chosen.rpartition(":")[0])
+        names = read_params(file).train.candidates
+    return [Path(str(given).replace(CANDIDATE, name)) for name in names]
 
 
 def _section(kind: type[Section], text: str) -> Section:

@@ -1,21 +1,46 @@
 """The last promotion as a table on the terminal."""
 
 import os
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from components.artifacts.promotion import REPORT, Promotion
+from components.base.errors import UsageError
 from components.base.progress import duration
 from components.base.urls import without_credentials
 from components.params.train import title
+
+
+def check(promotion: Promotion) -> None:
+    """Check that the versions of a promotion are in the registry.
+
+    Raises:
+        UsageError: one is not, or is another model there.
+        ServiceUnreachable: MLflow does not answer.
+    """
+    # MLflow takes seconds to import.
+    from components import tracking
+    from components.tracking import model_registry
+
+    facts = promotion.facts
+    for each in dict.fromkeys([*facts.candidates, *filter(None, [facts.current])]):
+        if not model_registry.exists(each):
+            raise UsageError(
+                f"{promotion.path}: {each.model} version {each.version} ({each.candidate}) is not in the registry at "
+                f"{tracking.shown_uri()}, or is another model there. Run `dvc repro`, or set {tracking.URI}."
+            )
 
 
 def show(promotion: Promotion) -> None:
     """Print the candidates, the decision, and where to look further."""
     facts = promotion.facts
     console = Console(highlight=False, width=None if os.isatty(1) else 120)
+    if facts.challenger is None:
+        console.print(f"{facts.decision.outcome}: {' '.join(facts.decision.reasons)}", soft_wrap=True)
+        return
     table = Table(box=box.SIMPLE_HEAD, title="Per study; intervals by bootstrap over patients", title_justify="left")
     for heading in ("candidate", "version"):
         table.add_column(heading)
@@ -47,5 +72,7 @@ def show(promotion: Promotion) -> None:
     console.print(f"\nreports   {promotion.path / REPORT}", soft_wrap=True)
     for each in facts.candidates:
         console.print(f"          {promotion.path.parent / 'evaluation' / each.candidate / REPORT}", soft_wrap=True)
-    console.print(f"MLflow    {uri or 'make mlflow, then http://127.0.0.1:5000 (sqlite:///mlflow.db)'}", soft_wrap=True)
+    if uri in ("", f"sqlite:///{Path('mlflow.db').absolute()}"):
+        uri = "make mlflow, then http://127.0.0.1:5000 (sqlite:///mlflow.db)"
+    console.print(f"MLflow    {uri}", soft_wrap=True)
     console.print("\nResearch only: not a medical device.")

@@ -1,24 +1,26 @@
 """Commands that are no steps."""
 
-import json
 import logging
 import os
+import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from components.base import code
-from components.base.errors import DataRefused, UsageError
-from components.base.files import write_text
-from components.base.step import STEPS
+from components.base.errors import DataRefused, UsageError, printable
+from components.cli import steps
+from components.cli.settings import PHANTOM, PHANTOM_MODULE, Used
+from components.cli.settings import read as read_settings
 from components.params import DEFAULT
+from components.params.document import read_params, section
 from components.phantom.plan import DIFFICULTY, STUDIES
 
 logger = logging.getLogger(__name__)
-
-# What DVC's stages run, and the module that is imported for it.
-CODE_OF = {step: f"components.{step}" for step in STEPS} | {"phantom": "components.phantom.writing"}
 
 
 @click.command()
@@ -34,7 +36,13 @@ CODE_OF = {step: f"components.{step}" for step in STEPS} | {"phantom": "componen
 )
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Processes. [default: one per core]")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also draw a contact sheet, a PNG.")
-def phantom(out: Path, studies: int, seed: int, difficulty: float, workers: int | None, sheet: Path | None) -> None:
+@click.option(
+    steps.SETTINGS,
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="What `mura settings` wrote, in place of --studies, --seed and --difficulty.",
+)
+def phantom(out: Path, workers: int | None, sheet: Path | None, settings: Path | None, **chosen: Any) -> None:
     """Draw an archive with MURA's layout.
 
     MURA may not be redistributed. This zip has the same directories, CSVs and oddities, X-ray-like pictures of seven
@@ -44,6 +52,7 @@ def phantom(out: Path, studies: int, seed: int, difficulty: float, workers: int 
     from components.base.progress import Bar
     from components.phantom import writing
 
+    used = _used(PHANTOM, PHANTOM_MODULE, settings, list(chosen)) if settings else None
     started = time.monotonic()
     bar: Bar | None = None
 
@@ -55,14 +64,15 @@ def phantom(out: Path, studies: int, seed: int, difficulty: float, workers: int 
 
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
-        made = writing.write_phantom(
-            out, studies=studies, seed=seed, difficulty=difficulty, workers=workers, progress=progress
-        )
+        drawn = {**chosen, **(used.inputs if used else {})}
+        made = writing.write_phantom(out, workers=workers, progress=progress, **drawn)
     except ValueError as error:
         raise UsageError(f"phantom: {error}") from error
     finally:
         if bar is not None:
             bar.__exit__()
+    if used is not None:
+        used.check_unchanged()
     logger.info(
         "phantom: %s images of %s studies -> %s, %.1f MB, %.0f s",
         f"{made.images:,}",
@@ -76,6 +86,17 @@ def phantom(out: Path, studies: int, seed: int, difficulty: float, workers: int 
 
         contact_sheet(out, sheet)
         logger.info("phantom: contact sheet -> %s", sheet)
+
+
+def _used(stage: str, module: str, folder: Path, flags: Sequence[str]) -> Used:
+    """The settings of a stage that is no step; the flags that they stand for may not be given."""
+    context = click.get_current_context()
+    for flag in flags:
+        if context.get_parameter_source(flag) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{flag} is in {steps.SETTINGS}: leave one of them out.", context)
+    used = read_settings(folder, stage)
+    used.check_code(code.digest(module))
+    return used
 
 
 @click.command("import")
@@ -99,9 +120,9 @@ def import_(place: str, out: Path | None, params: Path) -> None:
 
     made = importing.import_archive(place, out, params)
     where = os.path.relpath(made.path)
-    click.echo(f"{where}: {made.what}")
+    click.echo(printable(f"{where}: {made.what}"))
     click.echo(f"{made.bytes:,} bytes, md5 {made.md5}; `archive` of {params} names it")
-    click.echo(f"next: git add {where}.dvc {params} && dvc repro")
+    click.echo(printable(f"next: {shlex.join(['git', 'add', '--', f'{where}.dvc', str(params)])} && dvc repro"))
 
 
 @click.command()
@@ -196,7 +217,6 @@ def bench_input(path: Path, candidate: str, file: Path, steps: int) -> None:
     Each stage is measured alone, then all together. The slowest stage is the limit.
     """
     from components.artifacts.shards import Shards
-    from components.params.document import read_params, section
     from components.params.train import TrainParams
     from components.train import input_benchmark
 
@@ -215,11 +235,17 @@ def bench_input(path: Path, candidate: str, file: Path, steps: int) -> None:
     help="The promotion to print.",
 )
 def summary(promotion: Path) -> None:
-    """Print the candidates of the last promotion, the decision, and where the reports are."""
+    """Print the candidates of the last promotion, the decision, and where the reports are.
+
+    Only versions that are in the registry are printed: MLflow is asked for them.
+    """
     from components.artifacts.promotion import Promotion
     from components.cli import summary as page
 
-    page.show(Promotion.read(promotion))
+    found = Promotion.read(promotion)
+    if found.facts.candidates:
+        page.check(found)
+    page.show(found)
 
 
 @click.command()
@@ -253,17 +279,19 @@ def notify(status: str, run_id: str) -> None:
     telling.send(telling.message(status, run_id))
 
 
-@click.command("code")
+@click.command("settings")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Directory to write.")
-def code_(out: Path) -> None:
-    """Write a file for each step with the digest of the code that can change its result.
+@click.option("--params", type=click.Path(path_type=Path, dir_okay=False), default=DEFAULT, show_default=True)
+def settings_(out: Path, params: Path) -> None:
+    """Check params.yaml, and write a file for each stage of DVC with everything that the stage uses.
 
-    DVC's stages depend on these files: a change of code reruns the steps whose results it can change, and no others.
+    These are parameters, seed, archive and overlay, and the digest of the code that can change the result. DVC's stages
+    depend on these files: a change reruns the stages that it concerns, and no others. What changes later concerns the
+    next run.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    for name, module in CODE_OF.items():
-        files = code.files(module)
-        write_text(out / f"{name}.json", json.dumps({"digest": code.digest(module), "files": files}, indent=2) + "\n")
+    from components.cli import resolving
+
+    resolving.resolve(params, out)
 
 
 # In the order of the help.
@@ -274,7 +302,7 @@ TOOLS: dict[str, click.Command] = {
     "shards": shards,
     "bench": bench,
     "summary": summary,
-    "code": code_,
+    "settings": settings_,
     "doctor": doctor,
     "notify": notify,
 }

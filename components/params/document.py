@@ -1,10 +1,11 @@
 """params.yaml as a whole: every choice, one section per step."""
 
+import re
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from components.base.errors import UsageError
 from components.params.evaluate import EvaluateParams
@@ -28,16 +29,29 @@ class PhantomParams(Section):
     difficulty: float = Field(ge=0, le=1, description="How hard abnormalities are to see")
 
 
+def _written_out(place: str) -> str:
+    """A place as DVC and the system take it: neither knows what a shell makes of `~`."""
+    if re.match(r"~[^/]*/", place) or place == "~":
+        raise ValueError("`~` is not expanded here; write the whole path, or ./~ for a directory of that name")
+    if "\0" in place or any("\ud800" <= character <= "\udfff" for character in place):
+        raise ValueError("no file can have this name")
+    return place
+
+
+Place = Annotated[str, Field(min_length=1), AfterValidator(_written_out)]
+"""A file, a directory or an object on S3."""
+
+
 class LabelsParams(Section):
     """Where labels come from, beside the archive."""
 
-    overlay: str = Field(description="Second opinions on labels, a CSV: study,old,new,source,reason")
+    overlay: Place = Field(description="Second opinions on labels, a CSV: study,old,new,source,reason")
 
 
 class Params(Section):
     """Every choice."""
 
-    archive: str = Field(description="The archive: a zip or a directory, here or at s3://bucket/key")
+    archive: Place = Field(description="The archive: a zip or a directory, here or at s3://bucket/key")
     seed: int = Field(ge=0, description="Seed of every random choice")
     phantom: PhantomParams
     labels: LabelsParams

@@ -6,15 +6,19 @@ page.py        the page and its charts
 report.html    its template
 """
 
+import os
 from pathlib import Path
 
-from components.artifacts.promotion import Promotion
+from components.artifacts.promotion import Decision, Promotion, PromotionFacts
 from components.artifacts.registration import Registration
+from components.base.variables import EXPERIMENT
 from components.params.promote import PromoteParams
 
 
 def promote(registration: Registration, params: PromoteParams, out: Path) -> Promotion:
     """Compare the best candidate with the champion, and give it the alias if it is better.
+
+    In an experiment of DVC's the registry is neither asked nor changed: the receipt is a trial's.
 
     Args:
         registration: the candidates.
@@ -28,6 +32,24 @@ def promote(registration: Registration, params: PromoteParams, out: Path) -> Pro
         UsageError: there is no candidate, one is not in the registry, or the champion has no facts.
         OutsideFailed: MLflow does not answer, or the best candidate cannot be loaded from it.
     """
+    if trial := os.environ.get(EXPERIMENT):
+        return _trial(trial, params, out)
     from components.promote import champion
 
     return champion.run(registration, params, out)
+
+
+def _trial(name: str, params: PromoteParams, out: Path) -> Promotion:
+    reason = (
+        f"{name} is an experiment of DVC's: nothing is registered or promoted. `dvc exp show` compares it; "
+        f"`dvc exp apply {name} && dvc repro` registers its models."
+    )
+    facts = PromotionFacts(
+        alias=params.alias,
+        decision=Decision(outcome="trial", reasons=(reason,)),
+        challenger=None,
+        previous=None,
+        current=None,
+        candidates=(),
+    )
+    return Promotion.seal(out, facts)

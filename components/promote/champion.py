@@ -18,6 +18,11 @@ logger = logging.getLogger(__name__)
 def run(registration: Registration, params: PromoteParams, out: Path) -> Promotion:
     """Do what `components.promote.promote` says."""
     candidates = registration.facts.versions
+    if registration.facts.trial is not None:
+        raise UsageError(
+            f"promote: {registration.path} is of the experiment {registration.facts.trial}, where nothing is "
+            "registered. Run `mura register` again, or `dvc repro`."
+        )
     if not candidates:
         raise UsageError("promote: the registration is empty. Register at least one model.")
     challenger = ranked(candidates, params.metric)[0]

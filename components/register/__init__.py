@@ -3,11 +3,13 @@
 versions.py    the step: pairs models with evaluations, makes the versions, writes the receipt
 """
 
+import os
 from pathlib import Path
 
 from components.artifacts.evaluation import Evaluation
-from components.artifacts.registration import Registration
+from components.artifacts.registration import Registration, RegistrationFacts
 from components.artifacts.trained_model import TrainedModel
+from components.base.variables import EXPERIMENT
 from components.params.register import RegisterParams
 
 
@@ -16,7 +18,8 @@ def register(
 ) -> Registration:
     """Register each model with its evaluation. Doing it again keeps the versions.
 
-    All candidates go together, because importing MLflow takes seconds in each process.
+    All candidates go together, because importing MLflow takes seconds in each process. In an experiment of DVC's
+    nothing is registered: the receipt is a trial's.
 
     Args:
         models: the candidates, each with its own name, in the order of the receipt.
@@ -28,6 +31,8 @@ def register(
         UsageError: models and evaluations do not belong together, or were made with different data.
         ServiceUnreachable: MLflow does not answer.
     """
+    if trial := os.environ.get(EXPERIMENT):
+        return Registration.seal(out, RegistrationFacts(versions=(), trial=trial))
     from components.register import versions
 
     return versions.run(models, evaluations, params, out)

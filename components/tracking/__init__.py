@@ -1,6 +1,6 @@
 """MLflow: trainings, their models, the registry. Nothing else of this project imports MLflow.
 
-settings.py         MLflow's variables in the environment: our defaults, and what is overruled
+mlflow_settings.py  MLflow's variables in the environment: our defaults, and what is overruled
 address.py          whether an address can be used, and what was probably meant
 local_database.py   the database that is a file
 server.py           where MLflow is, and whether it answers
@@ -15,9 +15,9 @@ model_registry.py   versions, and the alias of the trusted one
 Importing this package sets MLflow's settings, as MLflow reads them while it is imported, and then imports it.
 """
 
-from components.tracking import settings
+from components.tracking import mlflow_settings
 
-settings.apply()
+mlflow_settings.apply()
 
 from components.tracking.address import URI  # noqa: E402
 from components.tracking.address import shown as shown_uri  # noqa: E402

@@ -18,6 +18,7 @@ DEFAULT = "mlflow.db"
 ARTIFACTS = "mlruns"
 LOCK_SECONDS = 60
 """How long to wait for a process that writes."""
+_COPIES = (".dvc", "tmp", "exps")
 # Where MLflow's tables name places of files.
 _PLACES = {
     "experiments": "artifact_location",
@@ -31,6 +32,27 @@ def path_of(uri: str) -> Path | None:
     """The file of an SQLite address; None for another kind of address."""
     name = uri.removeprefix(SQLITE).partition("?")[0]
     return None if not uri.startswith(SQLITE) or name.startswith("file:") else Path(name).absolute()
+
+
+def with_whole_path(uri: str) -> str:
+    """The address with the whole path of the database. Another kind of address stays as it is.
+
+    DVC runs an experiment in a copy of the project, and deletes it with all it holds when the experiment ends. There,
+    the database is the one of the project.
+    """
+    database = path_of(uri)
+    if database is None or Path(uri.removeprefix(SQLITE).partition("?")[0]).is_absolute():
+        return uri
+    return f"{SQLITE}{_outside_of_copies(database.parent) / uri.removeprefix(SQLITE).rpartition('/')[2]}"
+
+
+def _outside_of_copies(directory: Path) -> Path:
+    """The directory of the project for one in a copy of it below .dvc/tmp/exps; else the same."""
+    for copy in (directory, *directory.parents):
+        if (copy / ".dvc").is_dir():
+            around = [above.parents[2] for above in copy.parents if above.parts[-3:] == _COPIES]
+            return around[-1] / directory.relative_to(copy) if around else directory
+    return directory
 
 
 def folder(database: Path, experiment: str) -> str:

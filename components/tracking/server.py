@@ -7,7 +7,6 @@ import re
 import socket
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +22,7 @@ from sqlalchemy.engine import Engine
 
 from components.base.errors import ServiceUnreachable, UsageError, first_line
 from components.kubeflow import pod
-from components.tracking import address, failures, local_database, settings
+from components.tracking import address, failures, local_database, mlflow_settings
 
 logger = logging.getLogger(__name__)
 
@@ -76,14 +75,14 @@ def locate() -> None:
     Raises:
         UsageError: an address or another setting cannot be used.
     """
-    settings.apply()
+    mlflow_settings.apply()
     _quieten()
-    # Some calls of MLflow read the environment, whatever client they come from.
-    if not os.environ.get(address.URI):
-        os.environ[address.URI] = f"{address.SQLITE}{Path(local_database.DEFAULT).absolute()}"
     for variable in (address.URI, address.REGISTRY_URI):
         if value := os.environ.get(variable):
             address.check(variable, value)
+    # Some calls of MLflow read the environment, whatever client they come from.
+    uri = os.environ.get(address.URI) or f"{address.SQLITE}{local_database.DEFAULT}"
+    os.environ[address.URI] = local_database.with_whole_path(uri)
     _check_values()
     if not event.contains(Engine, "before_cursor_execute", _wait_longer):
         event.listen(Engine, "before_cursor_execute", _wait_longer, retval=True)

@@ -1,6 +1,7 @@
 import hashlib
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from components.archive.archive import Archive
 from components.archive.importing import PUBLISHED, Census, identify, switch, take_census
 from components.base.errors import DataRefused, ServiceUnreachable, UsageError
 from components.cli import main
+from components.params.document import read_params
 
 PROJECT = Path(__file__).parents[2]
 ZIP = "s3://bucket/MURA-v1.1.zip"
@@ -203,7 +205,12 @@ def test_choices_keep_everything_but_the_archive(tmp_path: Path, name: str) -> N
         ("archive: a.zip   # where it lies", "data/b.zip", "archive: data/b.zip   # where it lies"),
         ("archive:   'a b#c.zip' # x", "b.zip", "archive:   b.zip # x"),
         ('archive: "s3://bucket/a.zip"\r', "b.zip", "archive: b.zip\r"),
-        ("archive: a#b.zip", "my data/it's.zip", "archive: 'my data/it''s.zip'"),
+        ("archive: a#b.zip", "my data/it's.zip", "archive: my data/it's.zip"),
+        ("archive: 'it''s # 1.zip' # x", "data/a #b.zip", "archive: 'data/a #b.zip' # x"),
+        ('archive: "a\\n\\"b.zip" # x', "data/a\nb.zip", 'archive: "data/a\\nb.zip" # x'),
+        ("archive: a", "1.0", "archive: '1.0'"),
+        ("archive: a", "-rf.zip", "archive: -rf.zip"),
+        ("archive: a", " b ", "archive: ' b '"),
     ],
 )
 def test_the_line_keeps_its_comment_and_its_end(tmp_path: Path, line: str, archive: str, expected: str) -> None:
@@ -214,7 +221,9 @@ def test_the_line_keeps_its_comment_and_its_end(tmp_path: Path, line: str, archi
     assert yaml.safe_load(path.read_text())["archive"] == archive
 
 
-@pytest.mark.parametrize("text", ["seed: 1\n", "archive: a\narchive: b\n", "archive:\n  - a\n"])
+@pytest.mark.parametrize(
+    "text", ["seed: 1\n", "archive: a\narchive: b\n", "archive:\n  - a\n", "archive: a\n  b.zip\nseed: 1\n"]
+)
 def test_choices_without_one_plain_archive_are_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(text)
@@ -260,3 +269,35 @@ def test_a_remote_may_be_shared_through_git(project: Path, bucket: Path) -> None
     assert main.run(["remote", "s3://bucket/store", "--shared", "--name", "team"]) == 0
     assert "url = s3://bucket/store" in (project / ".dvc" / "config").read_text()
     assert not (project / ".dvc" / "config.local").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ['MURA-v1.1 (1) it\'s "q" $(touch PWNED)`touch PWNED`;b&touch PWNED ${c} #骨 .zip', "-rf\n\x7f\u2028b.zip"]
+)
+def test_an_archive_may_have_any_name(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    outside = write_zip(tmp_path / name, archive(images(train=10, valid=3)))
+    assert main.run(["import", str(outside)]) == 0
+    kept = project / "data" / name
+    assert kept.read_bytes() == outside.read_bytes()
+    assert kept.with_name(f"{name}.dvc").is_file()
+    assert read_params(project / "params.yaml").archive == f"data/{name}"
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert not name.isprintable() or f"data/{name}.dvc" in shlex.split(last)
+    assert not list(project.rglob("PWNED"))
+
+
+def test_a_name_like_a_home_directory_is_written_as_none(project: Path) -> None:
+    write_zip(project / "~x.zip", archive(images(train=10, valid=3)))
+    assert main.run(["import", "~x.zip"]) == 0
+    assert read_params(project / "params.yaml").archive == "./~x.zip"
+
+
+def test_a_name_that_no_text_can_have_is_refused(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside = write_zip(tmp_path / os.fsdecode(b"\xff.zip"), archive(images(train=10, valid=3)))
+    assert main.run(["import", str(outside)]) == 2
+    assert "not UTF-8" in capsys.readouterr().err
+    assert list(project.glob("data/*")) == []

@@ -109,3 +109,43 @@ def test_training_depends_on_no_page_and_no_tracking_and_registering_does() -> N
     assert "components/network/architectures.py" in training
     assert not [name for name in training if "tracking" in name or "promote" in name or name.endswith(".html")]
     assert "components/tracking/model_registry.py" in registering
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's own code, to be edited."""
+    return Path(shutil.copytree(code.ROOT / "components", tmp_path_factory.mktemp("copy") / "components")).parent
+
+
+ADDED = ("\n\ndef ", "\n\nNEW = 1\n\n\ndef ")
+EDITS = {
+    "another word of tracking": (
+        "tracking/server.py",
+        "no longer keeps runs",
+        "keeps no runs",
+        {"register", "promote"},
+    ),
+    "another word of an error": ("base/errors.py", "The memory is too small", "There is too little memory", set()),
+    "progress": ("base/progress.py", "LONG = 500", "LONG = 501", set()),
+    "the evaluation's page": ("evaluate/report.html", "{%", "\n{%", {"evaluate"}),
+    "the promotion's page": ("promote/report.html", "{%", "\n{%", {"promote"}),
+    "architectures": ("network/architectures.py", *ADDED, {"train", "evaluate", "register", "promote"}),
+    "promote": ("promote/decision.py", *ADDED, {"promote"}),
+    "a docstring": ("promote/decision.py", '"""', '"""In other words: ', set()),
+    "tfrecord": ("shard/tfrecord.py", *ADDED, {"shard"}),
+}
+
+
+@pytest.mark.parametrize(("name", "old", "new", "steps"), EDITS.values(), ids=EDITS)
+def test_a_change_of_code_reruns_what_it_can_affect(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str, steps: set[str]
+) -> None:
+    monkeypatch.setattr(code, "ROOT", copied)
+    file = copied / "components" / name
+    before, text = {step: code.digest(f"components.{step}") for step in STEPS}, file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+    try:
+        assert {step for step in STEPS if code.digest(f"components.{step}") != before[step]} == steps
+    finally:
+        file.write_text(text)

@@ -8,7 +8,7 @@ from conftest import make_scores
 
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
 from components.artifacts.registration import RegisteredModel
-from components.cli import summary
+from components.cli import main, summary
 
 
 def version(number: int, candidate: str, **changes: Any) -> RegisteredModel:
@@ -77,3 +77,28 @@ def test_credentials_of_mlflow_are_not_printed(
     told = capsys.readouterr().out
     assert "https://mlflow.example.org" in told
     assert "secret" not in told
+
+
+def test_an_experiment_shows_no_version(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = PromotionFacts(
+        alias="champion",
+        decision=Decision(outcome="trial", reasons=("puffy-dogs is an experiment",)),
+        challenger=None,
+        previous=None,
+        current=None,
+        candidates=(),
+    )
+    Promotion.seal(tmp_path, facts)
+    assert main.run(["summary", "--promotion", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "trial: puffy-dogs is an experiment\n"
+
+
+def test_a_version_that_is_not_in_the_registry_is_not_shown(
+    mlflow_here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown(mlflow_here / "promotion", "promoted", version(1, "wide"))
+    capsys.readouterr()
+    assert main.run(["summary", "--promotion", "promotion"]) == 2
+    told = capsys.readouterr()
+    assert "mura version 1 (wide) is not in the registry at sqlite:///" in told.err
+    assert told.out == ""

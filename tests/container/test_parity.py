@@ -28,7 +28,7 @@ MADE: dict[str, type[Artifact[Any]]] = {
     "shards": Shards,
     "model/custom_cnn": TrainedModel,
 }
-STAGES = ("data/dvc.yaml:phantom", "ingest", "validate", "shard", "train@custom_cnn")
+STAGES = ("settings", "data/dvc.yaml:phantom", "ingest", "validate", "shard", "train@custom_cnn")
 
 
 @pytest.fixture(scope="module")

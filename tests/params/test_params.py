@@ -1,10 +1,12 @@
 import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
 from components.base.errors import UsageError
 from components.params.document import Params, parse, read_params, section
@@ -155,6 +157,10 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
         put("train.candidates.vgg16.learning_rate", float("nan")),
     ),
     "none of the choices": (r"evaluate\.operating_point: .*'kappa'", put("evaluate.operating_point", "best")),
+    "a home directory": (r"archive: .*`~` is not expanded", put("archive", "~/MURA-v1.1.zip")),
+    "another's home directory": (r"labels\.overlay: .*`~` is not expanded", put("labels.overlay", "~ann/labels.csv")),
+    "no name": (r"archive: .*at least 1", put("archive", "")),
+    "no name of a file": (r"archive: .*no file can have this name", put("archive", "a\0.zip")),
     "empty list": (r"validate\.modes: .*at least 1", put("validate.modes", [])),
 }
 
@@ -259,3 +265,28 @@ def test_a_section_from_json_is_checked_in_the_same_way() -> None:
 def test_what_is_written_as_json_is_read_again(params: Params) -> None:
     for part in (params.ingest, params.validate_, params.shard, params.evaluate, *params.train.candidates.values()):
         assert parse(type(part), part.model_dump(mode="json"), "--params") == part
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "params.mura.yaml"])
+@pytest.mark.parametrize(
+    "change", ["seed=7", "archive=data/MURA-v1.1.zip", "train.default.epochs=30", "evaluate.operating_point=youden"]
+)
+def test_trying_a_change_with_dvc_leaves_every_other_line_as_it_is(tmp_path: Path, name: str, change: str) -> None:
+    path = Path(shutil.copy(ROOT / name, tmp_path))
+    before = path.read_text().splitlines()
+    # What `dvc exp run --set-param` does to the file.
+    apply_overrides(path, [change])
+    after = path.read_text().splitlines()
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert len(changed) <= 1
+    key, _, value = change.partition("=")
+    assert all(key.rpartition(".")[2] in old and value in new for old, new in changed)
+
+
+@pytest.mark.parametrize(
+    "archive", ["~x.zip", "./~/x.zip", "data/~/x.zip", "-rf.zip", "a\nb.zip", "骨.zip", "s3://b/~"]
+)
+def test_a_place_may_have_any_other_name(tmp_path: Path, known: dict[str, Any], archive: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(known | {"archive": archive}))
+    assert read_params(path).archive == archive

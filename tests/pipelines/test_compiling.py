@@ -13,6 +13,7 @@ import yaml
 from pod_security import violations
 
 from components.base.errors import UsageError
+from components.cli import steps
 from components.cli.main import run
 from components.params.document import Params, parse, read_params
 from components.params.kubeflow import KubeflowParams, StepProfile, Toleration
@@ -99,30 +100,35 @@ Command = tuple[str, list[tuple[str, str]]]
 
 
 def dvc_commands(params: Params) -> dict[str, Command]:
-    """The commands of dvc.yaml by Kubeflow's names of the tasks."""
+    """The commands of dvc.yaml by Kubeflow's names of the tasks, with what their settings stand for."""
     candidates = list(params.train.candidates)
     stages = {}
     for name, stage in STAGES.items():
-        for entry in candidates if "foreach" in stage else [""]:
-            words = stage.get("do", stage)["cmd"].replace("${key}", entry).split()
+        for entry in candidates if "matrix" in stage else [""]:
+            text = stage["cmd"].replace("${item}", f"--candidate {entry}")
+            words = (text.replace("{candidate}", entry) if entry else text).split()
             stages[f"{name}-{entry}".replace("_", "-").rstrip("-")] = words
-    # Kubeflow knows the code of a step when the pipeline is compiled.
-    del stages["code"]
+    # Kubeflow knows choices and code when the pipeline is compiled.
+    del stages["settings"]
     makers = {words[words.index("--out") + 1]: task for task, words in stages.items()}
-    places = {"${archive}": "archive", "${labels.overlay}": "overlay", "${seed}": "seed"}
     commands = {}
     for task, (mura, step, *words) in stages.items():
         assert mura == "mura"
-        pairs = [
-            (flag, each)
-            for flag, value in zip(words[::2], words[1::2], strict=True)
+        pairs = list(zip(words[::2], words[1::2], strict=True))
+        entry = dict(pairs).get("--candidate", "")
+        section = f"{step}_{entry}" if step == "train" else step
+        told = [
+            (flag, makers[each])
+            for flag, value in pairs
+            if flag not in ("--out", "--settings", "--candidate")
             for each in ([value.replace("{candidate}", c) for c in candidates] if "{candidate}" in value else [value])
         ]
-        given = {flag for flag, _ in pairs}
-        told = [(flag, places.get(value) or makers.get(value) or value) for flag, value in pairs if flag != "--out"]
-        told = [(flag, value.removeprefix("params.yaml:").replace(".", "_")) for flag, value in told]
-        # A step that is not told its section takes the one of its name.
-        commands[task] = (step, sorted(told + ([] if "--params" in given else [("--params", step)])))
+        told += [
+            (each.flag, section if each.is_section else each.name)
+            for each in steps.inputs_of(steps.step_function(step))
+            if not each.is_artifact
+        ]
+        commands[task] = (step, sorted(told))
     return commands
 
 
@@ -177,7 +183,7 @@ def test_a_candidate_has_its_own_argument_name_and_resources() -> None:
 
 def test_what_dvc_always_runs_kubeflow_does_not_cache(package: Package) -> None:
     cached = {name: task["cachingOptions"].get("enableCache", False) for name, task in tasks_of(package).items()}
-    always = {name for name, stage in STAGES.items() if stage.get("always_changed")} - {"code"}
+    always = {name for name, stage in STAGES.items() if stage.get("always_changed")} - {"settings"}
     assert {name for name, enabled in cached.items() if not enabled} == always
 
 

@@ -299,3 +299,24 @@ def test_a_worse_network_does_not_take_the_place_of_a_champion_that_is_lost(
     held = model_registry.champion("mura", "champion")
     assert held is not None
     assert held.version == version
+
+
+def test_an_experiment_of_dvc_promotes_nothing(tmp_path: Path, no_mlflow: pytest.MonkeyPatch) -> None:
+    # Whoever asked for a registry would fail here.
+    no_mlflow.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    receipts = {}
+    for name, trial, versions in (("real", None, (version(),)), ("trial", "puffy-dogs", ())):
+        (tmp_path / name).mkdir()
+        receipts[name] = Registration.seal(tmp_path / name, RegistrationFacts(versions=versions, trial=trial))
+    with no_mlflow.context() as patch:
+        patch.setenv("DVC_EXP_NAME", "puffy-dogs")
+        for name, receipt in receipts.items():
+            (out := tmp_path / f"out of {name}").mkdir()
+            made = promote(receipt, rules(), out)
+            assert made.verdict() is None
+            assert (made.facts.decision.outcome, made.facts.current, made.facts.candidates) == ("trial", None, ())
+            assert "dvc exp apply puffy-dogs && dvc repro" in made.facts.decision.reasons[0]
+            assert Promotion.read(out).facts == made.facts
+    # The receipt of an experiment that was applied, outside of it.
+    with pytest.raises(UsageError, match="of the experiment puffy-dogs, where nothing is registered"):
+        promote(receipts["trial"], rules(), out)

@@ -293,3 +293,18 @@ def test_candidates_evaluated_on_different_studies_are_refused(
     evaluations = [make_evaluation(models[0]), make_evaluation(models[1], **{f"{split}_digest": "0" * 64})]
     with pytest.raises(UsageError, match=f"same {split} studies"):
         register(models, evaluations, PARAMS, out)
+
+
+def test_an_experiment_of_dvc_registers_nothing(
+    out: Path,
+    no_mlflow: pytest.MonkeyPatch,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+) -> None:
+    no_mlflow.setenv("DVC_EXP_NAME", "puffy-dogs")
+    # Whoever asked for a registry would fail here.
+    no_mlflow.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    model = make_model()
+    facts = register([model], [make_evaluation(model)], PARAMS, out).facts
+    assert (facts.versions, facts.trial) == ((), "puffy-dogs")
+    assert Registration.read(out).facts == facts

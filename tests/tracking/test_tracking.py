@@ -16,6 +16,7 @@ from conftest import COMMIT, free_port
 from components import tracking
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import ServiceUnreachable, UsageError
+from components.tracking import server
 
 if TYPE_CHECKING:
     import keras
@@ -72,6 +73,26 @@ def test_a_database_is_made_where_there_is_none_and_its_path_may_have_spaces(
         run.log_epoch(1, {"loss": 1.0})
     assert (folder / "mlflow.db").is_file()
     assert [path.name for path in folder.iterdir()] == ["mlflow.db"]
+
+
+@pytest.mark.parametrize(
+    ("copy", "project", "uri"), [("tmp1a2b", "", ""), ("standalone/tmp1a2b", "xrays", "sqlite:///mlflow.db")]
+)
+def test_an_experiment_of_dvc_is_tracked_in_the_workspace_around_its_copy(
+    tmp_path: Path, mlflow_database: Path, no_mlflow: pytest.MonkeyPatch, copy: str, project: str, uri: str
+) -> None:
+    workspace = tmp_path / project
+    here = tmp_path / ".dvc/tmp/exps" / copy / project
+    for folder in (workspace, here, tmp_path / ".dvc/tmp/exps" / copy / ".dvc"):
+        folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(mlflow_database, workspace / "mlflow.db")
+    no_mlflow.chdir(here)
+    no_mlflow.setenv("MLFLOW_TRACKING_URI", uri)
+    client = tracking.connect()
+    assert tracking.shown_uri() == f"sqlite:///{workspace}/mlflow.db"
+    made = client.get_experiment(server.experiment_id(client))
+    assert made.artifact_location == (workspace / "mlruns" / "mura").as_uri()
+    assert not (here / "mlflow.db").exists()
 
 
 @pytest.mark.parametrize("scheme", ["http", "postgresql"])

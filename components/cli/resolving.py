@@ -1,0 +1,81 @@
+"""`mura settings`: from params.yaml to a file for each stage, with everything that the stage uses."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from components.archive.archive import Archive
+from components.archive.overlay import Overlay
+from components.artifacts.artifact import Artifact
+from components.base import code
+from components.base.files import file_sha256, write_text
+from components.base.step import STEPS
+from components.cli import settings, steps
+from components.cli.settings import DIGEST, PHANTOM, PHANTOM_MODULE, Settings
+from components.params.document import SECTIONS_BY_ENTRY, Params, read_params, section
+from components.params.section import Section
+from components.params.train import TrainParams
+
+
+def resolve(file: Path, out: Path) -> list[Path]:
+    """Read params.yaml once and write the settings of every stage. The files of other candidates are removed.
+
+    Args:
+        file: params.yaml.
+        out: the directory of the settings.
+
+    Returns:
+        The files.
+
+    Raises:
+        UsageError: a choice is wrong, or there is no overlay.
+        DataRefused: the overlay makes no sense.
+    """
+    params = read_params(file)
+    overlay = Overlay.read(Path(params.labels.overlay))
+    made = {settings.file_of(out, *key): each for key, each in _stages(params, file, overlay)}
+    for place, each in made.items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_text(place, settings.text_of(each))
+    for step in SECTIONS_BY_ENTRY:
+        for place in set((out / step).glob("*.json")) - set(made):
+            place.unlink()
+    return list(made)
+
+
+def _stages(params: Params, file: Path, overlay: Overlay) -> Iterator[tuple[tuple[str, str | None], Settings]]:
+    for step in STEPS:
+        digest = code.digest(f"components.{step}")
+        for candidate in params.train.candidates if step in SECTIONS_BY_ENTRY else (None,):
+            chosen = section(params, f"{step}.{candidate}" if candidate else step, file)
+            assert isinstance(chosen, Section)
+            yield (step, candidate), Settings(code=digest, inputs=dict(_inputs(step, params, chosen, overlay)))
+    drawn = {"studies": params.phantom.studies, "difficulty": params.phantom.difficulty, "seed": params.seed}
+    yield (PHANTOM, None), Settings(code=code.digest(PHANTOM_MODULE), inputs=drawn)
+
+
+def _inputs(step: str, params: Params, chosen: Section, overlay: Overlay) -> Iterator[tuple[str, Any]]:
+    """What the inputs of a step are given, by name."""
+    for each in steps.inputs_of(steps.step_function(step)):
+        if each.is_section:
+            yield each.name, chosen.model_dump(mode="json")
+            yield from _weights(chosen)
+        elif each.kind is int:
+            yield each.name, params.seed
+        elif each.kind is Archive:
+            yield each.name, params.archive
+        elif each.kind is Overlay:
+            yield each.name, params.labels.overlay
+            yield f"{each.name}{DIGEST}", overlay.identity
+        else:
+            assert issubclass(each.kind, Artifact), f"{step}: {each.name}: nothing in params.yaml is for it"
+            if each.many:
+                yield "candidates", list(params.train.candidates)
+
+
+def _weights(chosen: Section) -> Iterator[tuple[str, str]]:
+    """The digest of the file that training starts from, if params.yaml names one that is there."""
+    if isinstance(chosen, TrainParams) and chosen.weights not in ("none", "imagenet"):
+        file = Path(chosen.weights)
+        if file.is_file():
+            yield settings.WEIGHTS, file_sha256(file)

@@ -1,0 +1,198 @@
+"""What a stage of DVC uses, resolved when the run starts, and the record of what it did use.
+
+settings/                       written by `mura settings`, which reads params.yaml once
+    ingest.json                 for each stage: digest of its code, parameters, seed, archive, overlay
+    train/<candidate>.json
+<result>.made.json              beside a step's result, written by the step: the settings it used, and what it made
+
+DVC's lock says which settings a stage ran with: they are a file that the stage depends on. Each step compares the
+records of what it reads with the settings of the stages that made it.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from components.artifacts.artifact import Artifact
+from components.base.errors import DataChanged, DataRefused, UsageError, first_line
+from components.base.files import file_sha256, write_text
+from components.params.document import SECTIONS_BY_ENTRY
+
+BY_CANDIDATE = ("train", "evaluate")
+"""Steps that run once for each candidate."""
+PHANTOM, PHANTOM_MODULE = "phantom", "components.phantom.writing"
+"""The stage that is no step, and the module that is imported for it."""
+DIGEST = "_digest"
+"""`overlay_digest` is the digest of the overlay when the run started."""
+WEIGHTS = f"weights{DIGEST}"
+
+
+class Settings(BaseModel):
+    """Everything a stage uses besides the artifacts of other stages."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    code: str
+    """Digest of the code that can change the result."""
+    inputs: dict[str, Any]
+    """By the names of the step's inputs; the names of all candidates as `candidates`."""
+
+
+class Record(BaseModel):
+    """How a result was made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    digest: str
+    """Of the artifact."""
+    settings: Settings
+
+
+class Used(NamedTuple):
+    """The settings of a stage that runs."""
+
+    stage: str
+    """As DVC calls it."""
+    folder: Path
+    """With the settings of all stages."""
+    file: Path
+    text: str
+    settings: Settings
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The values by the names of the step's inputs."""
+        return self.settings.inputs
+
+    def check_code(self, code: str) -> None:
+        """Check that the code that runs, with this digest, is the one that the run started with.
+
+        Raises:
+            DataChanged: it is not.
+        """
+        if code != self.settings.code:
+            raise DataChanged(f"The code of {self.stage} changed since this run began. Run `dvc repro` again.")
+
+    def check_files(self, arguments: Mapping[str, Any]) -> None:
+        """Check that the files that params.yaml names are still those that the run started with.
+
+        Args:
+            arguments: the step's arguments by name.
+
+        Raises:
+            DataChanged: they are not.
+        """
+        for name, value in arguments.items():
+            expected = self.inputs.get(f"{name}{DIGEST}")
+            if f"{name}{DIGEST}" in self.inputs and value.identity != expected:
+                raise DataChanged(f"{value.location}: changed since this run began. Run `dvc repro` again.")
+        if WEIGHTS in self.inputs:
+            weights = Path(self.inputs["params"]["weights"])
+            if not weights.is_file() or file_sha256(weights) != self.inputs[WEIGHTS]:
+                raise DataChanged(f"{weights}: changed since this run began. Run `dvc repro` again.")
+
+    def check_unchanged(self) -> None:
+        """Check that the settings are still there: DVC writes down what it finds when the stage ends.
+
+        Raises:
+            DataChanged: they are not.
+        """
+        if not self.file.is_file() or self.file.read_text(encoding="utf-8") != self.text:
+            raise DataChanged(f"{self.file}: changed while {self.stage} ran. Run `dvc repro` again.")
+
+
+def file_of(folder: Path, step: str, candidate: str | None) -> Path:
+    """The file with the settings of a step."""
+    return folder / step / f"{candidate}.json" if step in SECTIONS_BY_ENTRY else folder / f"{step}.json"
+
+
+def text_of(settings: Settings) -> str:
+    """What is written to the file."""
+    return json.dumps(settings.model_dump(), indent=2, ensure_ascii=False) + "\n"
+
+
+def read(folder: Path, step: str, candidate: str | None = None) -> Used:
+    """Read the settings of a step.
+
+    Raises:
+        UsageError: there are none, or the file holds something else.
+    """
+    if step in BY_CANDIDATE:
+        _check_candidate(folder, step, candidate)
+    file = file_of(folder, step, candidate)
+    try:
+        text = file.read_text(encoding="utf-8")
+        return Used(_stage(step, candidate), folder, file, text, Settings.model_validate_json(text))
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}. `dvc repro`, or `mura settings`, writes it.") from error
+    except ValueError as error:
+        raise UsageError(f"{file}: not what `mura settings` writes ({first_line(error)}). Run it again.") from error
+
+
+def _check_candidate(folder: Path, step: str, candidate: str | None) -> None:
+    if candidate is None:
+        raise UsageError(f"{step}: --settings needs --candidate NAME, the candidate that this is about.")
+    known = sorted(path.stem for name in SECTIONS_BY_ENTRY for path in (folder / name).glob("*.json"))
+    if known and candidate not in known:
+        raise UsageError(f"{folder}: no candidate {candidate}; there are {', '.join(known)}.")
+
+
+def record(used: Used, out: Path, artifact: Artifact[Any]) -> None:
+    """Write down how a result was made."""
+    made = Record(digest=artifact.digest, settings=used.settings)
+    write_text(_record_of(out), json.dumps(made.model_dump(), indent=2, ensure_ascii=False) + "\n")
+
+
+def check_input(artifact: Artifact[Any], folder: Path) -> None:
+    """Check that an artifact was made with the settings of the stage that makes it.
+
+    Raises:
+        UsageError: there are no settings for that stage.
+        DataRefused: it was made with other settings, or nothing says how it was made.
+    """
+    step = artifact.STEP
+    candidate = artifact.facts.candidate if step in BY_CANDIDATE else None
+    expected = read(folder, step, candidate)
+    again = f"Run `dvc repro --force --single-item {expected.stage}`, then `dvc repro`."
+    file = _record_of(artifact.path)
+    try:
+        found = Record.model_validate_json(file.read_text(encoding="utf-8"))
+    except OSError:
+        raise DataRefused(
+            f"{artifact.path}: {file.name}, which says how it was made, is missing. If another machine made it: "
+            f"`dvc pull {expected.stage}`. {again}"
+        ) from None
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise DataRefused(f"{file}: not the record of an artifact ({first_line(error)}). {again}") from error
+    if found.digest != artifact.digest:
+        raise DataRefused(
+            f"{artifact.path}: expected what {expected.stage} made, digest {found.digest[:12]}, found "
+            f"{artifact.digest[:12]}. {again}"
+        )
+    if found.settings != expected.settings:
+        raise DataRefused(
+            f"{artifact.path}: made with {_difference(found.settings, expected.settings)} in {expected.file}. {again}"
+        )
+
+
+def _stage(step: str, candidate: str | None) -> str:
+    return f"{step}@{candidate}" if step in BY_CANDIDATE else step
+
+
+def _record_of(out: Path) -> Path:
+    place = Path(os.path.abspath(out))  # noqa: PTH100 - Path.absolute keeps `..`
+    return place.with_name(f"{place.name}.made.json")
+
+
+def _difference(found: Settings, expected: Settings) -> str:
+    """The first difference, and how many there are: `epochs 3, not 2 as`."""
+    if found.code != expected.code:
+        return "other code than"
+    one, other = ({**each.inputs, **(each.inputs.get("params") or {})} for each in (found, expected))
+    names = [name for name in sorted({*one, *other} - {"params"}) if one.get(name) != other.get(name)]
+    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+    return f"{names[0]} {one.get(names[0])!r:.40}, not {other.get(names[0])!r:.40}{more} as"

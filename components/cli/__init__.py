@@ -8,5 +8,6 @@ cli/
     tools.py        the other commands: phantom, import, remote, shards, bench, summary, settings, doctor, notify
     group.py        lists of commands with whole sentences
     doctor.py       `mura doctor`: can this installation do the work?
+    doctor_mlflow.py, check.py    its questions about MLflow, and one line of its answer
     summary.py      `mura summary`: the last promotion
 """

@@ -4,6 +4,9 @@ import inspect
 
 import click
 
+SETTINGS = "--settings"
+"""The flag with which DVC's stages call a command."""
+
 
 class Group(click.Group):
     """Lists its commands with the whole first sentence of their help; click cuts it where the line ends."""

@@ -25,6 +25,7 @@ from components.base.errors import DataRefused, UsageError
 from components.base.files import writing
 from components.base.step import Declaration
 from components.cli import settings
+from components.cli.group import SETTINGS
 from components.cli.settings import BY_CANDIDATE, Used
 from components.kubeflow.executor import ExecutorInput
 from components.params import DEFAULT
@@ -35,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 CANDIDATE = "{candidate}"
 """In a path it stands for the name of the candidate; in one that may be repeated, of every candidate of params.yaml."""
-SETTINGS = "--settings"
 
 
 class Input(NamedTuple):

@@ -6,19 +6,19 @@ import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from components.base import code
 from components.base.errors import DataRefused, UsageError, printable
-from components.cli import steps
-from components.cli.settings import PHANTOM, PHANTOM_MODULE, Used
-from components.cli.settings import read as read_settings
+from components.cli.group import SETTINGS
 from components.params import DEFAULT
-from components.params.document import read_params, section
 from components.phantom.plan import DIFFICULTY, STUDIES
+
+if TYPE_CHECKING:
+    from components.cli.settings import Used
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Processes. [default: one per core]")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also draw a contact sheet, a PNG.")
 @click.option(
-    steps.SETTINGS,
+    SETTINGS,
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     help="What `mura settings` wrote, in place of --studies, --seed and --difficulty.",
@@ -52,7 +52,7 @@ def phantom(out: Path, workers: int | None, sheet: Path | None, settings: Path |
     from components.base.progress import Bar
     from components.phantom import writing
 
-    used = _used(PHANTOM, PHANTOM_MODULE, settings, list(chosen)) if settings else None
+    used = _used_for_drawing(settings, list(chosen)) if settings else None
     started = time.monotonic()
     bar: Bar | None = None
 
@@ -88,14 +88,16 @@ def phantom(out: Path, workers: int | None, sheet: Path | None, settings: Path |
         logger.info("phantom: contact sheet -> %s", sheet)
 
 
-def _used(stage: str, module: str, folder: Path, flags: Sequence[str]) -> Used:
-    """The settings of a stage that is no step; the flags that they stand for may not be given."""
+def _used_for_drawing(folder: Path, flags: Sequence[str]) -> "Used":
+    """The settings of the stage that draws the archive; the flags that they stand for may not be given."""
+    from components.cli import settings
+
     context = click.get_current_context()
     for flag in flags:
         if context.get_parameter_source(flag) is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{flag} is in {steps.SETTINGS}: leave one of them out.", context)
-    used = read_settings(folder, stage)
-    used.check_code(code.digest(module))
+            raise click.UsageError(f"--{flag} is in {SETTINGS}: leave one of them out.", context)
+    used = settings.read(folder, settings.PHANTOM)
+    used.check_code(code.digest(settings.PHANTOM_MODULE))
     return used
 
 
@@ -217,6 +219,7 @@ def bench_input(path: Path, candidate: str, file: Path, steps: int) -> None:
     Each stage is measured alone, then all together. The slowest stage is the limit.
     """
     from components.artifacts.shards import Shards
+    from components.params.document import read_params, section
     from components.params.train import TrainParams
     from components.train import input_benchmark
 

@@ -1,4 +1,4 @@
-"""Where MLflow is, whether it answers, and what its errors mean."""
+"""Where MLflow is, and whether it answers."""
 
 import logging
 import math

@@ -120,7 +120,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 ADDED = ("\n\ndef ", "\n\nNEW = 1\n\n\ndef ")
 EDITS = {
     "another word of tracking": (
-        "tracking/server.py",
+        "tracking/address.py",
         "no longer keeps runs",
         "keeps no runs",
         {"register", "promote"},

@@ -120,7 +120,7 @@ def find(archive: Archive, table: pd.DataFrame) -> pd.DataFrame:
     )
     order = ["kind", "similarity", "first", "second"]
     logger.info(
-        "duplicates: %s, %s compared; that matter: %s, %s",
+        "duplicates: %s, %s compared, %s and %s that matter",
         count(len(rows), "picture"),
         count(len(near.copy), "pair"),
         count(len(exact), "exact copy"),

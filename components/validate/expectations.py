@@ -231,7 +231,8 @@ def _splits() -> list[Any]:
         _expect(
             "body_part_is_trained",
             f"Every body part has images in {TRAIN}",
-            "The loss is weighted by body part, and a network is not tested on what it was never shown.",
+            "The loss is weighted by body part, and a network is not tested on what it was never shown. A smaller "
+            "ingest.tuning_fraction leaves more for training, ingest.body_parts leaves a part out.",
             gxe.ExpectColumnValuesToMatchRegex(column="splits of the body part", regex=rf"\b{TRAIN}\b"),
             About(by=("body_part",)),
         ),

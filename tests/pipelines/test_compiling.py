@@ -16,6 +16,7 @@ from components.base.errors import UsageError
 from components.cli import steps
 from components.cli.main import run
 from components.params.document import Params, parse, read_params
+from components.params.ingest import IngestParams
 from components.params.kubeflow import KubeflowParams, StepProfile, Toleration
 from pipelines.graph.compiling import compile_pipeline
 from pipelines.graph.package import Package
@@ -93,6 +94,14 @@ def test_the_defaults_of_the_arguments_are_the_committed_choices(package: Packag
     for name, choices in train["candidates"].items():
         assert defaults.pop(f"train_{name}") == {"candidate": name, **train["default"], **choices}
     assert defaults == {"archive_digest": "", "overlay": (ROOT / DEMO.labels.overlay).read_text()}
+
+
+def test_chosen_body_parts_are_a_default_that_the_step_reads() -> None:
+    ingest = IngestParams(tuning_fraction=0.25, body_parts=("wrist", "elbow"))
+    some = with_candidates(DEMO, custom_cnn={}).model_copy(update={"ingest": ingest})
+    default = compiled_of(some).parameters["ingest"].default
+    assert default == {"tuning_fraction": 0.25, "body_parts": ["elbow", "wrist"]}
+    assert parse(IngestParams, default, "--params") == ingest
 
 
 # A step's command: its name, and what each of its flags is given. An artifact is named by the task that made it.

@@ -51,6 +51,23 @@ def test_each_candidate_becomes_a_version(
     assert RegisteredModel.model_validate_json((out / "vgg19.json").read_text()) == versions[0]
 
 
+def test_a_version_names_the_chosen_body_parts(
+    mlflow_here: Path,
+    out: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    model = make_model("vgg16", run=make_tracked())
+    made = make_evaluation(model, 0.7)
+    chosen = made.facts.model_copy(update={"body_parts": ("elbow", "wrist")})
+    (version,) = register([model], [Evaluation(made.path, chosen, made.digest)], PARAMS, out).facts.versions
+    assert version.body_parts == ("elbow", "wrist")
+    held = tracking.connect().get_model_version("mura", "1")
+    assert held.tags["body_parts"] == "elbow, wrist"
+    assert "(elbow and wrist only)" in held.description
+
+
 @pytest.mark.parametrize("second", [b"other weights", None], ids=["another recipe", "the same recipe"])
 def test_one_architecture_under_two_names_is_two_versions(
     second: bytes | None,

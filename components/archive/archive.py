@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import struct
 import uuid
 import zipfile
@@ -275,7 +276,7 @@ def _version(place: str) -> Version | None:
         path = Path(place)
         if not path.exists():
             raise UsageError(
-                f"{place}: no such archive. `mura phantom --out {place}` draws one for trying out. "
+                f"{place}: no such archive. `mura phantom --out {shlex.quote(str(place))}` draws one for trying out. "
                 "README.md says how to use the real MURA."
             )
         return _stamp(path.stat()) if path.is_file() else None

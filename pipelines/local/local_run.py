@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -59,7 +60,7 @@ def run_local(
     readable = [path.absolute() for path in mounts]
     if "://" not in archive:
         if not Path(archive).exists():
-            raise UsageError(f"{archive}: no such archive. `mura phantom --out {archive}` draws one.")
+            raise UsageError(f"{archive}: no such archive. `mura phantom --out {shlex.quote(str(archive))}` draws one.")
         archive = str(Path(archive).absolute())
         readable.append(Path(archive))
     package = compile_pipeline(_on_cpu(params), archive=archive)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 import click
 
 from components.artifacts.artifact import Artifact
-from components.base import code
+from components.base import code, space
 from components.base.errors import DataRefused, UsageError
 from components.base.files import writing
 from components.base.step import Declaration
@@ -201,7 +201,7 @@ def _make(call: Call, arguments: dict[str, Any]) -> Artifact[Any]:
     decisive = {key: _identity(value) for key, value in arguments.items()} | {
         "code": code.digest(call.function.__module__)
     }
-    with writing(call.out, decisive, get_type_hints(call.function)["return"].CARD) as work:
+    with space.named(call.out), writing(call.out, decisive, get_type_hints(call.function)["return"].CARD) as work:
         try:
             artifact = call.function(**arguments, out=work)
         except DataRefused as error:

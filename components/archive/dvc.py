@@ -1,6 +1,7 @@
 """DVC: its repository, its tracked files and its remotes."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from components.base.errors import UsageError
+from components.base import space
+from components.base.errors import OutsideFailed, UsageError
 
 
 def root(folder: Path) -> Path:
@@ -33,7 +35,8 @@ def add(path: Path) -> str:
         The md5 that DVC has computed.
 
     Raises:
-        UsageError: DVC refuses the file, for example because it is the output of a stage or the disk is full.
+        UsageError: DVC refuses the file, for example because it is the output of a stage.
+        OutsideFailed: the disk is full.
     """
     # In a process of its own: DVC changes logging and the working directory.
     # With ./ in front, a name that begins with - is no option.
@@ -44,6 +47,8 @@ def add(path: Path) -> str:
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
         why = lines[0].removeprefix("ERROR: ") if lines else f"exit code {done.returncode}"
+        if any(os.strerror(number) in done.stderr for number in space.FULL):
+            raise OutsideFailed(f"{path}: no space is left for DVC's copy of it. Free some space.")
         raise UsageError(f"{path}: `dvc add` failed: {why}")
     pointer = yaml.safe_load(path.with_name(f"{path.name}.dvc").read_text(encoding="utf-8"))
     return str(pointer["outs"][0]["md5"])

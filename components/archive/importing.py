@@ -4,7 +4,6 @@ import hashlib
 import logging
 import math
 import re
-import shutil
 import zipfile
 from collections import defaultdict
 from collections.abc import Mapping
@@ -16,7 +15,8 @@ import yaml
 from components.archive import dvc, mura_v1_1
 from components.archive.archive import Archive, is_remote
 from components.archive.mura_csv import folder_of, is_sidecar, read_listing
-from components.base.errors import DataChanged, DataRefused, UsageError
+from components.base import space
+from components.base.errors import DataChanged, DataRefused, MuraError, UsageError
 from components.base.files import write_text
 from components.base.progress import Bar
 from components.params.document import read_params
@@ -75,7 +75,8 @@ def import_archive(place: str, out: Path | None, params: Path) -> Imported:
         params: the params.yaml to change.
 
     Raises:
-        UsageError: there is no such archive, the destination is another file, or the disk is too small.
+        UsageError: there is no such archive, the destination is another file, or DVC refuses it.
+        OutsideFailed: the disk is too small.
         DataRefused: the archive does not have MURA's layout, or listed images are missing.
         DataChanged: the archive was replaced meanwhile.
         ServiceUnreachable: S3 does not answer.
@@ -91,7 +92,7 @@ def import_archive(place: str, out: Path | None, params: Path) -> Imported:
     logger.info("import: %s bytes at %s; adding them to DVC's cache", f"{size:,}", path)
     try:
         taken = dvc.add(path)
-    except UsageError:
+    except MuraError:
         if not was_there:
             path.unlink()
         raise
@@ -204,6 +205,11 @@ def _bring(archive: Archive, path: Path) -> tuple[int, str]:
     if not is_remote(archive.place) and path == Path(archive.place).resolve():
         return path.stat().st_size, str(archive.md5())
     path.parent.mkdir(parents=True, exist_ok=True)
+    with space.named(path):
+        return _bring_to(archive, path)
+
+
+def _bring_to(archive: Archive, path: Path) -> tuple[int, str]:
     partial = path.with_name(f".{path.name}.partial")
     try:
         _check_space(archive, path.parent)
@@ -220,10 +226,9 @@ def _bring(archive: Archive, path: Path) -> tuple[int, str]:
 
 
 def _check_space(archive: Archive, folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    needed = archive.version[1] if archive.version else 0
-    if needed > free:
-        raise UsageError(f"{folder}: {free:,} bytes are free, {archive.place} needs {needed:,}. Free some space.")
+    if archive.version:
+        # DVC's cache gets a copy of it where the file system cannot share the blocks of two files.
+        space.require(folder, archive.version[1], f"a copy of {archive.place}")
 
 
 def _copy(archive: Archive, path: Path) -> str:

@@ -10,6 +10,7 @@ base/
     progress.py      bars, log lines, durations
     workers.py       work for all cores, in order, in bounded memory
     variables.py     environment variables of the project
+    space.py         room on a disk: refused before a long write, and named when it runs out
     surroundings.py  settings from outside that would change a result, and what is used instead
     urls.py          addresses without user and password
 """

@@ -25,6 +25,7 @@ NO_EFFECT: Mapping[str, Mapping[str, str]] = {
         "components.base.errors": "texts and exit codes of errors",
         "components.base.progress": "bars and log lines",
         "components.base.provenance": "describes the run on the card",
+        "components.base.space": "refuses a write that cannot fit, and says which disk is full",
         "components.base.step": "declares flags of the command line",
         "components.archive.s3": "fetches bytes; every answer is checked against the object's version",
     },

@@ -20,7 +20,7 @@ import click
 from click.core import ParameterSource
 
 from components.artifacts.artifact import Artifact
-from components.base import code
+from components.base import code, space
 from components.base.errors import DataRefused, UsageError
 from components.base.files import writing
 from components.base.step import Declaration
@@ -265,7 +265,7 @@ def _make(call: Call, arguments: dict[str, Any]) -> Artifact[Any]:
     """Run the step in a work directory and put the result into its place, or keep the reports of a refusal."""
     # A half-done work directory of other code is not gone on with.
     decisive = {key: _identity(value) for key, value in arguments.items()} | {"code": call.code}
-    with writing(call.out, decisive, get_type_hints(call.function)["return"].CARD) as work:
+    with space.named(call.out), writing(call.out, decisive, get_type_hints(call.function)["return"].CARD) as work:
         try:
             artifact = call.function(**arguments, out=work)
         except DataRefused as error:

@@ -13,7 +13,7 @@ from components.archive.archive import Archive
 from components.archive.mura_csv import SOURCE_SPLITS, Listing, folder_of, is_sidecar, read_listing
 from components.archive.overlay import Opinion, Overlay
 from components.artifacts.manifest import TABLE, TRAIN, TUNING, Manifest, ManifestFacts
-from components.base import workers
+from components.base import space, workers
 from components.base.errors import printable
 from components.base.progress import track
 from components.base.words import count
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # Images that a worker gets at once. Passing single images to workers would cost too much.
 CHUNK = 64
+# What a row of the table takes at least.
+ROW_BYTES = 400
 
 
 def run(archive: Archive, overlay: Overlay | None, params: IngestParams, seed: int, out: Path) -> Manifest:
@@ -36,6 +38,7 @@ def run(archive: Archive, overlay: Overlay | None, params: IngestParams, seed: i
         pictures = [member for member in members if member.lower().endswith(".png") and member not in sidecars]
         chosen = [member for member in pictures if choice.has(member)]
         chunks = [chosen[start : start + CHUNK] for start in range(0, len(chosen), CHUNK)]
+        space.require(out.parent, len(chosen) * ROW_BYTES, f"a manifest of {len(chosen):,} images")
         with workers.in_order(partial(read_images, archive), chunks) as results:
             # While the workers decode: the md5 of the whole file, and the CSVs.
             md5 = workers.aside(archive.md5)

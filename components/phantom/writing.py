@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from components.base import space
 from components.base import workers as processes
 from components.phantom import plan as planning
 from components.phantom import truth
@@ -22,6 +23,8 @@ from components.phantom.truth import Truth
 _DATE = (2018, 5, 22, 0, 0, 0)
 # What macOS leaves beside a file that has a Finder note: magic, version 2, filler, no entries.
 _APPLE_DOUBLE = bytes.fromhex("00051607 00020000") + b"Mac OS X        " + bytes(2)
+# What a picture takes at least; 96 kB on average.
+_IMAGE_BYTES = 80_000
 _STUDIES_PER_TASK = 8
 _TASKS_AHEAD = 3  # per worker: enough to keep them busy, few enough to keep memory flat
 
@@ -84,13 +87,15 @@ def write_phantom(
     if workers is not None and workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
     plan = planning.plan(studies, seed)
+    space.require(out.parent, plan.images * _IMAGE_BYTES, f"a phantom of {plan.images:,} images")
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = truth.path_beside(out)
     zipped, told = (path.with_name(f".{path.name}.{os.getpid()}.partial") for path in (out, beside))
     try:
         drawn = _all_drawn(plan, _Drawing(seed, float(difficulty)), workers or processes.cores())
-        rows = _pack(zipped, plan, drawn, progress or (lambda *_: None))
-        told.write_text(truth.to_csv(rows), encoding="utf-8", newline="")
+        with space.named(out):
+            rows = _pack(zipped, plan, drawn, progress or (lambda *_: None))
+            told.write_text(truth.to_csv(rows), encoding="utf-8", newline="")
         with zipped.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = zipped.stat().st_size

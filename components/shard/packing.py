@@ -10,7 +10,7 @@ import pandas as pd
 from components.archive.archive import Archive
 from components.artifacts.manifest import SPLITS, TRAIN, ValidManifest
 from components.artifacts.shards import RECORDS, PartFacts, Shards, ShardsFacts, SplitFacts, split_digest
-from components.base import workers
+from components.base import space, workers
 from components.base.files import CHECKPOINT
 from components.base.progress import Bar
 from components.params.shard import ShardParams
@@ -25,6 +25,8 @@ def run(archive: Archive, manifest: ValidManifest, params: ShardParams, out: Pat
     jobs = {split: _jobs(table[table["split"] == split], split, params, out / CHECKPOINT) for split in SPLITS}
     every = [job for split in SPLITS for job in jobs[split]]
     (out / CHECKPOINT).mkdir(exist_ok=True)
+    left = sum(len(job.rows) for job in every if not job.path.exists())
+    space.require(out.parent, left * params.image_size**2, f"shards of {left:,} images")
     packed = []
     with (
         workers.in_order(partial(pack, archive), every) as written,

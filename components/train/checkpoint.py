@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from pydantic import BaseModel
 
+from components.base import space
 from components.base.files import write_text
 from components.train import mirror
 
@@ -110,6 +111,18 @@ class Checkpoint:
     def best_weights(self, epoch: int) -> Path:
         """The file with the weights of the best epoch."""
         return self.path / f"best-{epoch}.weights.h5"
+
+    def expect(self, model: keras.Model) -> None:
+        """Check that there is room for what `save` writes.
+
+        Raises:
+            OutsideFailed: there is not.
+        """
+        weights = sum(np.asarray(each).nbytes for each in model.variables)
+        everything = sum(np.asarray(each).nbytes for each in variables(model))
+        there = sum(file.stat().st_size for file in self.path.iterdir())
+        # The checkpoints of two epochs, the best weights of two, and the model itself.
+        space.require(self.path, 2 * everything + 3 * weights - there, "the checkpoints and the model")
 
     def save(self, model: keras.Model, state: State) -> None:
         """Save everything after an epoch, then delete the files of earlier ones."""

@@ -181,6 +181,8 @@ class Training:
         if chief is not None and state.epoch_in_phase:
             chief.checkpoint.restore(self.model, state)
             logger.info("train: %s goes on after epoch %s", self.params.candidate, state.epochs)
+        if chief is not None:
+            chief.checkpoint.expect(self.model)
         self.worker.align(variables(self.model))
         train_epoch = self.worker.trainer(self.model)
         while state.epoch_in_phase < phase.epochs and not state.exhausted(self.params.patience):

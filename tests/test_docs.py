@@ -66,3 +66,19 @@ def test_the_secrets_are_those_of_the_choices() -> None:
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(((?!http)[^)]+)\)", KUBEFLOW):
         assert (ROOT / "docs" / target).exists(), target
+
+
+def named_tests() -> list[tuple[str, str]]:
+    """Files of tests that the table of what works names, each with a test or with none."""
+    file, found = "", []
+    text = (ROOT / "docs/compatibility.md").read_text()
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)?(?:::(\w+))?`", text):
+        file = path or file
+        if path or name:
+            found.append((file, name))
+    return found
+
+
+@pytest.mark.parametrize(("file", "name"), named_tests())
+def test_what_is_said_to_prove_that_something_works_is_there(file: str, name: str) -> None:
+    assert f"def {name or 'test_'}" in (ROOT / file).read_text()

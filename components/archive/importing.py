@@ -172,10 +172,15 @@ def _destination(archive: Archive, out: Path | None, root: Path) -> Path:
     is_file_here = not is_remote(archive.place) and archive.version is not None
     if out is None and is_file_here and here.is_relative_to(root):
         return here
-    path = (out or root / "data" / f"{archive.name.removesuffix('.zip')}.zip").resolve()
-    if not path.is_relative_to(root):
-        raise UsageError(f"--out {path}: DVC tracks only files inside its repository, {root}.")
-    return path
+    path = out or root / "data" / f"{archive.name.removesuffix('.zip')}.zip"
+    real = path.resolve()
+    if not real.is_relative_to(root):
+        where = str(path) if real == path.absolute() else f"{path} leads to {real}"
+        raise UsageError(
+            f"{where}: that is not in {root}, and DVC tracks only files inside its repository. Name a path in there "
+            "with --out; the archive is copied to it."
+        )
+    return real
 
 
 def _bring(archive: Archive, path: Path) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,8 +25,25 @@ def root(folder: Path) -> Path:
     folder = folder.resolve()
     for each in (folder, *folder.parents):
         if (each / ".dvc").is_dir():
+            _check_git(each)
             return each
     raise UsageError(f"{folder}: not inside a DVC repository. Run in the project's directory.")
+
+
+def _check_git(repository: Path) -> None:
+    """Refuse a download without git, unless DVC is told to do without.
+
+    Raises:
+        UsageError: DVC would refuse to work here.
+    """
+    if any((each / ".git").exists() for each in (repository, *repository.parents)):
+        return
+    settings = [path.read_text(encoding="utf-8") for path in (repository / ".dvc").glob("config*") if path.is_file()]
+    if not any(re.search(r"^\s*no_scm\s*=\s*true", text, re.MULTILINE | re.IGNORECASE) for text in settings):
+        raise UsageError(
+            f"{repository}: this is no git repository, and DVC expects one. Run `git init` here, or "
+            "`dvc config --local core.no_scm true` to work without."
+        )
 
 
 def add(path: Path) -> str:

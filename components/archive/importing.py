@@ -191,13 +191,18 @@ def _yaml(text: str) -> str:
 def _destination(archive: Archive, out: Path | None, root: Path) -> Path:
     here = Path(archive.place).resolve()
     is_file_here = not is_remote(archive.place) and archive.version is not None
-    path = here if out is None and is_file_here and here.is_relative_to(root) else None
-    path = path or (out or root / "data" / f"{archive.name.removesuffix('.zip')}.zip").resolve()
-    if any("\ud800" <= character <= "\udfff" for character in path.name):
-        raise UsageError(f"{path}: its name is not UTF-8, so no text can name it. Choose another with --out.")
-    if not path.is_relative_to(root):
-        raise UsageError(f"--out {path}: DVC tracks only files inside its repository, {root}.")
-    return path
+    inside = out is None and is_file_here and here.is_relative_to(root)
+    path = here if inside else (out or root / "data" / f"{archive.name.removesuffix('.zip')}.zip")
+    real = path.resolve()
+    if any("\ud800" <= character <= "\udfff" for character in real.name):
+        raise UsageError(f"{real}: its name is not UTF-8, so no text can name it. Choose another with --out.")
+    if not real.is_relative_to(root):
+        where = str(path) if real == path.absolute() else f"{path} leads to {real}"
+        raise UsageError(
+            f"{where}: that is not in {root}, and DVC tracks only files inside its repository. Name a path in there "
+            "with --out; the archive is copied to it."
+        )
+    return real
 
 
 def _bring(archive: Archive, path: Path) -> tuple[int, str]:

@@ -88,6 +88,10 @@ _OF_THE_CALLER = {
 }  # fmt: skip
 
 
+# What libraries say where Python would raise a MemoryError: the loader, threads, OpenCV.
+_NO_MEMORY = ("failed to map segment", "can't start new thread", "Cannot allocate memory", "Insufficient memory")
+
+
 def classified(error: Exception) -> MuraError | None:
     """The error to tell for an exception, with its exit code. None for a bug.
 
@@ -96,8 +100,10 @@ def classified(error: Exception) -> MuraError | None:
     """
     if isinstance(error, MuraError):
         return error
-    if isinstance(error, MemoryError):
-        return OutsideFailed("The memory is too small. Close other programs, or give this one more.")
+    if isinstance(error, MemoryError) or any(each in str(error) for each in _NO_MEMORY):
+        return OutsideFailed(
+            "The memory is too small. Close other programs, or give this one more (ulimit -v shows a limit)."
+        )
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         kind = UsageError if error.errno in _OF_THE_CALLER else OutsideFailed

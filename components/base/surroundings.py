@@ -75,9 +75,20 @@ def overruled() -> Iterator[str]:
 def keras_file() -> Path:
     """The file of settings that Keras reads while it is imported."""
     if home := os.environ.get("KERAS_HOME"):
-        return Path(home, "keras.json").expanduser()
-    user = Path("~").expanduser()
+        return _in_home(f"{home}/keras.json")
+    user = _in_home("~")
     return (user if os.access(user, os.W_OK) else Path("/tmp")) / ".keras/keras.json"  # noqa: S108 - Keras' own choice
+
+
+def matplotlib_folder() -> Path:
+    """Where Matplotlib keeps its settings and its list of fonts."""
+    settings = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+    return _in_home(os.environ.get("MPLCONFIGDIR") or f"{settings}/matplotlib")
+
+
+def _in_home(path: str) -> Path:
+    """The path with the user's home for `~`, which stays where there is none: a user id without a name or HOME."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises an error then
 
 
 def check_keras_file() -> None:
@@ -121,5 +132,4 @@ def _is_overruled(name: str) -> bool:
 def _matplotlib_files() -> Iterator[Path]:
     """Where Matplotlib looks for settings."""
     yield Path("matplotlibrc")
-    folder = os.environ.get("MPLCONFIGDIR") or Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "matplotlib")
-    yield Path(folder, "matplotlibrc").expanduser()
+    yield matplotlib_folder() / "matplotlibrc"

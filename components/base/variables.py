@@ -4,6 +4,7 @@ REQUIRE_GPU = "MURA_REQUIRE_GPU"
 """If set, TensorFlow must see a GPU. A pod that requested one has it: on the CPU the training would take days."""
 CODE_REVISION = "MURA_CODE_REVISION"
 """The commit that an image was made of. An image has no repository."""
-
 EXPERIMENT = "DVC_EXP_NAME"
 """DVC's name of the experiment that this is, `dvc exp run`. An experiment changes no registry."""
+MEETING_SECONDS = "MURA_MEETING_SECONDS"
+"""How long a worker of a training waits for the others to start. Machines of a cluster may start far apart."""

@@ -66,8 +66,8 @@ def _places() -> dict[str, Path]:
         temporary = os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - only looked at
     return {
         "temporary files": Path(temporary),
-        "Keras' weights": Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")),
-        "Matplotlib's cache": Path(os.environ.get("MPLCONFIGDIR", Path.home() / ".config/matplotlib")),
+        "Keras' weights": surroundings.keras_file().parent,
+        "Matplotlib's cache": surroundings.matplotlib_folder(),
     }
 
 

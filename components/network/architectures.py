@@ -1,6 +1,5 @@
 """The four networks: pixels in, logit out; every scaling lives inside."""
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ import keras
 from keras import layers
 
 from components.artifacts.trained_model import TrainedModel
+from components.base import surroundings
 from components.base.errors import DataRefused, ServiceUnreachable, UsageError, first_line
 from components.params.train import TrainParams
 
@@ -121,7 +121,7 @@ def load_pretrained(model: keras.Model, params: TrainParams) -> None:
             raise UsageError(
                 f"train: {params.weights} does not hold Keras weights of {name} without its top ({first_line(error)})."
             ) from error
-        cache = Path(os.environ.get("KERAS_HOME", "~/.keras"), "models").expanduser()
+        cache = surroundings.keras_file().with_name("models")
         raise ServiceUnreachable(
             f"train: ImageNet weights for {name} could not be downloaded. On a machine with internet, fetch "
             f"{IMAGENET_FILES[name]} (keras.applications names the address) and put it into {cache}, "

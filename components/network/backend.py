@@ -1,6 +1,7 @@
 """TensorFlow with our settings: quiet, frugal with memory, the same numbers every time."""
 
 import os
+import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,27 @@ def _no_messages() -> Iterator[None]:
         os.close(nowhere)
 
 
+# Bytes of addresses that TensorFlow and a small training reserve; with 4 GB a training ends in a signal, or hangs.
+ADDRESSES = 5_000_000_000
+
+
+def _check_addresses() -> None:
+    """Refuse a limit (`ulimit -v`) under which TensorFlow would abort.
+
+    Raises:
+        OutsideFailed: it is too low.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < ADDRESSES:
+        raise OutsideFailed(
+            f"This process may use {limit / 1e9:.1f} GB of memory (ulimit -v), and TensorFlow reserves "
+            f"{ADDRESSES / 1e9:.0f} GB or more. Raise the limit: ulimit -v unlimited. A limit of the container bounds "
+            "what is really used."
+        )
+
+
 # TensorFlow and Keras read these once, while they are imported.
+_check_addresses()
 surroundings.settle()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 surroundings.check_keras_file()

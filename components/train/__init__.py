@@ -6,6 +6,7 @@ tuning.py            the tuning split, on which every epoch is measured
 checkpoint.py        what a killed training resumes from
 mirror.py            a copy of the checkpoint on S3
 multi_worker.py      the processes that train one network together
+meeting.py           the workers wait for each other, and not without limit
 tf_config.py         which of these processes this one is
 input_benchmark.py   `mura bench input`: what limits the speed of the input
 """

@@ -17,7 +17,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components.base.errors import ServiceUnreachable, UsageError
-from components.train import tf_config
+from components.train import meeting, tf_config
 from components.train.tf_config import Place
 
 # Distance between the seeds of two workers. The random layers of one network have consecutive seeds.
@@ -101,6 +101,7 @@ class TeamWorker(Worker):
         self.place = place
         # One GPU for each process. A second GPU needs another process, or another pod.
         tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:1], "GPU")
+        meeting.meet(place.rank, tf_config.addresses(), meeting.seconds())
         with _together():
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
         # TensorFlow would treat SIGTERM as a notice of preemption. It must end this process.

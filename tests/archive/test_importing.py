@@ -144,6 +144,31 @@ def test_dvc_keeps_what_is_inside_its_repository(
     assert not (project / "data").exists()
 
 
+@pytest.mark.parametrize("link", ["data/a.zip", "data"])
+def test_a_link_that_leads_outside_is_named(
+    link: str, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    whole = write_zip(outside / "a.zip", archive())
+    (project / link).parent.mkdir(exist_ok=True)
+    (project / link).symlink_to(whole if link.endswith("zip") else outside)
+    assert main.run(["import", "data/a.zip"]) == 2
+    told = capsys.readouterr().err
+    assert f"{project}/data/a.zip leads to {whole}" in told
+    assert "Name a path in there with --out" in told
+    assert main.run(["import", "data/a.zip", "--out", "mine.zip"]) == 0
+    assert (project / "mine.zip").read_bytes() == whole.read_bytes()
+
+
+def test_a_download_without_git_is_told_what_to_do(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / ".dvc/config").write_text("")
+    write_zip(project / "a.zip", archive())
+    assert main.run(["import", "a.zip"]) == 2
+    assert "Run `git init` here, or `dvc config --local core.no_scm true`" in capsys.readouterr().err
+    assert not (project / "a.zip.dvc").exists()
+
+
 def test_an_archive_that_lacks_listed_images_is_refused_by_name(tmp_path: Path) -> None:
     files = archive()
     gone = sorted(name for name in files if name.endswith(".png"))[3]

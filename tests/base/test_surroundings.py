@@ -108,3 +108,11 @@ def test_settings_that_are_no_json_are_none_as_for_keras(tmp_path: Path, monkeyp
     (tmp_path / "keras.json").write_text("{")
     surroundings.check_keras_file()
     assert not any("keras.json" in line for line in surroundings.overruled())
+
+
+def test_a_user_without_a_home_has_places_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "KERAS_HOME", "MPLCONFIGDIR", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)  # no such user: so it is in containers
+    assert surroundings.keras_file() == Path("/tmp/.keras/keras.json")
+    assert list(surroundings.overruled()) is not None

@@ -80,6 +80,8 @@ def test_a_path_is_repeated_for_every_candidate(
         (OSError(28, "No space left on device", "x"), 5, "x: No space left on device"),
         (OSError(5, "Input/output error"), 5, "Input/output error"),
         (MemoryError(), 5, "memory"),
+        (ImportError("libx.so: failed to map segment from shared object"), 5, "memory"),
+        (RuntimeError("can't start new thread"), 5, "memory"),
     ],
 )
 def test_the_exit_code_says_who_must_act(error: Exception, code: int, line: str) -> None:

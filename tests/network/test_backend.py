@@ -66,3 +66,13 @@ def test_settings_from_outside_change_no_number(tmp_path: Path) -> None:
     done = subprocess.run(command, env=named | SETTINGS, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == logits()
+
+
+def test_too_few_addresses_are_refused_before_tensorflow_aborts() -> None:
+    command = 'ulimit -v 2000000; exec "$0" -c \'from components.base.errors import OutsideFailed\ntry:\n    import '
+    command += "components.network\nexcept OutsideFailed as error:\n    print(error)'"
+    named = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable], env=named, capture_output=True, text=True, check=True
+    )
+    assert "may use 2.0 GB of memory (ulimit -v), and TensorFlow reserves 5 GB" in done.stdout

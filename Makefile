@@ -12,6 +12,9 @@ READY := $(VENV)/.$(HARDWARE)
 # uv of the machine if there is one, else one of our own; not in the environment it syncs, where it would remove itself.
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV)/.uv/bin/uv)
 RUN := source $(VENV)/bin/activate &&
+# DVC and others keep settings and caches in the user's home, and ask for a name. A user without them gets them here.
+export USER := $(or $(USER),$(shell id -un 2>/dev/null || id -u))
+export HOME := $(shell [ -w "$$HOME" ] && echo "$$HOME" || { mkdir -p "$(CURDIR)/.home" && echo "$(CURDIR)/.home"; })
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml
 
 .PHONY: help

@@ -23,6 +23,8 @@ help: ## This list
 
 .PHONY: demo
 demo: $(READY) ## From a drawn archive to a promoted model: dvc repro, then the results
+	@# A download without git: DVC works there too, once it is told.
+	@$(RUN) git rev-parse --git-dir >/dev/null 2>&1 || dvc config --quiet --local core.no_scm true
 	@$(RUN) dvc repro; code=$$?; \
 	[ $$code = 0 ] || echo "dvc repro did not end well; this was the last promotion:"; \
 	mura summary; exit $$code

@@ -18,11 +18,12 @@ from components import tracking
 from components.artifacts.manifest import TUNING
 from components.artifacts.shards import RECORDS, Shards, split_digest
 from components.artifacts.trained_model import TrainedModel
-from components.base.errors import DataRefused, UsageError
+from components.base.errors import DataRefused, OutsideFailed, UsageError
 from components.network import architectures, batches
 from components.params.train import TrainParams
 from components.scores.studies import sigmoid
 from components.train import train
+from components.train.checkpoint import Checkpoint
 
 # Keras reads its variables in a way that NumPy is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -294,3 +295,20 @@ def test_the_line_of_an_epoch_names_the_candidate_and_the_time_that_is_left(
     (line,) = (record.getMessage() for record in caplog.records if "epoch 1 of" in record.getMessage())
     measures = r"loss [\d.]+, tuning loss [\d.]+, tuning AUROC [\d.]+"
     assert re.fullmatch(rf"train: wide epoch 1 of 2 \(all\): {measures}, about \d+ .*left", line)
+
+
+def test_checkpoints_that_cannot_fit_are_refused_before_the_first_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = keras.Sequential([keras.Input((1000,)), keras.layers.Dense(1000, use_bias=False)])  # 4 MB
+    model.compile("adam", "mse")
+    model.optimizer.build(model.trainable_variables)
+    kept = Checkpoint(tmp_path)
+    kept.expect(model)
+    full = shutil.disk_usage(tmp_path)._replace(free=35_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    # Twice the weights and Adam's two moments, and the weights three times.
+    with pytest.raises(
+        OutsideFailed, match=f"{tmp_path}: the checkpoints and the model will take 36.0 MB, and 35.0 MB"
+    ):
+        kept.expect(model)

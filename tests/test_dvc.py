@@ -216,3 +216,25 @@ def test_names_of_files_are_no_commands(tmp_path: Path) -> None:
         commands = [stage.cmd for stage in repo.index.stages if stage.name.startswith("train@")]
     assert [shlex.split(command)[2:4] for command in commands] == [["--candidate", "$(touch PWNED); touch PWNED"]]
     assert not list(tmp_path.rglob("PWNED*"))
+
+
+def test_an_archive_may_lie_outside(tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    project, outside = Project(tmp_path / "project"), tmp_path / "outside"
+    outside.mkdir()
+    write_zip(outside / "a.zip", miniature.archive(miniature.images(train=10, valid=3)))
+    (project.path / "linked").symlink_to(outside)
+    project.choose(one=ONE)
+    file = project.path / "params.yaml"
+    for place in (f"{outside}/a.zip", "linked/a.zip", "../outside/a.zip"):
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"archive": place}))
+        project.run("dvc", "repro", "--quiet", "ingest")
+        assert Manifest.read(project.path / "artifacts" / "manifest").facts.archive == "a.zip"
+
+
+def test_without_the_environment_one_line_says_how_to_activate_it(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.environment["PATH"] = os.environ["PATH"].replace(str(BIN), "/nowhere")
+    told = project.run(str(BIN / "dvc"), "repro", code=255)
+    assert "error: mura is not found: run source .venv/bin/activate\n" in told
+    assert set(re.findall(r"Running stage '([^']+)'", told)) == {"settings"}

@@ -73,7 +73,7 @@ def commands(folder: Path) -> list[list[str]]:
     for name in ("data/dvc.lock", "dvc.lock"):
         stages = yaml.safe_load((folder / name).read_text())["stages"]
         prefix = re.sub(r"\.lock$", ".yaml:", name) if "/" in name else ""
-        found |= {prefix + stage: shlex.split(entry["cmd"])[1:] for stage, entry in stages.items()}
+        found |= {prefix + stage: shlex.split(entry["cmd"].rpartition("; ")[2])[1:] for stage, entry in stages.items()}
     return [found[stage] for stage in STAGES]
 
 

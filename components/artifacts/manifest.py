@@ -123,7 +123,7 @@ class ValidManifestFacts(ManifestFacts):
 
 
 class ValidManifest(Artifact[ValidManifestFacts]):
-    """A manifest whose gating expectations all held; it exists only if they did.
+    """The result of `mura validate`: a manifest for which all gates hold.
 
     valid_manifest/
         card.json

@@ -32,7 +32,7 @@ class RegistrationFacts(Facts):
 
 
 class Registration(Artifact[RegistrationFacts]):
-    """The versions exist in the registry. Registering twice makes no second versions. A trial has none.
+    """The result of `mura register`: the versions in the registry. A trial has none.
 
     registration/
         card.json           the receipt

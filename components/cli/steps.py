@@ -158,11 +158,11 @@ def _options_of_dvc(step: str) -> list[click.Parameter]:
             [SETTINGS],
             type=click.Path(path_type=Path, file_okay=False),
             metavar="DIR",
-            help="What `mura settings` wrote: everything that params.yaml says, as it was when the run started.",
+            help="Directory of `mura settings`: params.yaml at the start of a run. In place of all flags that it sets.",
         )
     ]
     if step in BY_CANDIDATE:
-        about = f"Stands for {CANDIDATE} in paths; with {SETTINGS}, the candidate that this is about."
+        about = f"Name of the candidate. Replaces {CANDIDATE} in paths. Required with {SETTINGS}."
         found.append(click.Option(["--candidate"], metavar="NAME", help=about))
     return found
 

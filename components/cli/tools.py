@@ -289,8 +289,8 @@ def settings_(out: Path, params: Path) -> None:
     """Check params.yaml, and write a file for each stage of DVC with everything that the stage uses.
 
     These are parameters, seed, archive and overlay, and the digest of the code that can change the result. DVC's stages
-    depend on these files: a change reruns the stages that it concerns, and no others. What changes later concerns the
-    next run.
+    depend on these files: a change reruns the stages that it concerns, and no others. Later changes apply to the next
+    run.
     """
     from components.cli import resolving
 

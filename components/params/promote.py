@@ -19,4 +19,4 @@ class PromoteParams(Section):
     )
     min_gain: float = Field(ge=0, description="How much better than the champion, in `metric` on the tuning split")
     min_auroc: float = Field(ge=0, le=1, description="Lower end of the test AUROC's 95 % interval, at least")
-    max_loss: float = Field(ge=0, description="How far below the champion's test AUROC the challenger's may lie")
+    max_loss: float = Field(ge=0, description="Largest allowed drop of test AUROC below the champion")

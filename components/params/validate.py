@@ -96,7 +96,7 @@ DEFAULTS: Mapping[str, Judgement] = {
 
 
 class ValidateParams(Section):
-    """What the data must be. A broken gate refuses the data, a broken warning is reported."""
+    """What the data must be. If a gate fails, the data is refused; if a warning fails, it is reported."""
 
     published: Literal["auto", "mura-v1.1", "none"] = Field(
         description="Hold the archive against the published counts: `auto` if it is recognised, `mura-v1.1` always"

@@ -18,7 +18,7 @@ from components.params.promote import PromoteParams
 def promote(registration: Registration, params: PromoteParams, out: Path) -> Promotion:
     """Compare the best candidate with the champion, and give it the alias if it is better.
 
-    In an experiment of DVC's the registry is neither asked nor changed: the receipt is a trial's.
+    In an experiment of DVC the registry is not used; the result only says that it was a trial.
 
     Args:
         registration: the candidates.

@@ -18,8 +18,8 @@ def register(
 ) -> Registration:
     """Register each model with its evaluation. Doing it again keeps the versions.
 
-    All candidates go together, because importing MLflow takes seconds in each process. In an experiment of DVC's
-    nothing is registered: the receipt is a trial's.
+    Give all candidates in one command. In an experiment of DVC nothing is registered; the result only says that it was
+    a trial.
 
     Args:
         models: the candidates, each with its own name, in the order of the receipt.

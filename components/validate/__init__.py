@@ -22,7 +22,8 @@ def validate(
 ) -> ValidManifest:
     """Check everything in a manifest that training relies on.
 
-    The reports are written in all cases. A broken gate refuses the data, a broken warning is reported.
+    The reports are written in all cases. If a gate fails, the data is refused; if a warning fails, it is
+    reported.
     `mura validate --explain MEMBER` describes one image and what the last validation found about it.
 
     Args:

@@ -37,7 +37,8 @@ def command(params: Path, archive: str | None, image: str | None, root: Path, mo
 
     Needs the socket of Docker or Podman, and the image. The steps get the variables that `kubeflow.environment` names,
     with the values that they have here, and the network of this machine. Without MLFLOW_TRACKING_URI, runs and models
-    are kept beside the artifacts. A step that fails ends the run: its last lines are shown, and its exit code is ours.
+    are kept beside the artifacts. A step that fails ends the run: its last lines are shown, and this command ends
+    with its exit code.
     """
     with needs_kfp():
         from pipelines.local.containers import StepFailed

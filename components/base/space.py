@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from components.base.errors import OutsideFailed
+from components.base.words import size
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No space on the disk, or no more of it for this user, or for one file of this process (`ulimit -f`)."""
@@ -26,7 +27,7 @@ def require(folder: Path, needed: int, what: str) -> None:
     """
     if needed > (free := _free(folder)):
         raise OutsideFailed(
-            f"{folder}: {what} will take {_size(needed)}, and {_size(free)} are free. Free some space, or write to "
+            f"{folder}: {what} will take {size(needed)}, and {size(free)} are free. Free some space, or write to "
             "another disk."
         )
 
@@ -49,7 +50,7 @@ def named(folder: Path) -> Iterator[None]:
         where = getattr(error, "filename", None) or folder
         limit = "a file may not be larger (ulimit -f, or the file system's limit)" if _too_large(error) else "no space"
         raise OutsideFailed(
-            f"{where}: {limit}; {_size(_free(folder))} are free on its disk. Free some space, raise the limit, or "
+            f"{where}: {limit}; {size(_free(folder))} are free on its disk. Free some space, raise the limit, or "
             "write to another disk; the same command starts again where it can."
         ) from error
 
@@ -67,10 +68,3 @@ def _free(folder: Path) -> int:
     """Bytes that may still be written there."""
     folder = folder.absolute()
     return shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"

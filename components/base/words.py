@@ -1,4 +1,4 @@
-"""Numbers and lists of things in sentences."""
+"""Numbers, sizes and lists of things in sentences."""
 
 from collections.abc import Sequence
 
@@ -13,3 +13,11 @@ def in_words(things: Sequence[str]) -> str:
     """`wrist`, `elbow and wrist`, `elbow, shoulder and wrist`. At least one thing."""
     *others, last = things
     return f"{', '.join(others)} and {last}" if others else last
+
+
+def size(count: int) -> str:
+    """Bytes: `12.3 MB`."""
+    for unit, bytes_of_it in (("GB", 1e9), ("MB", 1e6)):
+        if count >= bytes_of_it:
+            return f"{count / bytes_of_it:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"

@@ -13,6 +13,7 @@ from components.artifacts.shards import RECORDS, PartFacts, Shards, ShardsFacts,
 from components.base import space, workers
 from components.base.files import CHECKPOINT
 from components.base.progress import Bar
+from components.base.words import size
 from components.params.shard import ShardParams
 from components.shard.records import Job, Packed, Row, pack
 

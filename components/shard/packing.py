@@ -52,9 +52,9 @@ def run(archive: Archive, manifest: ValidManifest, params: ShardParams, out: Pat
     )
     files = {job.path.name: done.file for job, done in zip(every, packed, strict=True)}
     shards = Shards.seal(out, facts, written=files)
-    written = size(sum(file.bytes for file in files.values()))
+    in_all = size(sum(file.bytes for file in files.values()))
     side = params.image_size
-    logger.info("shard: %s images of %sx%s -> %s files, %s", f"{len(table):,}", side, side, len(every), written)
+    logger.info("shard: %s images of %sx%s -> %s files, %s", f"{len(table):,}", side, side, len(every), in_all)
     return shards
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from components.artifacts.manifest import Manifest
 from components.base.errors import printable
 from components.params.validate import ValidateParams
+from components.validate.faults import FAULTS
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,26 @@ class Outcome:
         return "gate" if self.gate else "warn"
 
     def line(self, most: int) -> str:
-        """The failure in one line, with at most so many offenders."""
+        """The fault in one line, with at most so many offenders, and what to do."""
         if self.error is not None:
             return f"{self.name} could not be evaluated: {printable(self.error)}"
+        return f"{self.name} is broken: {self._fault(most)}"
+
+    def _fault(self, most: int) -> str:
         if not self.offenders:
-            return f"{self.name}: {self.says[0].lower()}{self.says[1:]}, found {self.observed}"
-        more = max(self.unexpected or 0, len(self.offenders)) - most
+            found = "" if self.observed is None else f" (found {self.observed})"
+            return FAULTS[self.name].format(self.says[0].lower() + self.says[1:]) + found
+        number = max(self.unexpected or 0, len(self.offenders))
+        if len(set(map(_advice, self.offenders))) == 1 and (advice := _advice(self.offenders[0])) and number > 1:
+            return FAULTS[self.name].format(f"{number:,} images, such as {self.offenders[0].name}: {advice}")
         named = ", ".join(str(offender) for offender in self.offenders[:most])
-        return f"{self.name}: {named}{f' and {more:,} more' if more > 0 else ''}"
+        return FAULTS[self.name].format(f"{named}{f' and {number - most:,} more' if number > most else ''}")
+
+
+def _advice(offender: Offender) -> str | None:
+    """What to do about this path; often the same for many."""
+    advice = offender.shows.get("fault of the path")
+    return None if advice is None else printable(str(advice))
 
 
 class Validation(NamedTuple):

@@ -23,7 +23,7 @@ from components.artifacts.manifest import (
 )
 from components.base.errors import DataRefused
 from components.base.files import json_sha256, write_text
-from components.base.words import count
+from components.base.words import count, in_words
 from components.params.validate import DEFAULTS, ValidateParams
 from components.validate import data_docs, duplicates, results, suite, tables
 from components.validate.expectations import expectations
@@ -33,6 +33,8 @@ from components.validate.page import page
 # A refusal names so many offenders of so many gates. The reports name more.
 NAMED_MEMBERS = 3
 NAMED_GATES = 3
+# Characters of a refusal, without the names of further gates and the place of the report.
+LONGEST = 280
 # Images that are read to check that archive and manifest belong together.
 SAMPLE = 3
 
@@ -152,9 +154,18 @@ def refusal(what: str, outcomes: Sequence[Outcome]) -> str:
         outcomes: of all expectations.
     """
     gates = [outcome for outcome in outcomes if outcome.gate]
-    broken = [outcome for outcome in gates if not outcome.success]
-    parts = [outcome.line(NAMED_MEMBERS) for outcome in broken[:NAMED_GATES]]
-    if len(broken) > NAMED_GATES:
-        parts.append(f"also {', '.join(outcome.name for outcome in broken[NAMED_GATES:])}")
+    # A misnamed path breaks other gates too.
+    broken = sorted((outcome for outcome in gates if not outcome.success), key=lambda outcome: outcome.name != "path")
     verb = "does" if len(broken) == 1 else "do"
-    return f"{what}: {len(broken)} of {count(len(gates), 'gate')} {verb} not hold: {'; '.join(parts)}."
+    line = f"{what}: {len(broken)} of {count(len(gates), 'gate')} {verb} not hold: "
+    most = next((n for n in range(NAMED_MEMBERS, 1, -1) if len(line + broken[0].line(n)) <= LONGEST), 1)
+    parts = [broken[0].line(most)]
+    for outcome in [] if broken[0].name == "path" else broken[1:NAMED_GATES]:
+        if len("; ".join([line, *parts, outcome.line(1)])) <= LONGEST:
+            parts.append(outcome.line(1))
+        else:
+            break
+    if others := [outcome.name for outcome in broken[len(parts) :]]:
+        several = f"{', '.join(others[:NAMED_GATES])} and {len(others) - NAMED_GATES} more"
+        parts.append(f"also broken: {several if len(others) > NAMED_GATES else in_words(others)}")
+    return f"{line}{'; '.join(parts)}."

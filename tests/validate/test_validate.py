@@ -20,6 +20,7 @@ from components.base.files import json_sha256
 from components.params.validate import DEFAULTS, ValidateParams
 from components.phantom.plan import plan
 from components.validate import validate
+from components.validate.faults import FAULTS
 from components.xray.signature import SPECTRUM_SIDE
 
 PARAMS = ValidateParams(
@@ -324,7 +325,7 @@ def test_warning_is_reported_and_does_not_refuse(
 
 
 def test_empty_table_is_refused(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
-    with pytest.raises(DataRefused, match="not_empty: there are images, found 0"):
+    with pytest.raises(DataRefused, match="not_empty is broken: the manifest has no images"):
         judge(seal(table.head(0)), PARAMS, out)
     assert failed(out) == {"not_empty", "splits_present"}
 
@@ -351,7 +352,8 @@ def test_refusal_is_one_line_that_counts_what_it_does_not_name(
     assert refused.value.exit_code == 3
     assert refused.value.keep == out
     assert "\n" not in str(refused.value)
-    assert f"and {len(table) - 3} more" in str(refused.value)
+    named = str(refused.value).count("(mode: P)")
+    assert f" and {len(table) - named} more: convert the file" in str(refused.value)
     assert entry(out, "mode")["unexpected"] == len(table)
     assert len(entry(out, "mode")["members"]) == 20
 
@@ -514,9 +516,46 @@ MISNAMED = {
 def test_a_wrong_path_says_what_to_do(name: str, table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
     # Without digest: no file of that name is in the archive of these tests.
     put(image(f"{NORMAL}/image2.png"), image=MISNAMED[name][0], sha256=None)(table)
-    with pytest.raises(DataRefused, match="1 of 26 gates does not hold: path: ") as refused:
+    with pytest.raises(DataRefused, match="1 of 26 gates does not hold: path is broken: ") as refused:
         judge(seal(table), PARAMS, out)
     assert MISNAMED[name][1] in str(refused.value)
+
+
+SAYS_THE_FAULT = {
+    "found": f"found is broken: the CSV names {NORMAL}/image2.png, and the archive lacks it: add the file",
+    "listed": f"listed is broken: no CSV names {NORMAL}/image2.png: add its row to train_image_paths.csv",
+}
+
+
+@pytest.mark.parametrize("name", SAYS_THE_FAULT)
+def test_a_refusal_says_the_fault_and_what_to_do(
+    name: str, table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
+) -> None:
+    # Only a file that is read has a digest to compare.
+    put(image(f"{NORMAL}/image2.png"), **{name: False, "sha256": None})(table)
+    with pytest.raises(DataRefused) as refused:
+        judge(seal(table), PARAMS, out)
+    assert SAYS_THE_FAULT[name] in str(refused.value)
+
+
+def test_every_expectation_has_a_fault_to_tell() -> None:
+    assert set(FAULTS) == set(DEFAULTS)
+
+
+def test_many_misnamed_images_are_one_fault_that_comes_first(
+    table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
+) -> None:
+    wrong = table["image"].str.contains("XR_WRIST")
+    table["image"] = table["image"].str.replace("XR_WRIST", "XR_wrist")
+    table.loc[wrong, ["found", "listed"]] = False
+    table.loc[wrong, "sha256"] = None
+    with pytest.raises(DataRefused) as refused:
+        judge(seal(table), PARAMS, out)
+    told = str(refused.value)
+    assert f"hold: path is broken: misnamed: {wrong.sum()} images, such as " in told
+    assert told.count("rename XR_wrist to XR_WRIST") == 1
+    assert "also broken: found" in told
+    assert len(told) < 340
 
 
 def test_a_problem_with_brackets_gets_no_second_pair(
@@ -526,7 +565,9 @@ def test_a_problem_with_brackets_gets_no_second_pair(
     put(image(f"{NORMAL}/image2.png"), problem="damaged (CRC)")(table)
     with pytest.raises(DataRefused) as refused:
         judge(seal(table), PARAMS, out)
-    assert str(refused.value).endswith(f"decodes: {NORMAL}/image2.png: problem: damaged (CRC).")
+    assert str(refused.value).endswith(
+        f"decodes is broken: damaged: {NORMAL}/image2.png: problem: damaged (CRC): replace the file."
+    )
 
 
 @pytest.mark.parametrize(("column", "value"), [("channel_difference", 10), ("rim", 110.0)])
@@ -540,7 +581,9 @@ def test_what_is_within_the_limit_is_let_pass(
 def test_a_body_part_of_the_test_alone_is_refused(
     table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
-    with pytest.raises(DataRefused, match=r"body_part_is_trained: wrist \(splits of the body part: test\)"):
+    with pytest.raises(
+        DataRefused, match=r"body_part_is_trained is broken: .*: wrist \(splits of the body part: test\)"
+    ):
         judge(seal(table[(table["body_part"] != "wrist") | (table["split"] == "test")]), PARAMS, out)
 
 
@@ -616,7 +659,7 @@ def test_severity_and_tolerance_decide(
     if accepted:
         assert judge(seal(table), params, out).facts.warnings == warned
     else:
-        with pytest.raises(DataRefused, match="1 of 26 gates does not hold: mode"):
+        with pytest.raises(DataRefused, match="1 of 26 gates does not hold: mode is broken: "):
             judge(seal(table), params, out)
 
 
@@ -779,7 +822,10 @@ def test_a_chosen_body_part_that_differs_from_the_published_counts_is_named(
     mura: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
     wrists = mura[mura["body_part"] == "wrist"]
-    with pytest.raises(DataRefused, match=r"published_images: train wrist (?:ab)?normal \(images: "):
+    with pytest.raises(
+        DataRefused,
+        match=r"published_images is broken: .*: train wrist (?:ab)?normal \(images: ",
+    ):
         judge(seal(wrists.iloc[1:], body_parts=("wrist",)), PUBLISHED, out)
 
 

@@ -17,6 +17,7 @@ from components.params.section import Section
 from components.params.shard import ShardParams
 from components.params.train import TrainSection
 from components.params.validate import ValidateParams
+from components.params.wrong_choices import told
 
 # Sections with an entry for each candidate, `train.vgg16`.
 SECTIONS_BY_ENTRY = ("train",)
@@ -85,10 +86,21 @@ def read_params(path: Path) -> Params:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; run in the project's directory, or name one with --params.") from None
+    except yaml.MarkedYAMLError as error:
+        raise UsageError(f"{path}: not readable as YAML ({_yaml_fault(error)}).") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: not readable as YAML ({' '.join(str(error).split())}).") from error
     params: Params = _validate(Params, document, str(path))
     return params
+
+
+def _yaml_fault(error: yaml.MarkedYAMLError) -> str:
+    """The line and what is wrong there. A line that is too far right or left is no key or value at all."""
+    mark = error.problem_mark or error.context_mark
+    where = f"line {mark.line + 1}: " if mark else ""
+    says = " ".join(f"{error.problem or error.context}".split())
+    indented = ("block end", "mapping values are not allowed", "cannot start any token", "'<document start>'")
+    return f"{where}{says}{'; look at the indentation' if any(each in says for each in indented) else ''}"
 
 
 def section(params: Params, name: str, path: Path) -> BaseModel:
@@ -126,8 +138,5 @@ def _validate(kind: type[Any], document: Any, where: str) -> Any:
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        first, *others = error.errors()
-        place = ".".join(str(part) for part in first["loc"]) or "the document"
-        more = f" (and {len(others)} more)" if others else ""
-        came = "" if first["type"] in ("missing", "extra_forbidden") else f", found {first['input']!r:.60}"
-        raise UsageError(f"{where}: {place}: {first['msg']}{came}{more}.") from error
+        says = told(kind, document, error)
+        raise UsageError(f"{where}: {says}" if says.endswith("?") else f"{where}: {says}.") from error

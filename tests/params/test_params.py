@@ -1,4 +1,5 @@
 import copy
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +9,11 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
+from components.artifacts.manifest import BODY_PARTS
 from components.base.errors import UsageError
 from components.params.document import Params, parse, read_params, section
 from components.params.ingest import IngestParams
+from components.params.section import Section
 from components.params.shard import ShardParams
 from components.params.train import TrainParams
 from components.params.validate import ValidateParams
@@ -80,21 +83,21 @@ def drop(place: str) -> Callable[[dict[str, Any]], None]:
 
 
 BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
-    "unknown section": ("deploy: .*not permitted", put("deploy", {})),
-    "unknown key": (r"shard\.image_sise: .*not permitted", put("shard.image_sise", 64)),
+    "unknown section": ("deploy: no such choice", put("deploy", {})),
+    "unknown key": (r"shard\.image_sise: no such choice", put("shard.image_sise", 64)),
     "unknown key of a candidate": (
-        r"train\.candidates\.vgg16\.lr: .*not permitted",
+        r"train\.candidates\.vgg16\.lr: no such choice",
         put("train.candidates.vgg16.lr", 0.1),
     ),
-    "unknown key of the default": (r"train\.default\.lr: .*not permitted", put("train.default.lr", 0.1)),
+    "unknown key of the default": (r"train\.default\.lr: no such choice", put("train.default.lr", 0.1)),
     "wrong value of the default": (r"train\.default\.epochs: .*greater than 0", put("train.default.epochs", 0)),
     "unknown architecture": (
         r"train\.candidates\.a\.architecture: .*'resnet'",
         put("train.candidates.a", {"architecture": "resnet"}),
     ),
-    "no architecture": (r"train\.candidates\.a\.architecture: Field required", put("train.candidates.a", {})),
+    "no architecture": (r"train\.candidates\.a\.architecture: is missing", put("train.candidates.a", {})),
     "an entry without content": (
-        r"train\.candidates\.a\.architecture: Field required",
+        r"train\.candidates\.a\.architecture: is missing",
         put("train.candidates.a", None),
     ),
     "a name that is no directory": (
@@ -102,11 +105,11 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
         put("train.candidates.A/b", {"architecture": "vgg16"}),
     ),
     "no candidates": (r"train\.candidates: .*at least 1", put("train.candidates", {})),
-    "missing section": ("promote: Field required", drop("promote")),
-    "missing key": (r"ingest\.tuning_fraction: Field required", drop("ingest.tuning_fraction")),
-    "a choice nobody makes": (r"train\.candidates\.custom_cnn\.epochs: Field required", drop("train.default.epochs")),
+    "missing section": ("promote: is missing", drop("promote")),
+    "missing key": (r"ingest\.tuning_fraction: is missing", drop("ingest.tuning_fraction")),
+    "a choice nobody makes": (r"train\.candidates\.custom_cnn\.epochs: is missing", drop("train.default.epochs")),
     "a section by its attribute": (
-        "validate: Field required",
+        "validate_: no such choice; did you mean validate",
         lambda d: d.update(validate_=d.pop("validate")),
     ),
     "a word for a number": (r"shard\.image_size: .*integer.*found 'large'", put("shard.image_size", "large")),
@@ -116,7 +119,7 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
     "a number for the section": ("train: .*found 3", put("train", 3)),
     "a number for the candidates": (r"train\.candidates: .*found 3", put("train.candidates", 3)),
     "a number for a candidate": (r"train\.candidates\.vgg16: .*found 3", put("train.candidates.vgg16", 3)),
-    "no default": (r"train\.default: Field required", drop("train.default")),
+    "no default": (r"train\.default: is missing", drop("train.default")),
     "a candidate that says another name": (
         "train: .*the key vgg16 names the candidate",
         put("train.candidates.vgg16.candidate", "vgg19"),
@@ -177,6 +180,75 @@ def test_a_bad_choice_is_told_in_one_line_that_names_its_place(
         read_params(path)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 400
+
+
+TOLD_FIRST: dict[str, tuple[type[Section], dict[str, Any], str]] = {
+    "a misspelt name": (
+        IngestParams,
+        {"tuning_fracton": 0.2},
+        "tuning_fracton: no such choice; did you mean tuning_fraction? (and 1 more).",
+    ),
+    "a wrong value": (
+        IngestParams,
+        {"body_parts": ["knee"]},
+        f"body_parts: no body part 'knee'; there are {', '.join(BODY_PARTS)} (and 1 more).",
+    ),
+    "a decimal comma": (
+        IngestParams,
+        {"tuning_fraction": "0,25"},
+        "tuning_fraction: should be a valid number, found '0,25': write 0.25.",
+    ),
+    "nothing": (IngestParams, {}, "tuning_fraction: is missing; add it."),
+}
+
+
+@pytest.mark.parametrize(("kind", "document", "told"), TOLD_FIRST.values(), ids=TOLD_FIRST)
+def test_the_cause_is_told_first(kind: type[Section], document: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError) as error:
+        parse(kind, document, "--params")
+    assert str(error.value) == f"--params: {told}"
+
+
+NEAR: dict[str, tuple[str, str]] = {
+    "a section": ("promot", "promote"),
+    "of the default": ("train.default.epoch", "epochs"),
+    "of a candidate": ("train.candidates.vgg16.epoch", "epochs"),
+    "of a step's profile": ("kubeflow.steps.train.gpu", "gpus"),
+    "of an expectation": ("validate.expectations.mode.severty", "severity"),
+}
+
+
+@pytest.mark.parametrize(("place", "meant"), NEAR.values(), ids=NEAR)
+def test_a_misspelt_name_is_told_with_the_right_one(
+    tmp_path: Path, known: dict[str, Any], place: str, meant: str
+) -> None:
+    document = copy.deepcopy(known)
+    *outer, name = place.split(".")
+    at = document
+    for key in outer:
+        at[key] = at.get(key) or {}
+        at = at[key]
+    at[name] = 1
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(UsageError, match=re.escape(f"{place}: no such choice; did you mean {meant}?")):
+        read_params(path)
+
+
+def test_a_fault_that_candidates_inherit_counts_once(tmp_path: Path, known: dict[str, Any]) -> None:
+    document = copy.deepcopy(known)
+    document["train"]["default"]["epochs"] = "ten"
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(document))
+    with pytest.raises(UsageError, match=r"train\.default\.epochs: should be a valid integer, found 'ten'\.$"):
+        read_params(path)
+
+
+def test_broken_yaml_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("seed: 1\ningest:\n  tuning_fraction: 0.1\n   body_parts: all\n")
+    with pytest.raises(UsageError, match=r"params\.yaml: not readable as YAML \(line 4: .*; look at the indentation"):
+        read_params(path)
 
 
 def test_further_errors_are_counted(tmp_path: Path, known: dict[str, Any]) -> None:
@@ -256,7 +328,7 @@ def test_an_unknown_section_is_told_with_those_there_are(params: Params, name: s
 def test_a_section_from_json_is_checked_in_the_same_way() -> None:
     parsed = parse(ShardParams, {"image_size": 64, "images_per_shard": 5}, "--params")
     assert parsed == ShardParams(image_size=64, images_per_shard=5)
-    with pytest.raises(UsageError, match=r"--params: images_per_shard: Field required \(and 1 more\)"):
+    with pytest.raises(UsageError, match=r"--params: seed: no such choice; remove it \(and 1 more\)"):
         parse(ShardParams, {"image_size": 64, "seed": 1}, "--params")
     with pytest.raises(UsageError, match="--params: the document: "):
         parse(ShardParams, [1], "--params")

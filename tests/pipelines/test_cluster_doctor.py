@@ -291,7 +291,7 @@ def test_choices_that_cannot_be_compiled(doctor: Any, tmp_path: Path) -> None:
     path.write_text("kubeflow: {}")
     code, _, said = doctor("--params", str(path))
     assert code == 2
-    assert "Field required" in said
+    assert "is missing; add it" in said
 
 
 def test_a_failed_run_shows_the_last_lines_of_its_steps(

@@ -290,7 +290,7 @@ def test_every_pod_passes_the_restricted_standard(params: Params) -> None:
 
 
 def test_a_profile_of_root_is_refused() -> None:
-    with pytest.raises(UsageError, match="user: Input should be greater than 0"):
+    with pytest.raises(UsageError, match="user: should be greater than 0"):
         parse(KubeflowParams, DEMO.kubeflow.model_dump() | {"user": 0}, "params.yaml")
 
 

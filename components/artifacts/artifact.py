@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.base.errors import DataRefused, MuraError, UsageError
 from components.base.files import CHECKPOINT, file_sha256, json_sha256, write_text
+from components.base.words import a
 
 FORMAT: Literal[2] = 2
 """Of every card. Raised when an older or newer version cannot read the artifact rightly."""
@@ -121,7 +122,7 @@ class Artifact(Generic[F]):
         """
         card = cls._card(path)
         for fault in cls._faults(path, card):
-            raise DataRefused(f"{fault} Run `mura {cls.STEP}` again.")
+            raise DataRefused(f"{fault} Run `mura {cls.STEP}` again, or `dvc checkout -f` brings back DVC's copy.")
         return cls(path, cls._facts(path, card), card.digest)
 
     @classmethod
@@ -165,7 +166,7 @@ class Artifact(Generic[F]):
         card_path = path / cls.CARD
         if not card_path.is_file():
             raise UsageError(
-                f"{path}: expected a {cls.__name__} with a {cls.CARD}, found "
+                f"{path}: expected {a(cls.__name__)} with {a(cls.CARD)}, found "
                 f"{'none in the directory' if path.is_dir() else 'no such directory'}. "
                 f"Run `mura {cls.STEP}`, or `dvc repro`."
             )
@@ -176,12 +177,15 @@ class Artifact(Generic[F]):
         except ValidationError as error:
             raise DataRefused(_unreadable(card_path, error)) from error
         if card.kind != cls.__name__:
-            raise UsageError(f"{path}: expected a {cls.__name__}, found a {card.kind}.")
+            raise UsageError(
+                f"{path}: expected {a(cls.__name__)}, found {a(card.kind)}. "
+                f"Name another directory, or run `mura {cls.STEP}`."
+            )
         cls._facts(path, card)
         if card.checksum != card.computed_checksum():
             raise DataRefused(
                 f"{card_path}: changed since its step wrote it (its checksum differs). "
-                f"Delete the directory and run `mura {cls.STEP}` again."
+                f"Delete the directory and run `mura {cls.STEP}` again, or `dvc checkout -f` brings back DVC's copy."
             )
         return card
 
@@ -240,7 +244,10 @@ def _as_card_says(path: Path, entry: File) -> bool:
 
 
 def _unreadable(card: Path, error: ValidationError) -> str:
-    return f"{card}: not a card this version can read ({_first(error)}). Delete the directory and make it again."
+    return (
+        f"{card}: not a card this version can read ({_first(error)}). Delete the directory and make it again, "
+        "or `dvc checkout -f` brings back DVC's copy."
+    )
 
 
 def _file_names(path: Path, card: str) -> list[str]:

@@ -1,6 +1,8 @@
 """Errors that are told in one line, and the exit codes of the command line."""
 
 import errno
+import os
+import re
 from enum import IntEnum
 from pathlib import Path
 
@@ -92,6 +94,10 @@ _OF_THE_CALLER = {
 _NO_MEMORY = ("failed to map segment", "can't start new thread", "Cannot allocate memory", "Insufficient memory")
 
 
+# Everything is written beside its place first: `.x.png.partial`, `.x.png.1234.partial`.
+_HIDDEN = re.compile(r"(?P<folder>^|.*/)\.(?P<name>[^/]+?)(\.[0-9]+)?\.(partial|discarded)(/.*)?$", re.DOTALL)
+
+
 def classified(error: Exception) -> MuraError | None:
     """The error to tell for an exception, with its exit code. None for a bug.
 
@@ -105,10 +111,18 @@ def classified(error: Exception) -> MuraError | None:
             "The memory is too small. Close other programs, or give this one more (ulimit -v shows a limit)."
         )
     if isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
         kind = UsageError if error.errno in _OF_THE_CALLER else OutsideFailed
+        place = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | os.PathLike) else ""
+        if (named := without_hidden_name(place)) != place:
+            return kind(f"{named}: cannot be written ({error.strerror}). Name another file or directory.")
+        where = f"{error.filename}: " if error.filename else ""
         return kind(f"{where}{error.strerror}")
     return None
+
+
+def without_hidden_name(place: str) -> str:
+    """The file or directory that was asked for, if `place` is the hidden one that is written before it, or is in it."""
+    return _HIDDEN.sub(r"\g<folder>\g<name>", place)
 
 
 def first_line(error: BaseException) -> str:

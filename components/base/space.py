@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.base.errors import OutsideFailed
+from components.base.errors import OutsideFailed, without_hidden_name
 from components.base.words import size
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -47,7 +47,7 @@ def named(folder: Path) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         if not is_full(error):
             raise
-        where = getattr(error, "filename", None) or folder
+        where = without_hidden_name(str(getattr(error, "filename", None) or folder))
         limit = "a file may not be larger (ulimit -f, or the file system's limit)" if _too_large(error) else "no space"
         raise OutsideFailed(
             f"{where}: {limit}; {size(_free(folder))} are free on its disk. Free some space, raise the limit, or "

@@ -21,3 +21,8 @@ def size(count: int) -> str:
         if count >= bytes_of_it:
             return f"{count / bytes_of_it:.1f} {unit}"
     return f"{count / 1e3:.0f} kB"
+
+
+def a(thing: str) -> str:
+    """`a Manifest`, `an Evaluation`."""
+    return f"{'an' if thing[:1].lower() in tuple('aeiou') else 'a'} {thing}"

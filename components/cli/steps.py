@@ -221,8 +221,15 @@ def _call(step: str, flags: dict[str, Any], out: Path) -> Call:
     if folder is not None:
         used = settings.read(folder, step, candidate)
         flags = {**flags, **used.inputs}
+    inputs = inputs_of(function)
+    # Before anything is read, which takes long.
+    paths = {each.flag: flags[each.name] for each in inputs if each.is_artifact and not each.many} | {"--out": out}
+    for flag, path in paths.items():
+        if CANDIDATE in str(path) and not candidate:
+            what = "Add `--candidate NAME`." if step in BY_CANDIDATE else "Write its name in the path."
+            raise UsageError(f"{flag} {path}: which candidate? {what}")
     place = Path(str(out).replace(CANDIDATE, candidate)) if candidate else out
-    return Call(step, function, inputs_of(function), flags, place, candidate, used, code.digest(function.__module__))
+    return Call(step, function, inputs, flags, place, candidate, used, code.digest(function.__module__))
 
 
 def _run_step(call: Call, executor_input: str | None) -> None:

@@ -104,7 +104,7 @@ def _yaml_fault(error: yaml.MarkedYAMLError) -> str:
 
 
 def section(params: Params, name: str, path: Path) -> BaseModel:
-    """A section by its dotted name: `shard`, or `train.vgg16` for a candidate.
+    """A section by its dotted name: `shard`, or `train.vgg16` (also `train.candidates.vgg16`) for a candidate.
 
     Raises:
         UsageError: there is none of that name.
@@ -113,6 +113,8 @@ def section(params: Params, name: str, path: Path) -> BaseModel:
     fields = {field.alias or attribute: attribute for attribute, field in Params.model_fields.items()}
     found = getattr(params, fields[head], None) if head in fields else None
     if isinstance(found, TrainSection):
+        # As the file itself has it, too.
+        key = key.removeprefix("candidates.")
         if key not in found.candidates:
             entries = ", ".join(f"{head}.{entry}" for entry in found.candidates)
             raise UsageError(f"{path}: no section {name}; it has {entries}.")

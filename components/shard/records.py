@@ -91,7 +91,10 @@ def _records(archive: Archive, job: Job, places: list[tuple[int, int]]) -> Itera
         try:
             content = archive.bytes_of(row.image)
         except KeyError:
-            raise DataRefused(f"{row.image}: in the manifest, but no longer in {archive.place}.") from None
+            raise DataRefused(
+                f"{archive.place}: not the archive that the manifest describes: it lacks {row.image}. Name the other "
+                "one with --archive, or run `mura ingest` and `mura validate` on this one."
+            ) from None
         if hashlib.sha256(content).hexdigest() != row.sha256:
             raise DataRefused(f"{row.image}: not the file that was validated. Run `mura ingest` on this archive again.")
         pixels = square.fit(png.decode(content).grey, job.image_size).tobytes()

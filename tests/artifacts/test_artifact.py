@@ -88,8 +88,17 @@ def test_dot_files_are_none_of_the_artifacts(jar: Path, name: str) -> None:
     assert name not in (jar / "card.json").read_text()
 
 
+def test_what_changed_is_told_with_how_dvc_brings_it_back(jar: Path) -> None:
+    (jar / "a.bin").write_bytes(b"other")
+    with pytest.raises(DataRefused, match=r"Run `mura fill` again, or `dvc checkout -f`"):
+        Jar.read(jar)
+    change_card(jar, digest="0" * 64)
+    with pytest.raises(DataRefused, match=r"run `mura fill` again, or `dvc checkout -f`"):
+        Jar.read(jar)
+
+
 def test_an_artifact_of_another_kind_is_refused_by_name(jar: Path) -> None:
-    with pytest.raises(UsageError, match="expected a Tin, found a Jar"):
+    with pytest.raises(UsageError, match=r"expected a Tin, found a Jar\. .* run `mura fill`"):
         Tin.read(jar)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from components.base.words import count, in_words
+from components.base.words import a, count, in_words
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,11 @@ def test_a_number_of_things_reads_well(number: int, thing: str, told: str) -> No
 
 def test_a_list_of_things_reads_well() -> None:
     assert [in_words("abc"[:length]) for length in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
+
+
+def test_an_article_fits_its_word() -> None:
+    assert [a(word) for word in ("Manifest", "Evaluation", "index.json")] == [
+        "a Manifest",
+        "an Evaluation",
+        "an index.json",
+    ]

@@ -65,6 +65,30 @@ def test_a_path_is_repeated_for_every_candidate(
     assert "params.yaml: no such file" in capsys.readouterr().err
 
 
+def test_a_path_of_a_candidate_needs_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    shards = "--shards", "s", "--params", str(ROOT / "params.yaml:train.vgg16")
+    assert main.run(["train", *shards, "--out", "m/{candidate}"]) == 2
+    assert "--out m/{candidate}: which candidate? Add `--candidate NAME`." in capsys.readouterr().err
+    manifest = "--shards", "s", "--manifest", "v"
+    assert main.run(["evaluate", *manifest, "--model", "m/{candidate}", "--out", "e"]) == 2
+    assert "--model m/{candidate}: which candidate? Add `--candidate NAME`." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("hidden", "asked"),
+    [
+        ("/proc/.x.png.partial", "/proc/x.png"),
+        ("/proc/.x.png.123.partial", "/proc/x.png"),
+        (".p.yaml.partial", "p.yaml"),
+        ("/a/.out.partial/checkpoint/1", "/a/out"),
+        ("/a/.out.discarded", "/a/out"),
+    ],
+)
+def test_a_hidden_name_is_not_told(hidden: str, asked: str) -> None:
+    found = classified(PermissionError(13, "Permission denied", hidden))
+    assert str(found) == f"{asked}: cannot be written (Permission denied). Name another file or directory."
+
+
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [

@@ -286,7 +286,13 @@ def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("ingest", IngestParams), ("validate", ValidateParams), ("shard", ShardParams), ("train.vgg19", TrainParams)],
+    [
+        ("ingest", IngestParams),
+        ("validate", ValidateParams),
+        ("shard", ShardParams),
+        ("train.vgg19", TrainParams),
+        ("train.candidates.vgg19", TrainParams),
+    ],
 )
 def test_a_section_is_found_by_its_name(params: Params, name: str, kind: type) -> None:
     assert isinstance(section(params, name, Path("params.yaml")), kind)

@@ -171,7 +171,7 @@ def test_an_image_that_vanished_after_validation_is_refused_by_name(
     packed: Callable[..., Shards], files: Files
 ) -> None:
     name = images(train=30, valid=10)[7]
-    with pytest.raises(DataRefused, match=f"{name}: in the manifest, but no longer in"):
+    with pytest.raises(DataRefused, match=f"not the archive that the manifest describes: it lacks {name}"):
         packed(files, then={member: content for member, content in files.items() if member != name})
 
 

@@ -270,15 +270,20 @@ def is_remote(place: str) -> bool:
     return place.startswith(S3_SCHEME)
 
 
+def missing(place: str) -> str:
+    """What to say of an archive that is not on this disk."""
+    return (
+        f"{place}: no such archive. `mura phantom --out {shlex.quote(place)}` draws one for trying out. "
+        "README.md says how to use the real MURA."
+    )
+
+
 def _version(place: str) -> Version | None:
     """The version of the file at a place. None for a directory."""
     if not is_remote(place):
         path = Path(place)
         if not path.exists():
-            raise UsageError(
-                f"{place}: no such archive. `mura phantom --out {shlex.quote(str(place))}` draws one for trying out. "
-                "README.md says how to use the real MURA."
-            )
+            raise UsageError(missing(place))
         return _stamp(path.stat()) if path.is_file() else None
     from components.archive import s3
 

@@ -184,6 +184,8 @@ def test_an_experiment_changes_no_registry_and_shows_no_version(project: Project
         project.run("dvc", "exp", "apply", "try")
         assert Registration.read(project.path / "artifacts" / "registration").facts.versions == ()
         assert project.run("mura", "summary").startswith("trial: try is an experiment")
+        shown = json.loads(project.run("dvc", "plots", "show", "--json", "artifacts/promotion/plots"))
+        assert shown.keys() == {"artifacts/promotion/plots/trial.png"}, shown
     finally:
         project.environment["MLFLOW_TRACKING_URI"] = place
     assert project.asks(VERSIONS) == before

@@ -302,6 +302,15 @@ def test_a_worse_network_does_not_take_the_place_of_a_champion_that_is_lost(
     assert held.version == version
 
 
+def test_a_wrong_patience_is_told_at_the_beginning(
+    tmp_path: Path, mlflow_here: Path, no_mlflow: pytest.MonkeyPatch
+) -> None:
+    no_mlflow.setenv("MURA_PATIENCE", "abc")
+    receipt = Registration.seal(mlflow_here, RegistrationFacts(versions=(version(),)))
+    with pytest.raises(UsageError, match="MURA_PATIENCE is abc: expected seconds"):
+        promote(receipt, rules(), tmp_path / "out")
+
+
 def test_an_experiment_of_dvc_promotes_nothing(
     tmp_path: Path, no_mlflow: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

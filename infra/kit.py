@@ -17,7 +17,7 @@ from typing import NamedTuple
 import yaml
 from packaging.requirements import Requirement
 
-from components.network.architectures import IMAGENET_FILES
+from components.network.architectures import IMAGENET_ADDRESSES
 from components.params.document import read_params
 from pipelines.graph import image_names
 
@@ -60,7 +60,8 @@ def pieces(hardware: str, engine: str | None) -> Iterator[Piece]:
         yield Piece("image", image, _image_digest(engine, image))
     for lock in ("build", hardware, "tools"):
         yield from _packages(ROOT / "requirements" / f"{lock}.txt")
-    for architecture, file in IMAGENET_FILES.items():
+    for architecture, address in IMAGENET_ADDRESSES.items():
+        file = address.rpartition("/")[2]
         yield Piece("weights", file, f"md5:{WEIGHTS[architecture]}")
 
 

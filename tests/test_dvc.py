@@ -184,6 +184,8 @@ def test_an_experiment_changes_no_registry_and_shows_no_version(project: Project
         project.run("dvc", "exp", "apply", "try")
         assert Registration.read(project.path / "artifacts" / "registration").facts.versions == ()
         assert project.run("mura", "summary").startswith("trial: try is an experiment")
+        shown = json.loads(project.run("dvc", "plots", "show", "--json", "artifacts/promotion/plots"))
+        assert shown.keys() == {"artifacts/promotion/plots/trial.png"}, shown
     finally:
         project.environment["MLFLOW_TRACKING_URI"] = place
     assert project.asks(VERSIONS) == before
@@ -230,6 +232,29 @@ def test_an_archive_may_lie_outside(tmp_path: Path) -> None:
         file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"archive": place}))
         project.run("dvc", "repro", "--quiet", "ingest")
         assert Manifest.read(project.path / "artifacts" / "manifest").facts.archive == "a.zip"
+
+
+def test_an_archive_that_is_not_here_is_told_by_the_first_stage(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    settings = ("mura", "settings", "--out", "artifacts/settings")
+
+    def choose(archive: str) -> None:
+        file = tmp_path / "params.yaml"
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"archive": archive}))
+
+    choose("data/nope.zip")
+    told = project.run("dvc", "repro", code=255)
+    assert "error: data/nope.zip: no such archive" in told
+    # The phantom is drawn by a stage, whatever its path is written like.
+    for place in ("data/phantom.zip", "./data/phantom.zip", f"{tmp_path}/data/phantom.zip"):
+        choose(place)
+        project.run(*settings)
+    # DVC has it, and can fetch it.
+    write_zip(tmp_path / "data" / "it is.zip", miniature.archive(miniature.images(train=10, valid=3)))
+    project.run("dvc", "add", "data/it is.zip")
+    (tmp_path / "data" / "it is.zip").unlink()
+    choose("data/it is.zip")
+    assert "data/it is.zip is not here: `dvc pull 'data/it is.zip.dvc'` fetches it" in project.run(*settings)
 
 
 def test_without_the_environment_one_line_says_how_to_activate_it(tmp_path: Path) -> None:

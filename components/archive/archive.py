@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shlex
 import struct
 import uuid
@@ -270,19 +271,30 @@ def is_remote(place: str) -> bool:
     return place.startswith(S3_SCHEME)
 
 
+def missing(place: str) -> str:
+    """What to say of an archive that is not on this disk."""
+    if meant := re.match(r"s3:/*(?=[^/])", place, re.IGNORECASE):
+        return f"{place}: no such archive. On S3, write two slashes: {S3_SCHEME}{place[meant.end() :]}."
+    return (
+        f"{place}: no such archive. `mura phantom --out {shlex.quote(place)}` draws one for trying out. "
+        "README.md says how to use the real MURA."
+    )
+
+
 def _version(place: str) -> Version | None:
     """The version of the file at a place. None for a directory."""
     if not is_remote(place):
         path = Path(place)
         if not path.exists():
-            raise UsageError(
-                f"{place}: no such archive. `mura phantom --out {shlex.quote(str(place))}` draws one for trying out. "
-                "README.md says how to use the real MURA."
-            )
+            raise UsageError(missing(place))
         return _stamp(path.stat()) if path.is_file() else None
     from components.archive import s3
 
     at = s3.place(place)
+    if str(at) != place:
+        raise UsageError(
+            f"{place}: this is a bucket alone. Write {place}/KEY, or {place}/ if all of it is the archive."
+        )
     if at.key and not at.key.endswith("/") and (found := s3.Object.find(at)):
         return found.version, found.size
     if s3.Tree(at).exists():

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from components.base import space
-from components.base.errors import OutsideFailed, UsageError
+from components.base.errors import OutsideFailed, UsageError, first_line
 
 
 def root(folder: Path) -> Path:
@@ -70,6 +70,29 @@ def add(path: Path) -> str:
         raise UsageError(f"{path}: `dvc add` failed: {why}")
     pointer = yaml.safe_load(path.with_name(f"{path.name}.dvc").read_text(encoding="utf-8"))
     return str(pointer["outs"][0]["md5"])
+
+
+def origin(path: Path) -> str | None:
+    """What gives DVC a file: the .dvc file that tracks it, or the stage that makes it. None if nothing does.
+
+    Args:
+        path: a file or directory, or a part of one that DVC knows.
+    """
+    try:
+        here = root(Path.cwd())
+    except UsageError:
+        return None
+    from dvc.exceptions import DvcException, OutputNotFoundError
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(here)) as repo:
+            found: str = repo.find_outs_by_path(os.path.abspath(path), strict=False)[0].stage.addressing  # noqa: PTH100
+    except OutputNotFoundError:
+        return None
+    except DvcException as error:
+        raise UsageError(f"{here}: {first_line(error)}") from error
+    return found
 
 
 def set_remote(name: str, url: str, endpoint: str | None, *, shared: bool) -> Path:

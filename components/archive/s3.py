@@ -24,6 +24,8 @@ K = TypeVar("K")
 LEAST, MOST = 1 << 16, 1 << 22
 # Bytes that are fetched before they are read.
 AHEAD = 1 << 25
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 class Place(NamedTuple):
@@ -47,8 +49,13 @@ def place(uri: str) -> Place:
         raise UsageError(
             "An s3:// address must not contain credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
-    if not uri.startswith(S3_SCHEME) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]+", bucket):
+    if not uri.startswith(S3_SCHEME) or not bucket:
         raise UsageError(f"{uri}: expected s3://bucket/key.")
+    if not _BUCKET.fullmatch(bucket):
+        raise UsageError(
+            f"{uri}: {bucket} cannot be a bucket. A bucket's name has 3 to 63 of a-z, 0-9, - and ., with a letter or "
+            "digit at both ends."
+        )
     return Place(bucket, key)
 
 

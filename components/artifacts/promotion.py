@@ -36,12 +36,13 @@ class PromotionFacts(Facts):
 
 
 class Promotion(Artifact[PromotionFacts]):
-    """The alias points where the receipt says. A trial is a receipt alone, and says nothing of the alias.
+    """The alias points where the receipt says. A trial's receipt says nothing of the alias.
 
     promotion/
         card.json       the receipt
         report.html     the decision and the candidates side by side, for people
-        plots/          operating_points.png and forest.png, the charts of the report, for `dvc plots`
+        plots/          operating_points.png and forest.png, the charts of the report, for `dvc plots`;
+                        of a trial: trial.png, which says so
     """
 
     FACTS = PromotionFacts

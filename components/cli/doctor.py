@@ -9,8 +9,11 @@ from pathlib import Path
 
 from components.base import provenance, surroundings, workers
 from components.base.errors import MuraError, UsageError
+from components.base.variables import MEETING_SECONDS
 from components.cli import doctor_mlflow
 from components.cli.check import Check
+from components.kubeflow import notify
+from components.train import meeting, mirror
 
 # The kernel's driver is visible here, also in a container without its tools.
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
@@ -26,6 +29,7 @@ def examine(require_gpu: bool = False) -> Iterator[Check]:
     yield Check("versions", ", ".join(f"{name} {version}" for name, version in provenance.environment().items()))
     yield Check("machine", _machine())
     yield from _overruled()
+    yield from _variables()
     for what, folder in _places().items():
         yield _place(what, folder)
     yield from doctor_mlflow.examine()
@@ -56,6 +60,16 @@ def _overruled() -> Iterator[Check]:
             yield Check("overruled", line)
     except UsageError as problem:
         yield Check("overruled", str(problem), problem)
+
+
+def _variables() -> Iterator[Check]:
+    """This project's variables with a value that a step would refuse, one each. MURA_PATIENCE is MLflow's."""
+    checks = {MEETING_SECONDS: meeting.seconds, mirror.PLACE: mirror.check_place, notify.WEBHOOK: notify.check_webhook}
+    for name, check in checks.items():
+        try:
+            check()
+        except UsageError as problem:
+            yield Check(name, str(problem), problem)
 
 
 def _places() -> dict[str, Path]:

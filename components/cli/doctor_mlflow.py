@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components import tracking
-from components.base.errors import MuraError
+from components.base.errors import MuraError, UsageError
 from components.cli.check import Check
 from components.tracking import local_database, mlflow_settings, readiness, server
 
@@ -16,6 +16,11 @@ def examine() -> Iterator[Check]:
     for name, value in sorted(mlflow_settings.overruled.items()):
         instead, why = mlflow_settings.OVERRULED[name]
         yield Check("overruled", f"{name}={value} of the environment is not used; {instead} is: {why}")
+    try:
+        server.patience(elsewhere=0.0)
+    except UsageError as problem:
+        yield Check(server.PATIENCE, str(problem), problem)
+        return
     if not os.environ.get(tracking.URI) and not Path(local_database.DEFAULT).exists():
         yield Check("MLflow", f"{tracking.URI} is not set: {local_database.DEFAULT} in the working directory")
         return

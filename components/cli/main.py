@@ -13,8 +13,9 @@ from pathlib import Path
 import click
 
 from components.base import surroundings
-from components.base.errors import ExitCode, classified, first_line, printable
+from components.base.errors import ExitCode, UsageError, classified, first_line, printable
 from components.base.step import STEPS
+from components.base.urls import check_written_out
 from components.cli import tools
 from components.cli.group import Group, first_sentence
 
@@ -110,6 +111,7 @@ def run(words: Sequence[str]) -> int:
     """Run a command line and return its exit code."""
     context: click.Context | None = None
     try:
+        _check_written_out(words)
         with mura.make_context("mura", list(words)) as context:
             mura.invoke(context)
         return ExitCode.DONE
@@ -129,6 +131,20 @@ def run(words: Sequence[str]) -> int:
         if (context is not None and context.obj) or "--debug" in words:
             traceback.print_exc()
         return _tell(error)
+
+
+def _check_written_out(words: Sequence[str]) -> None:
+    """Refuse `~` before anything is written into a directory of that name.
+
+    Raises:
+        UsageError: an argument, or the value of a flag, begins with it.
+    """
+    for word in words:
+        value = word.partition("=")[2] if word.startswith("--") else word
+        try:
+            check_written_out(value)
+        except ValueError as error:
+            raise UsageError(f"{word}: {error}.") from error
 
 
 def _tell(error: Exception) -> int:

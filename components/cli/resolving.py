@@ -1,13 +1,17 @@
 """`mura settings`: from params.yaml to a file for each stage, with everything that the stage uses."""
 
+import logging
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.archive.archive import Archive
+from components.archive import dvc
+from components.archive.archive import Archive, is_remote, missing
 from components.archive.overlay import Overlay
 from components.artifacts.artifact import Artifact
 from components.base import code
+from components.base.errors import UsageError
 from components.base.files import file_sha256, write_text
 from components.base.step import STEPS
 from components.cli import settings, steps
@@ -15,6 +19,8 @@ from components.cli.settings import DIGEST, PHANTOM, PHANTOM_MODULE, Settings
 from components.params.document import SECTIONS_BY_ENTRY, Params, read_params, section
 from components.params.section import Section
 from components.params.train import TrainParams
+
+logger = logging.getLogger(__name__)
 
 
 def resolve(file: Path, out: Path) -> list[Path]:
@@ -28,10 +34,11 @@ def resolve(file: Path, out: Path) -> list[Path]:
         The files.
 
     Raises:
-        UsageError: a choice is wrong, or there is no overlay.
+        UsageError: a choice is wrong, or there is no archive, no overlay or no file of weights.
         DataRefused: the overlay makes no sense.
     """
     params = read_params(file)
+    _check_archive(params.archive)
     overlay = Overlay.read(Path(params.labels.overlay))
     made = {settings.file_of(out, *key): each for key, each in _stages(params, file, overlay)}
     for place, each in made.items():
@@ -74,8 +81,20 @@ def _inputs(step: str, params: Params, chosen: Section, overlay: Overlay) -> Ite
 
 
 def _weights(chosen: Section) -> Iterator[tuple[str, str]]:
-    """The digest of the file that training starts from, if params.yaml names one that is there."""
-    if isinstance(chosen, TrainParams) and chosen.weights not in ("none", "imagenet"):
-        file = Path(chosen.weights)
-        if file.is_file():
-            yield settings.WEIGHTS, file_sha256(file)
+    """The digest of the file that training starts from, if params.yaml names one."""
+    if isinstance(chosen, TrainParams) and chosen.weights_file:
+        if not chosen.weights_file.is_file():
+            raise UsageError(f"train.candidates.{chosen.candidate}: {chosen.no_weights_file}")
+        yield settings.WEIGHTS, file_sha256(chosen.weights_file)
+
+
+def _check_archive(place: str) -> None:
+    """Check that the archive is there, or that DVC knows where it comes from. A place on S3 is left to the step."""
+    if is_remote(place) or Path(place).exists():
+        return
+    origin = dvc.origin(Path(place))
+    if origin is None:
+        raise UsageError(f"{missing(place)} `mura import PATH` takes one that you have.")
+    if origin.endswith(".dvc"):
+        # `dvc repro --pull` may fetch it after this.
+        logger.warning("settings: %s is not here: `dvc pull %s` fetches it", place, shlex.quote(origin))

@@ -128,7 +128,7 @@ def import_(place: str, out: Path | None, params: Path) -> None:
 
 
 @click.command()
-@click.argument("url", metavar="s3://BUCKET/PREFIX")
+@click.argument("url", metavar="s3://BUCKET[/PREFIX]")
 @click.option("--endpoint", envvar="AWS_ENDPOINT_URL", help="Another server than Amazon's. [default: AWS_ENDPOINT_URL]")
 @click.option("--name", default="storage", show_default=True, help="The name of the remote in DVC.")
 @click.option("--shared", is_flag=True, help="Write to .dvc/config, which git tracks, instead of .dvc/config.local.")
@@ -256,8 +256,8 @@ def summary(promotion: Path) -> None:
 def doctor(require_gpu: bool) -> None:
     """Check that this installation works, on a machine or in a container.
 
-    The checks are: versions, directories that steps write to, MLflow, TensorFlow and its device. The exit code is 0
-    if all is well, 2 if something here must be changed, 5 if MLflow does not answer.
+    The checks are: versions, variables MURA_*, directories that steps write to, MLflow, TensorFlow and its device. The
+    exit code is 0 if all is well, 2 if something here must be changed, 5 if MLflow does not answer.
     """
     from components.cli import doctor as practice
 

@@ -10,6 +10,7 @@ import urllib.request
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from components.base.errors import UsageError
 from components.kubeflow import pod
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,21 @@ def _failed(run: str) -> list[str]:
         logger.info("notify: %s does not say which steps failed (%s)", pod.API, type(error).__name__)
         return []
     return sorted(name for name in names if not _MACHINERY.fullmatch(name))
+
+
+def check_webhook() -> None:
+    """Check that MURA_WEBHOOK_URL is an address, if it is set. It is a secret, and not shown.
+
+    Raises:
+        UsageError: it is not.
+    """
+    try:
+        url = urlsplit(os.environ.get(WEBHOOK) or "http://none")
+        good = url.scheme in ("http", "https") and bool(url.hostname)
+    except ValueError:
+        good = False
+    if not good:
+        raise UsageError(f"{WEBHOOK}: expected http(s)://host/..., found something else.")
 
 
 def send(told: dict[str, Any]) -> None:

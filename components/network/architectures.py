@@ -3,21 +3,21 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import keras
 from keras import layers
+from keras.src.applications import inception_v3, vgg16, vgg19
 
 from components.artifacts.trained_model import TrainedModel
 from components.base import surroundings
 from components.base.errors import DataRefused, ServiceUnreachable, UsageError, first_line
 from components.params.train import TrainParams
 
-# The files of weights without the top that keras.applications downloads.
-IMAGENET_FILES = {
-    "vgg16": "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    "vgg19": "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    "inception_v3": "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+# Where keras.applications downloads weights without the top from.
+IMAGENET_ADDRESSES = {
+    "vgg16": vgg16.WEIGHTS_PATH_NO_TOP,
+    "vgg19": vgg19.WEIGHTS_PATH_NO_TOP,
+    "inception_v3": inception_v3.WEIGHTS_PATH_NO_TOP,
 }
 # The smallest square that Inception V3 accepts: it halves the side five times.
 INCEPTION_MIN_SIZE = 75
@@ -98,6 +98,18 @@ def is_pretrained(params: TrainParams) -> bool:
     return params.weights != "none"
 
 
+def check_pretrained(params: TrainParams) -> None:
+    """Check that the weights that `params.weights` names can be had, as far as that costs nothing.
+
+    Raises:
+        UsageError: the architecture has none, or there is no such file.
+    """
+    if params.contradiction:
+        raise UsageError(f"train: {params.candidate}: {params.contradiction}.")
+    if params.weights_file and not params.weights_file.is_file():
+        raise UsageError(f"train: {params.candidate}: {params.no_weights_file}")
+
+
 def load_pretrained(model: keras.Model, params: TrainParams) -> None:
     """Load the weights that `params.weights` names into the backbone: `imagenet`, or a file of Keras weights.
 
@@ -105,13 +117,8 @@ def load_pretrained(model: keras.Model, params: TrainParams) -> None:
         UsageError: the architecture has none, or the file is missing or belongs to another network.
         ServiceUnreachable: ImageNet's weights could not be downloaded.
     """
+    check_pretrained(params)
     name = params.architecture
-    if name == "custom_cnn":
-        raise UsageError("train: custom_cnn has no pretrained weights; set its weights to none.")
-    if params.weights != "imagenet" and not Path(params.weights).is_file():
-        raise UsageError(
-            f"train: no weights file {params.weights}; expected none, imagenet or a file of Keras weights."
-        )
     try:
         with _strictly():
             donor = _APPLICATIONS[name](include_top=False, weights=params.weights, input_shape=_rgb_shape(name, 224))
@@ -124,8 +131,8 @@ def load_pretrained(model: keras.Model, params: TrainParams) -> None:
         cache = surroundings.keras_file().with_name("models")
         raise ServiceUnreachable(
             f"train: ImageNet weights for {name} could not be downloaded. On a machine with internet, fetch "
-            f"{IMAGENET_FILES[name]} (keras.applications names the address) and put it into {cache}, "
-            f"or set `weights` of the candidate {params.candidate} to the file."
+            f"{IMAGENET_ADDRESSES[name]} and put it into {cache}, or set `weights` of the candidate "
+            f"{params.candidate} to the file."
         ) from error
     model.get_layer(BACKBONE).set_weights(donor.get_weights())
 

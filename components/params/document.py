@@ -1,6 +1,5 @@
 """params.yaml as a whole: every choice, one section per step."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -8,6 +7,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from components.base.errors import UsageError
+from components.base.urls import check_written_out
 from components.params.evaluate import EvaluateParams
 from components.params.ingest import IngestParams
 from components.params.kubeflow import KubeflowParams
@@ -31,9 +31,8 @@ class PhantomParams(Section):
 
 
 def _written_out(place: str) -> str:
-    """A place as DVC and the system take it: neither knows what a shell makes of `~`."""
-    if re.match(r"~[^/]*/", place) or place == "~":
-        raise ValueError("`~` is not expanded here; write the whole path, or ./~ for a directory of that name")
+    """A place as DVC and the system take it."""
+    check_written_out(place)
     if "\0" in place or any("\ud800" <= character <= "\udfff" for character in place):
         raise ValueError("no file can have this name")
     return place

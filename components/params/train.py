@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, create_model, field_validator, model_validator
@@ -60,8 +61,18 @@ class TrainParams(Section):
         return name
 
     @property
+    def weights_file(self) -> Path | None:
+        """The file that `weights` names. None for none and imagenet."""
+        return None if self.weights in ("none", "imagenet") else Path(self.weights)
+
+    @property
+    def no_weights_file(self) -> str:
+        """What to say if that file is not there."""
+        return f"no weights file {self.weights}; expected none, imagenet or a file of Keras weights."
+
+    @property
     def contradiction(self) -> str | None:
-        """What would be passed over in silence. None if nothing is.
+        """What would be passed over in silence, or cannot be done. None if nothing is.
 
         It is not part of the validation, because the cards of trained models are read with this class too.
         """
@@ -70,6 +81,8 @@ class TrainParams(Section):
                 f"head_epochs {self.head_epochs} has no effect with weights none: a head cannot be trained before an "
                 "untrained backbone. Set head_epochs to 0, or name pretrained weights"
             )
+        if self.architecture == "custom_cnn" and self.weights != "none":
+            return f"weights {self.weights}: custom_cnn has no pretrained weights. Set its weights to none"
         return None
 
 

@@ -6,6 +6,7 @@ page.py        the page and its charts
 report.html    its template
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from components.artifacts.promotion import Decision, Promotion, PromotionFacts
 from components.artifacts.registration import Registration
 from components.base.variables import EXPERIMENT
 from components.params.promote import PromoteParams
+
+logger = logging.getLogger(__name__)
 
 
 def promote(registration: Registration, params: PromoteParams, out: Path) -> Promotion:
@@ -40,6 +43,9 @@ def promote(registration: Registration, params: PromoteParams, out: Path) -> Pro
 
 
 def _trial(name: str, params: PromoteParams, out: Path) -> Promotion:
+    from components.scores import charts
+
+    logger.info("promote: trial %s: nothing is promoted", name)
     reason = (
         f"{name} is an experiment of DVC's: nothing is registered or promoted. `dvc exp show` compares it; "
         f"`dvc exp apply {name} && dvc repro` registers its models."
@@ -52,4 +58,8 @@ def _trial(name: str, params: PromoteParams, out: Path) -> Promotion:
         current=None,
         candidates=(),
     )
+    # DVC keeps no empty directories, and `dvc plots show` wants this one.
+    plots = out / "plots"
+    plots.mkdir(exist_ok=True)
+    (plots / "trial.png").write_bytes(charts.png(charts.words(f"{name} is a trial: no version, no chart")))
     return Promotion.seal(out, facts)

@@ -3,6 +3,7 @@
 versions.py    the step: pairs models with evaluations, makes the versions, writes the receipt
 """
 
+import logging
 import os
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from components.artifacts.registration import Registration, RegistrationFacts
 from components.artifacts.trained_model import TrainedModel
 from components.base.variables import EXPERIMENT
 from components.params.register import RegisterParams
+
+logger = logging.getLogger(__name__)
 
 
 def register(
@@ -32,6 +35,7 @@ def register(
         ServiceUnreachable: MLflow does not answer.
     """
     if trial := os.environ.get(EXPERIMENT):
+        logger.info("register: trial %s: nothing is registered", trial)
         return Registration.seal(out, RegistrationFacts(versions=(), trial=trial))
     from components.register import versions
 

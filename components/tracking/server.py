@@ -171,6 +171,7 @@ def _quieten() -> None:
 
 def _check_values() -> None:
     """Check that MLflow can read its settings: it would do so at the first use, with the error of a program."""
+    patience(elsewhere=0.0)
     for setting in vars(mlflow.environment_variables).values():
         name = getattr(setting, "name", None)
         if isinstance(name, str) and name.startswith("MLFLOW_") and name in os.environ:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from components.archive import s3
 from components.artifacts.artifact import File
-from components.base.errors import DataChanged, MuraError
+from components.base.errors import DataChanged, MuraError, UsageError
 from components.base.files import INPUTS, file_sha256
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,19 @@ PLACE = "MURA_CHECKPOINTS"
 _INDEX = "index.json"
 # Largest index, bytes. A checkpoint has a handful of files.
 _MOST = 1 << 20
+
+
+def check_place() -> None:
+    """Check that MURA_CHECKPOINTS is a place on S3, if it is set.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if at := os.environ.get(PLACE):
+        try:
+            s3.place(at)
+        except UsageError as error:
+            raise UsageError(f"{PLACE}: {error}") from error
 
 
 def fetch(checkpoint: Path) -> None:
@@ -95,6 +108,7 @@ def keep(checkpoint: Path) -> None:
 
 def _place(checkpoint: Path) -> s3.Place | None:
     """Where the checkpoints of these inputs are; None if MURA_CHECKPOINTS is not set."""
+    check_place()
     at = os.environ.get(PLACE)
     if not at:
         return None

@@ -45,6 +45,8 @@ def run(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedMod
     checkpoint, made_by = Checkpoint(out / CHECKPOINT), code.digest("components.train")
     saved = checkpoint.state(made_by, training.precision)
     description = _description(training)
+    if saved is None or not saved.epochs:
+        architectures.check_pretrained(params)  # before MLflow gets a run
     with tracking.training_run(description, saved.run_id if saved else None) as tracked:
         state = saved or State(code=made_by, precision=training.precision, run_id=tracked.run_id)
         # A server that does not have the previous run has made a new one.

@@ -60,7 +60,8 @@ DECLARES = Declaration(
             "--explain",
             "MEMBER",
             "Describe one image and what the last validation found about it, then exit. MEMBER is the image's name or "
-            "a part of it. Read from --manifest and --out [default: artifacts/manifest, artifacts/valid_manifest].",
+            "a part of it. No other flag is needed. Read from --manifest and --out [default: artifacts/manifest, "
+            "artifacts/valid_manifest].",
             explain,
         ),
     )

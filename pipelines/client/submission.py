@@ -53,7 +53,10 @@ class Submission:
         needs = self.package.needs
         size = f", {self.archive.size:,} bytes" if self.archive.size is not None else ""
         told = [
-            ("to", f"{access.host}{f', namespace {access.namespace}' if access.namespace else ''}"),
+            (
+                "to",
+                f"{access.host or 'no server is named'}{f', namespace {access.namespace}' if access.namespace else ''}",
+            ),
             ("as", access.authentication if access.authentication != "none" else "no login"),
             (
                 "pipeline",

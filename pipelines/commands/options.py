@@ -1,6 +1,7 @@
 """Flags that several commands have."""
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -103,7 +104,10 @@ def cluster(command: Callable[..., Any]) -> Callable[..., Any]:
         timeout: float,
         **others: Any,
     ) -> Any:
-        access = Access.of(host, namespace, authentication, ca=ca, verify=not insecure, seconds=timeout)
+        if others.get("dry_run") and not (host or os.environ.get(HOST)):
+            access = Access("", namespace or os.environ.get(NAMESPACE))
+        else:
+            access = Access.of(host, namespace, authentication, ca=ca, verify=not insecure, seconds=timeout)
         return command(access=access, **others)
 
     for flag in reversed(_CLUSTER):

@@ -18,14 +18,25 @@ logger = logging.getLogger(__name__)
 _NAME = "mura"
 
 
+def _read_cron(_context: click.Context, _option: click.Parameter, text: str | None) -> cron.Cron | None:
+    """Read the fields while flags are parsed, before a server is looked for."""
+    return None if text is None else cron.read(text)
+
+
 @click.command("schedule")
 @click.option("--name", default=_NAME, show_default=True, help="Name of the schedule. There is one schedule of a name.")
-@click.option("--cron", "when", metavar="FIELDS", help="Start: 'second minute hour day month weekday', in UTC.")
+@click.option(
+    "--cron",
+    "when",
+    metavar="FIELDS",
+    callback=_read_cron,
+    help="Start: 'second minute hour day month weekday', in UTC.",
+)
 @click.option("--remove", is_flag=True, help="Remove the schedule. Runs that have started go on.")
 @click.option("--list", "listing", is_flag=True, help="Show all schedules.")
 @cluster
 @chosen
-def command(access: Access, choices: Choices, name: str, when: str | None, remove: bool, listing: bool) -> None:
+def command(access: Access, choices: Choices, name: str, when: cron.Cron | None, remove: bool, listing: bool) -> None:
     """Start the pipeline by the clock. Each run computes only what has changed.
 
     A schedule contains the digests of data and code, and every choice. Kubeflow's cache compares them on the cluster
@@ -49,14 +60,14 @@ def command(access: Access, choices: Choices, name: str, when: str | None, remov
     if remove:
         _remove(Kubeflow(access), name)
         return
-    read = cron.read(when or "")
-    if read.note:
-        logger.info("schedule: %s", read.note)
+    assert when is not None, "it is the only one left"
+    if when.note:
+        logger.info("schedule: %s", when.note)
     submission = gather(choices)
     if choices.dry_run:
-        click.echo("\n".join([*submission.lines(access), f"{'schedule':12}{name}, {read.expression} (UTC)"]))
+        click.echo("\n".join([*submission.lines(access), f"{'schedule':12}{name}, {when.expression} (UTC)"]))
         return
-    _put(Kubeflow(access).new_enough(), name, read.expression, submission)
+    _put(Kubeflow(access).new_enough(), name, when.expression, submission)
 
 
 def _put(kubeflow: Kubeflow, name: str, expression: str, submission: Submission) -> None:

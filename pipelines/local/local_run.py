@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ import docker
 import yaml
 from kfp import components, local
 
+from components.archive.archive import missing
 from components.base.errors import RunFailed, ServiceUnreachable, UsageError
 from components.kubeflow.pod import RUN_ID
 from components.params.document import Params
@@ -60,7 +60,7 @@ def run_local(
     readable = [path.absolute() for path in mounts]
     if "://" not in archive:
         if not Path(archive).exists():
-            raise UsageError(f"{archive}: no such archive. `mura phantom --out {shlex.quote(str(archive))}` draws one.")
+            raise UsageError(missing(archive))
         archive = str(Path(archive).absolute())
         readable.append(Path(archive))
     package = compile_pipeline(_on_cpu(params), archive=archive)

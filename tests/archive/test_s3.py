@@ -177,6 +177,10 @@ MISSING = {
     "bucket": ("s3://no-bucket/MURA-v1.1.zip", {}, r"no such bucket"),
     "bucket of a directory": ("s3://no-bucket/tree/", {}, r"no such bucket"),
     "name": ("s3://", {}, r"expected s3://bucket/key"),
+    # Told before anybody asks for credentials.
+    "short": ("s3://x/y", {"AWS_ACCESS_KEY_ID": ""}, r"s3://x/y: x cannot be a bucket.* 3 to 63 of a-z"),
+    "letters": ("s3://my_Bucket/p", {"AWS_ACCESS_KEY_ID": ""}, r"my_Bucket cannot be a bucket"),
+    "no key": ("s3://nobucket", {"AWS_ACCESS_KEY_ID": ""}, r"a bucket alone. Write s3://nobucket/KEY"),
     "secret": (ZIP, {"AWS_SECRET_ACCESS_KEY": "another"}, r"credentials \(SignatureDoesNotMatch\)"),
     "user": (ZIP, {"AWS_ACCESS_KEY_ID": "somebody"}, r"credentials \(InvalidAccessKeyId\)"),
     "credentials": (ZIP, {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, r"no credentials"),

@@ -125,3 +125,35 @@ def test_only_bugs_end_with_one() -> None:
         return [each for sub in kind.__subclasses__() for each in (sub, *below(sub))]
 
     assert ExitCode.BUG not in {kind.exit_code for kind in below(MuraError) if kind.__module__.startswith("components")}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["phantom", "--out", "~/x.zip"],
+        ["phantom", "--out=~/x.zip"],
+        ["phantom", "--out", "x.zip", "--sheet", "~/x.png"],
+        ["ingest", "--archive", "~/x.zip", "--out", "x"],
+        ["ingest", "--archive", "~somebody/x.zip", "--out", "x"],
+        ["import", "~/x.zip"],
+        ["settings", "--out", "~"],
+        ["pipeline", "submit", "--archive", "~/x.zip"],
+    ],
+)
+def test_a_tilde_is_not_taken_for_the_name_of_a_directory(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main.run(words) == 2
+    assert "`~` is not expanded here; write the whole path" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("place", ["s3:/bucket/x.zip", "s3:bucket/x.zip", "S3://bucket/x.zip", "s3:///bucket/x.zip"])
+def test_an_address_with_too_few_slashes_is_told_how_to_write_it(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main.run(["ingest", "--archive", place, "--params", "{}", "--seed", "1", "--out", "x"]) == 2
+    told = capsys.readouterr().err
+    assert ("s3://bucket/x.zip" in told) or ("expected s3://bucket/key" in told), told

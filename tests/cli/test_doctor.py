@@ -40,6 +40,24 @@ def test_a_place_that_cannot_be_written_to_is_named(
     assert told.err.splitlines()[-1] == "error: doctor: 2 of 9 checks failed; the lines with `no` say what to do."
 
 
+def test_variables_with_a_wrong_value_are_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = {
+        "MURA_MEETING_SECONDS": "soon",
+        "MURA_CHECKPOINTS": "/checkpoints",
+        "MURA_WEBHOOK_URL": "secret",
+        "MURA_PATIENCE": "abc",
+    }
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    assert main.run(["doctor"]) == 2
+    told = capsys.readouterr().out
+    assert lines(told, "no") == [*wrong]
+    assert "MURA_PATIENCE is abc: expected seconds" in told
+    assert "secret" not in told
+
+
 def test_a_silent_mlflow_alone_is_a_service_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert main.run(["doctor"]) == 5

@@ -93,6 +93,7 @@ def test_a_change_changes_the_files_of_the_stages_that_it_concerns(
     here: Here, made: dict[str, Any], change: Callable[[dict[str, Any]], dict[str, Any]], files: set[str]
 ) -> None:
     shutil.copytree(made["here"].settings, here.settings)
+    shutil.copy(here.path / NAME, here.path / "b.zip")
     here.choose(**change(here.document))
     before, after = made["texts"], here.resolve()
     assert {name for name in {*before, *after} if before.get(name) != after.get(name)} == files
@@ -120,6 +121,16 @@ def test_other_weights_to_start_from_concern_the_training(
     assert {name for name in before if before[name] != after[name]} == {"train/wide.json"}
 
 
+def weights(architecture: str, file: str) -> dict[str, Any]:
+    default = yaml.safe_load((ROOT / "params.yaml").read_text())["train"]["default"]
+    return {"train": {"default": default, "candidates": {"wide": {"architecture": architecture, "weights": file}}}}
+
+
+def test_an_archive_on_s3_is_left_to_the_step(here: Here) -> None:
+    here.choose(archive="s3://bucket/nowhere.zip")
+    here.resolve()
+
+
 VGG = {"architecture": "vgg16", "weights": "backbone.weights.h5"}
 
 
@@ -131,6 +142,12 @@ VGG = {"architecture": "vgg16", "weights": "backbone.weights.h5"}
         ({"archive": "~/MURA.zip"}, "archive: .*`~` is not expanded"),
         ({"labels": {"overlay": "~/labels.csv"}}, "labels.overlay: .*`~` is not expanded"),
         ({"labels": {"overlay": "nowhere.csv"}}, "nowhere.csv: cannot be read"),
+        ({"archive": "no where.zip"}, "no where.zip: no such archive.*mura phantom --out 'no where.zip'.*mura import"),
+        ({"archive": "data/phantom.zip"}, "data/phantom.zip: no such archive"),  # no stage here draws it
+        (weights("custom_cnn", "imagenet"), "candidates.wide: weights imagenet: custom_cnn has no pretrained"),
+        (weights("custom_cnn", "a.h5"), "candidates.wide: weights a.h5: custom_cnn has no pretrained"),
+        (weights("vgg16", "nowhere.h5"), "train.candidates.wide: no weights file nowhere.h5; expected none, imagenet"),
+        (weights("vgg16", "."), "train.candidates.wide: no weights file .; expected none, imagenet"),
         ({"train": {"default": {}, "candidates": {"a; touch PWNED": {}}}}, "train.candidates.a; touch PWNED"),
         ({"train": {"default": {}, "candidates": {"../up": {}}}}, "train.candidates.../up"),
         ({"train": {"default": {}, "candidates": {7: {}}}}, "train.candidates"),

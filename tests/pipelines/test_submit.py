@@ -71,6 +71,7 @@ PLATFORM = {
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose archive DVC tracks, with a remote on S3, and a compiled pipeline."""
     (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".git").mkdir()
     (tmp_path / ".dvc/config").write_text("[core]\n remote = s\n['remote \"s\"']\n url = s3://bucket/dvc\n")
     (tmp_path / "data").mkdir()
     pointer = {"outs": [{"md5": MD5, "size": len(CONTENT), "hash": "md5", "path": "phantom.zip"}]}
@@ -475,6 +476,28 @@ def test_a_schedule_can_be_looked_at_before_it_is_made(api: KubeflowApi, mura: M
     assert code == 0, err
     assert out.splitlines()[-1] == "schedule    mura, 0 0 3 * * * (UTC)"
     assert api.requests == []
+
+
+@pytest.mark.parametrize("words", [("submit",), ("schedule", "--cron", "0 0 3 * * *")])
+def test_a_dry_run_needs_no_server(
+    api: KubeflowApi, mura: Mura, here: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.delenv("KF_PIPELINES_ENDPOINT")
+    code, out, err = mura(*words, "--package", "p.yaml", "--dry-run")
+    assert code == 0, err
+    assert out.splitlines()[:2] == ["to          no server is named", "as          no login"]
+    assert mura(*words, "--package", "p.yaml")[0] == 2
+    assert api.requests == []
+
+
+def test_a_wrong_cron_is_told_before_a_server_is_looked_for(
+    mura: Mura, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KF_PIPELINES_ENDPOINT", raising=False)
+    for text in ("x", ""):
+        code, _, err = mura("schedule", "--cron", text)
+        assert code == 2
+        assert f"--cron {text!r}: expected six fields" in err
 
 
 @pytest.mark.parametrize("words", [(), ("--list", "--remove"), ("--cron", "0 0 3 * * *", "--list")])

@@ -1,4 +1,5 @@
 import base64
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -301,7 +302,19 @@ def test_a_worse_network_does_not_take_the_place_of_a_champion_that_is_lost(
     assert held.version == version
 
 
-def test_an_experiment_of_dvc_promotes_nothing(tmp_path: Path, no_mlflow: pytest.MonkeyPatch) -> None:
+def test_a_wrong_patience_is_told_at_the_beginning(
+    tmp_path: Path, mlflow_here: Path, no_mlflow: pytest.MonkeyPatch
+) -> None:
+    no_mlflow.setenv("MURA_PATIENCE", "abc")
+    receipt = Registration.seal(mlflow_here, RegistrationFacts(versions=(version(),)))
+    with pytest.raises(UsageError, match="MURA_PATIENCE is abc: expected seconds"):
+        promote(receipt, rules(), tmp_path / "out")
+
+
+def test_an_experiment_of_dvc_promotes_nothing(
+    tmp_path: Path, no_mlflow: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "components")
     # Whoever asked for a registry would fail here.
     no_mlflow.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     receipts = {}
@@ -317,6 +330,9 @@ def test_an_experiment_of_dvc_promotes_nothing(tmp_path: Path, no_mlflow: pytest
             assert (made.facts.decision.outcome, made.facts.current, made.facts.candidates) == ("trial", None, ())
             assert "dvc exp apply puffy-dogs && dvc repro" in made.facts.decision.reasons[0]
             assert Promotion.read(out).facts == made.facts
+            assert caplog.messages[-1] == "promote: trial puffy-dogs: nothing is promoted"
+            # DVC, which keeps no empty directory, finds a plot.
+            assert [path.name for path in (out / "plots").iterdir()] == ["trial.png"]
     # The receipt of an experiment that was applied, outside of it.
     with pytest.raises(UsageError, match="of the experiment puffy-dogs, where nothing is registered"):
         promote(receipts["trial"], rules(), out)

@@ -317,7 +317,9 @@ def test_an_experiment_of_dvc_registers_nothing(
     no_mlflow: pytest.MonkeyPatch,
     make_model: Callable[..., TrainedModel],
     make_evaluation: Callable[..., Evaluation],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, "components")
     no_mlflow.setenv("DVC_EXP_NAME", "puffy-dogs")
     # Whoever asked for a registry would fail here.
     no_mlflow.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
@@ -325,3 +327,4 @@ def test_an_experiment_of_dvc_registers_nothing(
     facts = register([model], [make_evaluation(model)], PARAMS, out).facts
     assert (facts.versions, facts.trial) == ((), "puffy-dogs")
     assert Registration.read(out).facts == facts
+    assert caplog.messages == ["register: trial puffy-dogs: nothing is registered"]

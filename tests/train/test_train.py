@@ -4,7 +4,9 @@ import json
 import logging
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +152,22 @@ def test_a_head_before_an_untrained_backbone_is_refused(run: Train) -> None:
     with pytest.raises(UsageError, match="train: small: head_epochs 1 has no effect with weights none") as error:
         run("model", head_epochs=1)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("choices", "reason"),
+    [
+        ({"weights": "imagenet"}, "custom_cnn has no pretrained weights"),
+        ({"architecture": "vgg16", "weights": "nowhere.h5"}, "no weights file nowhere.h5"),
+    ],
+)
+def test_weights_that_cannot_be_had_leave_no_run(
+    run: Train, mlflow_here: Path, choices: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(UsageError, match=f"train: small: .*{reason}"):
+        run("model", **choices)
+    with closing(sqlite3.connect(mlflow_here / "mlflow.db")) as database:
+        assert database.execute("SELECT COUNT(*) FROM runs").fetchone() == (0,)
 
 
 # When it stops, and what is kept.

@@ -185,7 +185,7 @@ def test_an_experiment_changes_no_registry_and_shows_no_version(project: Project
         assert Registration.read(project.path / "artifacts" / "registration").facts.versions == ()
         assert project.run("mura", "summary").startswith("trial: try is an experiment")
         shown = json.loads(project.run("dvc", "plots", "show", "--json", "artifacts/promotion/plots"))
-        assert shown.keys() == {"artifacts/promotion/plots/trial.png"}, shown
+        assert shown["data"].keys() == {"artifacts/promotion/plots/trial.png"}, shown
     finally:
         project.environment["MLFLOW_TRACKING_URI"] = place
     assert project.asks(VERSIONS) == before

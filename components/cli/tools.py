@@ -155,7 +155,11 @@ def shards() -> None:
 
 @shards.command("show")
 @click.argument("path", type=click.Path(path_type=Path, file_okay=False), metavar="DIR")
-@click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also draw a contact sheet, a PNG.")
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also draw a contact sheet, a PNG; + is abnormal.",
+)
 @click.option("--records", type=click.IntRange(min=1), default=40, show_default=True, help="Images on the sheet.")
 def show_shards(path: Path, sheet: Path | None, records: int) -> None:
     """Print counts by split, body part and label, sizes and digests.

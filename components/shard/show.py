@@ -14,8 +14,9 @@ from components.artifacts.shards import Shards
 from components.base.files import write_bytes
 from components.network.pixels import OnDisk
 
-# The contact sheet: pictures in a row, pixels between them, height of a caption.
-ACROSS, GAP, CAPTION = 8, 4, 16
+# The contact sheet: pictures in a row, pixels between two, height of a caption, and pixels from it to the next row: so
+# many that it lies nearer to its own picture.
+ACROSS, GAP, CAPTION, BELOW = 8, 4, 16, 12
 # Grey levels.
 PAPER, INK = 28, 230
 
@@ -59,18 +60,23 @@ def sheet(shards: Shards, count: int, out: Path) -> None:
     side = shards.facts.image_size
     cell = max(side, 96)  # wide enough for its caption
     down = -(-len(rows) // ACROSS)
-    paper = np.full((down * (cell + CAPTION + GAP) + GAP, ACROSS * (cell + GAP) + GAP), PAPER, np.uint8)
+    row = side + CAPTION + BELOW
+    paper = np.full((GAP + down * row + CAPTION, ACROSS * (cell + GAP) + GAP), PAPER, np.uint8)
     captions = zip(rows["body_part"], rows["abnormal"], strict=True)
     for number, (square, (part, abnormal)) in enumerate(zip(pixels, captions, strict=True)):
-        top = GAP + number // ACROSS * (cell + CAPTION + GAP)
+        top = GAP + number // ACROSS * row
         left = GAP + number % ACROSS * (cell + GAP)
         paper[top : top + side, left : left + side] = square[:, :, 0]
-        words, at = f"{part}{' +' if abnormal else ''}", (left, top + cell + CAPTION - 4)
-        cv2.putText(paper, words, at, cv2.FONT_HERSHEY_SIMPLEX, 0.4, INK, 1, cv2.LINE_AA)
+        _write(paper, f"{part}{' +' if abnormal else ''}", (left, top + side + CAPTION - 4))
+    _write(paper, "+ abnormal", (GAP, paper.shape[0] - 5))
     done, encoded = cv2.imencode(".png", paper)
     assert done, "OpenCV encodes every uint8 image"
     out.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(out, encoded.tobytes())
+
+
+def _write(paper: np.ndarray, words: str, at: tuple[int, int]) -> None:
+    cv2.putText(paper, words, at, cv2.FONT_HERSHEY_SIMPLEX, 0.4, INK, 1, cv2.LINE_AA)
 
 
 def _counts(rows: pd.DataFrame, splits: list[str]) -> list[str]:

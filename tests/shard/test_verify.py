@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pandas as pd
 import pytest
 from miniature import archive, images, manifest, pack, prove, use_cores, write_zip
@@ -15,6 +16,7 @@ from components.artifacts.shards import RECORDS, Shards
 from components.base.errors import DataRefused, UsageError
 from components.cli import main
 from components.shard import tfrecord
+from components.shard.show import BELOW, CAPTION, GAP
 
 
 @pytest.fixture(scope="module")
@@ -183,3 +185,7 @@ def test_show_counts_every_split_body_part_and_label(
     sheet = cv2.imread(str(tmp_path / "deep" / "sheet.png"), cv2.IMREAD_GRAYSCALE)
     assert sheet is not None
     assert sheet.std() > 10
+    # What stands under a row of squares lies nearer to them than to the next row.
+    side = json.loads((packed / "shards" / "index.json").read_text())["facts"]["image_size"]
+    (inked,) = np.nonzero((sheet[GAP + side : GAP + side + CAPTION + BELOW] > 100).any(axis=1))
+    assert inked.min() < CAPTION + BELOW - 1 - inked.max()

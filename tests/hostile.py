@@ -399,7 +399,7 @@ BAD_ENTRIES: dict[str, tuple[str, dict[str, object]]] = {
 # Where an image may lie that is as it should be, and the expectations that do not hold then.
 BAD_PLACES = {
     "an unknown body part": ("body_part", f"{ROOT}/train/XR_SKULL/patient90000/study1_positive/image1.png"),
-    "a view of 30 digits": ("recorded", f"{ROOT}/train/XR_WRIST/patient90001/study1_positive/image{'9' * 30}.png"),
+    "a view of 30 digits": ("path", f"{ROOT}/train/XR_WRIST/patient90001/study1_positive/image{'9' * 30}.png"),
     "digits of another script": (
         "recorded|path",
         f"{ROOT}/train/XR_WRIST/patient\u0661\u0662/study1_positive/image1.png",

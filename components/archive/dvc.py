@@ -14,13 +14,18 @@ from components.base import space
 from components.base.errors import OutsideFailed, UsageError, first_line
 
 
+def is_installed() -> bool:
+    """Whether DVC is here. An image has none."""
+    return importlib.util.find_spec("dvc") is not None
+
+
 def root(folder: Path) -> Path:
     """The DVC repository that contains a folder.
 
     Raises:
         UsageError: there is none, or DVC is not installed.
     """
-    if importlib.util.find_spec("dvc") is None:
+    if not is_installed():
         raise UsageError("DVC is not installed here. Outside an image, `make setup` installs it.")
     folder = folder.resolve()
     for each in (folder, *folder.parents):

@@ -89,8 +89,11 @@ def _weights(chosen: Section) -> Iterator[tuple[str, str]]:
 
 
 def _check_archive(place: str) -> None:
-    """Check that the archive is there, or that DVC knows where it comes from. A place on S3 is left to the step."""
-    if is_remote(place) or Path(place).exists():
+    """Check that the archive is there, or that DVC knows where it comes from. A place on S3 is left to the step.
+
+    Without DVC nobody knows whether a stage draws it: that is left to the step, too.
+    """
+    if is_remote(place) or Path(place).exists() or not dvc.is_installed():
         return
     origin = dvc.origin(Path(place))
     if origin is None:

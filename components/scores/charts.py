@@ -219,12 +219,12 @@ def learning_curves(curves: pd.DataFrame, best_epoch: int) -> Figure:
 @mpl.rc_context(STYLE)
 def words(text: str) -> Figure:
     """A line of text where there is no chart."""
-    with mpl.rc_context(STYLE):
-        figure = _figure(7.0, 1.0)
-        figure.text(0.5, 0.5, text, ha="center", va="center", parse_math=False)
+    figure = _figure(7.0, 1.0)
+    figure.text(0.5, 0.5, text, ha="center", va="center", parse_math=False)
     return figure
 
 
+@mpl.rc_context(STYLE)
 def png(figure: Figure) -> bytes:
     """Encode a figure."""
     buffer = io.BytesIO()

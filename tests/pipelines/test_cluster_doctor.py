@@ -33,7 +33,7 @@ class Kubernetes:
         """All that the runs need."""
         self.put(f"namespaces/{namespace}", metadata={"labels": {"pod-security.kubernetes.io/enforce": "restricted"}})
         self.put(f"namespaces/{namespace}/serviceaccounts/pipeline-runner")
-        places = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "MURA_CHECKPOINTS")
+        places = ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "MURA_CHECKPOINTS", "MURA_PATIENCE")
         places += ("KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT")
         values = dict.fromkeys(places, "x") | {"MLFLOW_TRACKING_URI": f"{self.url}/mlflow"}
         self.put(f"namespaces/{namespace}/configmaps/mura-places", data=values)
@@ -133,7 +133,7 @@ def test_all_is_well(doctor: Any) -> None:
     assert found["ok archive"] == "s3://bucket/mura.zip, 5 bytes"
     assert found["ok namespace"] == "kubeflow, Pod Security: restricted"
     assert found["ok service account"] == "pipeline-runner"
-    assert found["ok config map"] == "mura-places: 6 of 6 keys"
+    assert found["ok config map"] == "mura-places: 7 of 7 keys"
     assert found["ok secret"] == "mura-webhook: 1 of 1 keys"
     assert found["ok MLflow"].endswith("/mlflow (the config map's) answers")
     assert "15 steps" in found["ok pipeline"]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.base.errors import DataRefused, MuraError, UsageError
 from components.base.files import CHECKPOINT, file_sha256, json_sha256, write_text
-from components.base.words import a
+from components.base.words import with_article
 
 FORMAT: Literal[2] = 2
 """Of every card. Raised when an older or newer version cannot read the artifact rightly."""
@@ -166,7 +166,7 @@ class Artifact(Generic[F]):
         card_path = path / cls.CARD
         if not card_path.is_file():
             raise UsageError(
-                f"{path}: expected {a(cls.__name__)} with {a(cls.CARD)}, found "
+                f"{path}: expected {with_article(cls.__name__)} with {with_article(cls.CARD)}, found "
                 f"{'none in the directory' if path.is_dir() else 'no such directory'}. "
                 f"Run `mura {cls.STEP}`, or `dvc repro`."
             )
@@ -178,7 +178,7 @@ class Artifact(Generic[F]):
             raise DataRefused(_unreadable(card_path, error)) from error
         if card.kind != cls.__name__:
             raise UsageError(
-                f"{path}: expected {a(cls.__name__)}, found {a(card.kind)}. "
+                f"{path}: expected {with_article(cls.__name__)}, found {with_article(card.kind)}. "
                 f"Name another directory, or run `mura {cls.STEP}`."
             )
         cls._facts(path, card)

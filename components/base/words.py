@@ -23,6 +23,6 @@ def size(count: int) -> str:
     return f"{count / 1e3:.0f} kB"
 
 
-def a(thing: str) -> str:
+def with_article(thing: str) -> str:
     """`a Manifest`, `an Evaluation`."""
     return f"{'an' if thing[:1].lower() in tuple('aeiou') else 'a'} {thing}"

@@ -47,7 +47,7 @@ def _trial(name: str, params: PromoteParams, out: Path) -> Promotion:
 
     logger.info("promote: trial %s: nothing is promoted", name)
     reason = (
-        f"{name} is an experiment of DVC's: nothing is registered or promoted. `dvc exp show` compares it; "
+        f"{name} is an experiment of DVC's: nothing is registered or promoted. `dvc exp diff` compares it; "
         f"`dvc exp apply {name} && dvc repro` registers its models."
     )
     facts = PromotionFacts(

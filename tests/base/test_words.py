@@ -1,6 +1,6 @@
 import pytest
 
-from components.base.words import a, count, in_words
+from components.base.words import count, in_words, with_article
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_a_list_of_things_reads_well() -> None:
 
 
 def test_an_article_fits_its_word() -> None:
-    assert [a(word) for word in ("Manifest", "Evaluation", "index.json")] == [
+    assert [with_article(word) for word in ("Manifest", "Evaluation", "index.json")] == [
         "a Manifest",
         "an Evaluation",
         "an index.json",

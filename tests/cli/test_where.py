@@ -58,25 +58,3 @@ def test_the_list_of_commands_is_whole_and_imports_no_choices(tmp_path: Path) ->
         assert command is not None
         assert f" {name} {' '.join((command.help or '').split(chr(10) * 2)[0].split())}" in told
     assert done.stdout.splitlines()[-1] == "False"
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root mounts")
-def test_a_disk_that_is_too_small_is_refused_and_named(tmp_path: Path) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "none", small], capture_output=True).returncode:
-        pytest.skip("mounts nothing here")
-    try:
-        done = mura("phantom", "--studies", "84", "--out", small / "a.zip", cwd=tmp_path)
-        assert done.returncode == 5
-        assert done.stderr.startswith(f"error: {small}: a phantom of ")
-        archive = miniature.write_zip(tmp_path / "a.zip", miniature.archive(miniature.images(14, 7)))
-        words = ("ingest", "--archive", archive, "--params", '{"tuning_fraction": 0.25}', "--seed", "1")
-        for full, told in ((395_000, f"{small}: a manifest of 35 images will"), (380_000, f"{small}/out: no space")):
-            (small / "full").write_bytes(bytes(full))
-            done = mura(*words, "--out", small / "out", cwd=tmp_path)
-            assert done.returncode == 5
-            assert done.stderr.splitlines()[-1].startswith(f"error: {told}")
-            assert "are free" in done.stderr
-    finally:
-        subprocess.run(["umount", small], check=True)

@@ -4,8 +4,9 @@ import json
 import re
 from pathlib import Path
 
+import miniature
 import pytest
-from containers import Image
+from containers import STRICT, Image
 
 from components.base import code
 from components.base.step import STEPS
@@ -93,3 +94,20 @@ def test_a_mount_that_may_not_be_written_to_is_told_in_one_line(image: Image, tm
         "phantom", "--studies", "14", "--out", "x.zip", options=("--read-only", f"--volume={tmp_path}:/work")
     )
     assert (told.returncode, told.stderr.splitlines()[-1][:6]) == (2, "error:")
+
+
+def test_a_disk_that_is_too_small_is_refused_and_named(image: Image, tmp_path: Path) -> None:
+    miniature.write_zip(tmp_path / "a.zip", miniature.archive(miniature.images(14, 7)))
+    tmp_path.chmod(0o755)
+    small = (*STRICT, "--tmpfs=/small:size=400k,mode=1777", f"--volume={tmp_path}:/given:ro")
+    ingest = "mura ingest --archive /given/a.zip --params '{\"tuning_fraction\": 0.25}' --seed 1 --out /small/out"
+    for words, told in (
+        ("mura phantom --studies 84 --out /small/a.zip", "/small: a phantom of "),
+        (f"head -c 395000 /dev/zero > /small/full; {ingest}", "/small: a manifest of 35 images will"),
+        (f"head -c 380000 /dev/zero > /small/full; {ingest}", "/small/out: no space"),
+    ):
+        done = image.run("-c", words, program="sh", options=small)
+        assert done.returncode == 5, done.stderr
+        line = done.stderr.splitlines()[-1]
+        assert line.startswith(f"error: {told}")
+        assert "are free" in line

@@ -58,7 +58,10 @@ class Project:
         }
         self.run("git", "init", "--quiet")
         self.run("git", "add", "-A")
-        self.run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "as cloned")
+        # DVC's experiments are commits, and want to know whose.
+        self.run("git", "config", "user.name", "a")
+        self.run("git", "config", "user.email", "a@b")
+        self.run("git", "commit", "--quiet", "-m", "as cloned")
 
     def start(self, *words: str, folder: str = "") -> "subprocess.Popen[str]":
         return subprocess.Popen(

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import uuid
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,5 +27,10 @@ class Image(NamedTuple):
         self, *words: str, options: tuple[str, ...] = STRICT, program: str = "mura"
     ) -> "subprocess.CompletedProcess[str]":
         """Run a command in a container of its own."""
-        command = [self.engine, "run", "--rm", *options, f"--entrypoint={program}", self.reference, *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=600)
+        # Not --rm: where podman cannot remove a container at once, that error takes the place of its exit code.
+        name = f"mura-test-{uuid.uuid4().hex}"
+        command = [self.engine, "run", f"--name={name}", *options, f"--entrypoint={program}", self.reference, *words]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, timeout=600)
+        finally:
+            subprocess.run([self.engine, "rm", "--force", name], capture_output=True, timeout=60)

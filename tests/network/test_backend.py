@@ -1,8 +1,10 @@
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import locales
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -48,10 +50,8 @@ SETTINGS = {
     "KERAS_NNX_ENABLED": "1",
     "KERAS_MAX_STEPS_PER_EPOCH": "1",
     "PYTHONHASHSEED": "7",
-    "LC_ALL": "POSIX",
-    "PYTHONUTF8": "0",
-    "PYTHONCOERCECLOCALE": "0",
     "TZ": "Pacific/Auckland",
+    **locales.ASCII_ONLY,
 }
 KERAS_JSON = (
     '{"floatx": "float64", "epsilon": 0.01, "image_data_format": "channels_first", "backend": "torch", '
@@ -61,7 +61,8 @@ KERAS_JSON = (
 
 def test_settings_from_outside_change_no_number(tmp_path: Path) -> None:
     (tmp_path / "keras.json").write_text(KERAS_JSON)
-    named = {"KERAS_HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": f"{ROOT}:{Path(__file__).parent}"}
+    imported = os.pathsep.join(map(str, (ROOT, ROOT / "tests", Path(__file__).parent)))
+    named = {"KERAS_HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": "-1", "PYTHONPATH": imported}
     command = [sys.executable, "-c", "import components.network, test_backend; print(test_backend.logits())"]
     done = subprocess.run(command, env=named | SETTINGS, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """The manifests as they are applied: valid for Kubernetes, restricted, least privileged, and fitting each other."""
 
+import copy
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jobset_rules
 import kubernetes_validate
 import pytest
 import yaml
@@ -233,6 +235,81 @@ def test_trainer_finds_the_workers_of_a_team_and_they_each_other(
         monkeypatch.setenv("TF_CONFIG", text.replace("$(TEAM)", name).replace("$(RANK)", str(rank)))
         assert tf_config.place() == (rank, workers)
         assert json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"] == hosts
+
+
+def as_jobset(manifests: Manifests) -> tuple[str, dict[str, Any]]:
+    """Name and specification of the JobSet that Trainer makes of a training."""
+    runtime, job = the("TrainingRuntime", manifests)["spec"], the("TrainJob", manifests)
+    spec = copy.deepcopy(runtime["template"]["spec"])
+    for each in spec["replicatedJobs"]:
+        workers = job["spec"]["trainer"].get("numNodes", runtime["mlPolicy"]["numNodes"])
+        each["template"]["spec"] |= {"completions": workers, "parallelism": workers}
+    return job["metadata"]["name"], spec
+
+
+def test_jobset_takes_what_trainer_makes_of_a_team(of_team: Manifests) -> None:
+    name, spec = as_jobset(of_team)
+    assert jobset_rules.faults(name, spec) == []
+    # Trainer's webhook wants one Job of each kind, and makes as many pods of it as there are workers.
+    assert [each["replicas"] for each in spec["replicatedJobs"]] == [1]
+
+
+def changed(spec: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy with another value at a path such as `replicatedJobs.0.replicas`."""
+    copied = copy.deepcopy(spec)
+    *way, last = [int(word) if word.isdigit() else word for word in path.split(".")]
+    place: Any = copied
+    for word in way:
+        place = place[word] if isinstance(place, list) else place.setdefault(word, {})
+    place[last] = value
+    return copied
+
+
+RULE = {"name": "itWouldComeAgain", "action": "FailJobSet"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fault"),
+    [
+        ("failurePolicy.rules.0.name", "it-would-come-again", "it-would-come-again is no name of a rule"),
+        ("failurePolicy.rules.0.name", "again:", "again: is no name of a rule"),
+        ("failurePolicy.rules.0.name", "2nd", "2nd is no name of a rule"),
+        ("failurePolicy.rules.0.name", "a" * 129, "is no name of a rule"),
+        ("failurePolicy.rules", [RULE, RULE], "two rules are called itWouldComeAgain"),
+        ("failurePolicy.rules.0.action", "Fail", "action Fail"),
+        ("failurePolicy.rules.0.action", "RestartJob", "action RestartJob"),
+        ("failurePolicy.rules.0.onJobFailureReasons", ["Evicted"], "reason Evicted"),
+        ("failurePolicy.rules.0.onJobFailureMessagePatterns", ["("], "pattern ("),
+        ("failurePolicy.rules.0.targetReplicatedJobs", ["trainer"], "no replicated job trainer"),
+        ("failurePolicy.restartStrategy", "InPlaceRestart", "restart strategy InPlaceRestart"),
+        ("successPolicy", {"operator": "All", "targetReplicatedJobs": ["trainer"]}, "successPolicy: no replicated job"),
+        ("successPolicy", {"operator": "Most"}, "successPolicy: operator Most"),
+        ("startupPolicy", {"startupPolicyOrder": "Later"}, "startupPolicy: order Later"),
+        ("replicatedJobs.0.name", "Node", "a Job's name is mura-vgg16-Node-0"),
+        ("replicatedJobs.0.name", "n" * 51, "of 64 characters"),
+        # Not the Job's name is too long, but that of its last pod.
+        ("replicatedJobs.0.name", "n" * 44, "a pod's name is mura-vgg16-"),
+        ("replicatedJobs.0.groupName", "my_group", "a group's name is my_group"),
+        ("replicatedJobs.0.dependsOn", [{"name": "node", "status": "Ready"}], "the first replicated job"),
+        ("network.subdomain", "a.b", "the subdomain is a.b"),
+        ("coordinator", {"replicatedJob": "chief"}, "coordinator: no replicated job chief"),
+        ("coordinator", {"replicatedJob": "node", "jobIndex": 1}, "coordinator: no job 1"),
+        ("coordinator", {"replicatedJob": "node", "podIndex": 2}, "coordinator: no pod 2"),
+        ("managedBy", "somebody", "managedBy: somebody"),
+        ("ttlSecondsAfterFinished", -1, "ttlSecondsAfterFinished is negative"),
+        ("volumeClaimPolicies", [{"templates": [{"metadata": {"name": "work"}}]}], "volumeClaimPolicies: work"),
+    ],
+)
+def test_what_jobset_refuses_is_found(of_team: Manifests, path: str, value: Any, fault: str) -> None:
+    name, spec = as_jobset(of_team)
+    assert any(fault in each for each in jobset_rules.faults(name, changed(spec, path, value)))
+
+
+def test_jobset_refuses_a_training_whose_name_leaves_no_room_for_its_pods(of_team: Manifests) -> None:
+    _, spec = as_jobset(of_team)
+    assert jobset_rules.faults("m" * 46, spec) == []
+    assert any("a pod's name" in each for each in jobset_rules.faults("m" * 49, spec))
+    assert any("small letters" in each for each in jobset_rules.faults("mura.vgg16", spec))
 
 
 def test_a_team_is_given_places_and_keys_like_every_run_and_words_that_mura_knows(of_team: Manifests) -> None:

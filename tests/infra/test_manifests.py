@@ -35,8 +35,9 @@ Manifests = list[dict[str, Any]]
 @pytest.fixture(scope="module")
 def infra(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy, to draw secrets in."""
-    drawn = shutil.ignore_patterns("drawn.*")
-    return Path(shutil.copytree(ROOT / "infra", tmp_path_factory.mktemp("rendered") / "infra", ignore=drawn))
+    drawn, folder = shutil.ignore_patterns("drawn.*"), tmp_path_factory.mktemp("rendered")
+    shutil.copy(ROOT / "params.yaml", folder)
+    return Path(shutil.copytree(ROOT / "infra", folder / "infra", ignore=drawn))
 
 
 def render(infra: Path, overlay: str) -> str:
@@ -174,8 +175,13 @@ def test_secrets_are_drawn_once_for_nobody_else_and_never_committed(infra: Path)
 @pytest.fixture(scope="module")
 def of_team(infra: Path) -> Manifests:
     """What a training by several workers needs, and such a training."""
-    job = (infra / "kustomize" / "team" / "job.yaml").read_text()
-    return [*yaml.safe_load_all(render(infra, "team")), yaml.safe_load(job)]
+    return [*yaml.safe_load_all(render(infra, "team")), yaml.safe_load(render(infra, "team/job.yaml"))]
+
+
+@pytest.fixture(scope="module")
+def of_job(infra: Path) -> Manifests:
+    """What the candidates need, each in a pod of its own, and the Job that starts them."""
+    return [each for name in ("volume", "job") for each in yaml.safe_load_all(render(infra, name))]
 
 
 def the(kind: str, manifests: Manifests) -> dict[str, Any]:
@@ -320,6 +326,70 @@ def test_a_team_is_given_places_and_keys_like_every_run_and_words_that_mura_know
     step, *words = the("TrainJob", of_team)["spec"]["trainer"]["args"]
     flags = {word.partition("=")[0] for word in words}
     assert flags == {each.flag for each in steps.inputs_of(steps.step_function(step))} - {"--seed"} | {"--out"}
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_kubernetes_knows_every_field_of_the_candidates_job(of_job: Manifests, version: str) -> None:
+    for manifest in of_job:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_pods_of_the_candidates_job_pass_the_restricted_standard_and_more(of_job: Manifests) -> None:
+    ((_, pod),) = pods(the("Job", of_job))
+    assert violations(pod) == []
+    assert pod["automountServiceAccountToken"] is False
+    for container in started(pod):
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["image"] == IMAGE
+        assert {"requests", "limits"} <= set(container["resources"])
+        given = {next(iter(source.values()))["name"] for source in container["envFrom"]}
+        sources = read_params(ROOT / "params.yaml").kubeflow.environment
+        assert given <= {source.secret or source.config_map for source in sources}
+    claims = [each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if "persistentVolumeClaim" in each]
+    assert claims == [the("PersistentVolumeClaim", of_job)["metadata"]["name"]]
+
+
+def test_the_candidates_job_has_a_pod_for_each_and_words_that_mura_knows(of_job: Manifests) -> None:
+    spec = the("Job", of_job)["spec"]
+    assert spec["completions"] == len(read_params(ROOT / "params.yaml").train.candidates)
+    ((_, pod),) = pods(the("Job", of_job))
+    assert [each["name"] for each in started(pod)] == ["train", "evaluate"]
+    for container in started(pod):
+        step, *words = container["args"]
+        assert container["name"] == step
+        given = dict(word.partition("=")[::2] for word in words)
+        artifacts = {each.flag for each in steps.inputs_of(steps.step_function(step)) if each.is_artifact}
+        assert set(given) == artifacts | {"--settings", "--index", "--once", "--out"}
+        assert given["--index"] == "$(JOB_COMPLETION_INDEX)"
+        # Each candidate by its name: no two pods write to one place.
+        assert given["--out"].endswith("/{candidate}")
+    # A rule of failures names containers that there are.
+    named = {
+        rule["onExitCodes"]["containerName"] for rule in spec["podFailurePolicy"]["rules"] if "onExitCodes" in rule
+    }
+    assert named == {"train", "evaluate"}
+    assert pod["restartPolicy"] == "Never"
+
+
+@pytest.mark.parametrize("name", ["team/job.yaml", "job"])
+def test_trainings_wait_in_the_queue_of_the_choices(infra: Path, name: str) -> None:
+    file = infra.parent / "params.yaml"
+    text = file.read_text()
+    document = yaml.safe_load(text)
+    document["train"]["candidates"].pop("vgg19")
+    document["kubeflow"]["queue"] = "research"
+    try:
+        file.write_text(yaml.safe_dump(document))
+        (queued,) = yaml.safe_load_all(render(infra, name))
+    finally:
+        file.write_text(text)
+    (plain,) = yaml.safe_load_all(render(infra, name))
+    assert queued["metadata"]["labels"].pop("kueue.x-k8s.io/queue-name") == "research"
+    if name == "job":
+        assert (queued["spec"].pop("completions"), plain["spec"].pop("completions")) == (3, 4)
+    labels = queued["metadata"].pop("labels")
+    assert labels == plain["metadata"].pop("labels", {})
+    assert queued == plain
 
 
 GOOD: dict[str, Any] = {

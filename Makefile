@@ -33,7 +33,7 @@ demo: $(READY) ## From a drawn archive to a promoted model: dvc repro, then the 
 setup: $(READY) ## The virtual environment with everything: source .venv/bin/activate
 
 .PHONY: test
-test: $(READY) ## All tests but those of the image; they need nothing but git, make and Python
+test: $(READY) ## All tests but those of the image and of Slurm; they need nothing but git, make and Python
 	@$(RUN) pytest
 
 .PHONY: check
@@ -71,6 +71,12 @@ test-image: $(READY) ## Tests with containers: the image, and the pipeline run i
 	@command -v podman >/dev/null || { \
 		echo "make test-image needs podman and does not find it. On Debian: apt-get install podman runc"; exit 1; }
 	@$(RUN) pytest tests/container
+
+.PHONY: test-slurm
+test-slurm: $(READY) ## Tests with a Slurm of their own, on one node; needs slurm-wlm and munge
+	@PATH="$$PATH:/usr/sbin" command -v slurmctld munged >/dev/null || { \
+		echo "make test-slurm needs Slurm and does not find it. On Debian: apt-get install slurm-wlm munge"; exit 1; }
+	@$(RUN) pytest --numprocesses=0 tests/slurm
 
 .PHONY: clean
 clean: ## Remove the artifacts; archives, MLflow's records and DVC's cache stay

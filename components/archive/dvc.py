@@ -1,10 +1,12 @@
 """DVC: its repository, its tracked files and its remotes."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -61,20 +63,48 @@ def add(path: Path) -> str:
         UsageError: DVC refuses the file, for example because it is the output of a stage.
         OutsideFailed: the disk is full.
     """
-    # In a process of its own: DVC changes logging and the working directory.
     # With ./ in front, a name that begins with - is no option.
-    command = [sys.executable, "-m", "dvc", "add", f"./{path.name}"]
-    done = subprocess.run(
-        command, cwd=path.parent, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace"
-    )
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-        why = lines[0].removeprefix("ERROR: ") if lines else f"exit code {done.returncode}"
-        if any(os.strerror(number) in done.stderr for number in space.FULL):
-            raise OutsideFailed(f"{path}: no space is left for DVC's copy of it. Free some space.")
-        raise UsageError(f"{path}: `dvc add` failed: {why}")
+    _run(path, path.parent, "add", f"./{path.name}")
     pointer = yaml.safe_load(path.with_name(f"{path.name}.dvc").read_text(encoding="utf-8"))
     return str(pointer["outs"][0]["md5"])
+
+
+def commit(stages: Sequence[str]) -> list[str]:
+    """Let DVC take what lies in the workspace as the results of stages of the dvc.yaml here.
+
+    Args:
+        stages: as DVC calls them.
+
+    Returns:
+        Those that were not up to date before.
+
+    Raises:
+        UsageError: DVC refuses.
+        OutsideFailed: the disk is full, or another DVC is at work here.
+    """
+    here = Path.cwd()
+    changes = json.loads(_run(here, here, "status", "--json", *stages))
+    stale = [stage for stage in stages if changes.get(stage, ["always changed"]) != ["always changed"]]
+    if stale:
+        _run(here, here, "commit", "--force", *stale)
+    return stale
+
+
+def _run(about: Path, folder: Path, *words: str) -> str:
+    """What a command of DVC prints. In a process of its own: DVC changes logging and the working directory."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *words],
+        cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    if done.returncode == 0:
+        return done.stdout
+    lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+    why = lines[0].removeprefix("ERROR: ") if lines else f"exit code {done.returncode}"
+    if any(os.strerror(number) in done.stderr for number in space.FULL):
+        raise OutsideFailed(f"{about}: no space is left for DVC's copy of it. Free some space.")
+    if "lock" in why and "acquire" in why:
+        raise OutsideFailed(f"{about}: another DVC is at work here. Run the command again when it has ended.")
+    raise UsageError(f"{about}: `dvc {words[0]}` failed: {why}")
 
 
 def origin(path: Path) -> str | None:

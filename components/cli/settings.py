@@ -133,6 +133,18 @@ def read(folder: Path, step: str, candidate: str | None = None) -> Used:
         raise UsageError(f"{file}: not what `mura settings` writes ({first_line(error)}). Run it again.") from error
 
 
+def candidate_at(folder: Path, index: int) -> str:
+    """The name of a candidate by its place in params.yaml, from 0.
+
+    Raises:
+        UsageError: there are fewer candidates, or no settings.
+    """
+    names: list[str] = read(folder, "register").inputs["candidates"]
+    if not 0 <= index < len(names):
+        raise UsageError(f"--index {index}: {folder} has {len(names)} candidates, 0 to {len(names) - 1}.")
+    return names[index]
+
+
 def _check_candidate(folder: Path, step: str, candidate: str | None) -> None:
     if candidate is None:
         raise UsageError(f"{step}: --settings needs --candidate NAME, the candidate that this is about.")
@@ -154,29 +166,41 @@ def check_input(artifact: Artifact[Any], folder: Path) -> None:
         UsageError: there are no settings for that stage.
         DataRefused: it was made with other settings, or nothing says how it was made.
     """
+    expected = read_for(artifact, folder)
+    fault = difference(artifact, expected)
+    if fault is None:
+        return
+    pull = "" if _record_of(artifact.path).exists() else f"If another machine made it: `dvc pull {expected.stage}`. "
+    raise DataRefused(f"{fault} {pull}Run `dvc repro --force --single-item {expected.stage}`, then `dvc repro`.")
+
+
+def read_for(artifact: Artifact[Any], folder: Path) -> Used:
+    """Read the settings of the stage that makes an artifact.
+
+    Raises:
+        UsageError: there are none.
+    """
     step = artifact.STEP
-    candidate = artifact.facts.candidate if step in BY_CANDIDATE else None
-    expected = read(folder, step, candidate)
-    again = f"Run `dvc repro --force --single-item {expected.stage}`, then `dvc repro`."
+    return read(folder, step, artifact.facts.candidate if step in BY_CANDIDATE else None)
+
+
+def difference(artifact: Artifact[Any], expected: Used) -> str | None:
+    """Why an artifact is not what a stage makes with its settings, in a sentence; None if it is."""
     file = _record_of(artifact.path)
     try:
         found = Record.model_validate_json(file.read_text(encoding="utf-8"))
-    except OSError:
-        raise DataRefused(
-            f"{artifact.path}: {file.name}, which says how it was made, is missing. If another machine made it: "
-            f"`dvc pull {expected.stage}`. {again}"
-        ) from None
+    except FileNotFoundError:
+        return f"{artifact.path}: {file.name}, which says how it was made, is missing."
     except (ValidationError, UnicodeDecodeError) as error:
-        raise DataRefused(f"{file}: not the record of an artifact ({first_line(error)}). {again}") from error
+        return f"{file}: not the record of an artifact ({first_line(error)})."
     if found.digest != artifact.digest:
-        raise DataRefused(
+        return (
             f"{artifact.path}: expected what {expected.stage} made, digest {found.digest[:12]}, found "
-            f"{artifact.digest[:12]}. {again}"
+            f"{artifact.digest[:12]}."
         )
     if found.settings != expected.settings:
-        raise DataRefused(
-            f"{artifact.path}: made with {_difference(found.settings, expected.settings)} in {expected.file}. {again}"
-        )
+        return f"{artifact.path}: made with {_difference(found.settings, expected.settings)} in {expected.file}."
+    return None
 
 
 def _stage(step: str, candidate: str | None) -> str:

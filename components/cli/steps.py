@@ -21,10 +21,10 @@ from click.core import ParameterSource
 
 from components.artifacts.artifact import Artifact
 from components.base import code, space
-from components.base.errors import DataRefused, UsageError
+from components.base.errors import DataRefused, MuraError, UsageError
 from components.base.files import writing
 from components.base.step import Declaration
-from components.cli import settings
+from components.cli import lineage, settings
 from components.cli.group import SETTINGS
 from components.cli.settings import BY_CANDIDATE, Used
 from components.kubeflow.executor import ExecutorInput
@@ -164,6 +164,10 @@ def _options_of_dvc(step: str) -> list[click.Parameter]:
     if step in BY_CANDIDATE:
         about = f"Name of the candidate. Replaces {CANDIDATE} in paths. Required with {SETTINGS}."
         found.append(click.Option(["--candidate"], metavar="NAME", help=about))
+        about = f"Number of the candidate in {DEFAULT}, from 0, in place of its name: that of a task of an array."
+        found.append(click.Option(["--index"], type=click.IntRange(min=0), metavar="N", help=about))
+        about = f"Do nothing if --out holds what these inputs and {SETTINGS} make."
+        found.append(click.Option(["--once"], is_flag=True, help=about))
     return found
 
 
@@ -206,6 +210,8 @@ class Call(NamedTuple):
     """The settings, where DVC calls."""
     code: str
     """Digest of the step's code."""
+    once: bool
+    """Whether nothing is to be done if the result is there."""
 
     @property
     def refused(self) -> Path:
@@ -216,6 +222,13 @@ class Call(NamedTuple):
 def _call(step: str, flags: dict[str, Any], out: Path) -> Call:
     """A step with its flags; what the settings say is put in the place of flags that were not given."""
     folder, candidate = flags.pop("settings"), flags.pop("candidate", None)
+    index, once = flags.pop("index", None), flags.pop("once", False)
+    if folder is None and (index is not None or once):
+        raise UsageError(f"{step}: {'--once' if once else '--index'} needs {SETTINGS}, a directory of `mura settings`.")
+    if index is not None:
+        if candidate is not None:
+            raise UsageError(f"{step}: --index and --candidate both name the candidate: leave one of them out.")
+        candidate = settings.candidate_at(folder, index)
     function = step_function(step)
     used = None
     if folder is not None:
@@ -229,7 +242,7 @@ def _call(step: str, flags: dict[str, Any], out: Path) -> Call:
             what = "Add `--candidate NAME`." if step in BY_CANDIDATE else "Write its name in the path."
             raise UsageError(f"{flag} {path}: which candidate? {what}")
     place = Path(str(out).replace(CANDIDATE, candidate)) if candidate else out
-    return Call(step, function, inputs, flags, place, candidate, used, code.digest(function.__module__))
+    return Call(step, function, inputs, flags, place, candidate, used, code.digest(function.__module__), once)
 
 
 def _run_step(call: Call, executor_input: str | None) -> None:
@@ -246,6 +259,9 @@ def _run_step(call: Call, executor_input: str | None) -> None:
         kubeflow.check(arguments, call.function.__module__)
     told = {key: value for key, value in arguments.items() if value is not None and not isinstance(value, Section)}
     logger.info("%s: %s", call.step, ", ".join(f"{key} {_location(value)}" for key, value in told.items()))
+    if call.once and _is_made(call, arguments):
+        logger.info("%s: %s is there, made of these inputs with these settings", call.step, call.out)
+        return
     instead = declaration(call.step).instead
     if instead is not None and (other := instead()) is not None:
         other(**arguments)
@@ -266,6 +282,16 @@ def _check_inputs(call: Call, used: Used, arguments: Mapping[str, Any]) -> None:
         if each.is_artifact and not each.optional:
             for artifact in arguments[each.name] if each.many else [arguments[each.name]]:
                 settings.check_input(artifact, used.folder)
+
+
+def _is_made(call: Call, arguments: Mapping[str, Any]) -> bool:
+    """Whether the result is there, whole, and the same inputs and settings made it."""
+    try:
+        found = get_type_hints(call.function)["return"].read(call.out)
+    except MuraError:
+        return False
+    inputs = {each.name: arguments[each.name] for each in call.inputs if each.is_artifact}
+    return not (call.used and settings.difference(found, call.used)) and not lineage.difference(found, inputs)
 
 
 def _make(call: Call, arguments: dict[str, Any]) -> Artifact[Any]:

@@ -301,6 +301,20 @@ def settings_(out: Path, params: Path) -> None:
     resolving.resolve(params, out)
 
 
+@click.command()
+@click.argument("folders", type=click.Path(path_type=Path, file_okay=False), metavar="DIR...", nargs=-1, required=True)
+def collect(folders: tuple[Path, ...]) -> None:
+    """Take models and evaluations that tasks elsewhere made into DVC's workspace, as if `dvc repro` had made them.
+
+    DIR is such a result, or holds some: DIR/model/NAME and DIR/evaluation/NAME. A result must come from the shards, the
+    valid manifest, the parameters and the code here. If one does not, or is not whole, nothing is taken and the exit
+    code is 3. Afterwards `dvc repro` goes on with what is left to do.
+    """
+    from components.cli import collecting
+
+    collecting.collect(folders)
+
+
 # In the order of the help.
 TOOLS: dict[str, click.Command] = {
     "phantom": phantom,
@@ -310,6 +324,7 @@ TOOLS: dict[str, click.Command] = {
     "bench": bench,
     "summary": summary,
     "settings": settings_,
+    "collect": collect,
     "doctor": doctor,
     "notify": notify,
 }

@@ -1,5 +1,6 @@
 """The manifests as they are applied: valid for Kubernetes, restricted, least privileged, and fitting each other."""
 
+import copy
 import json
 import os
 import re
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jobset_rules
 import kubernetes_validate
 import pytest
 import yaml
@@ -33,8 +35,9 @@ Manifests = list[dict[str, Any]]
 @pytest.fixture(scope="module")
 def infra(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy, to draw secrets in."""
-    drawn = shutil.ignore_patterns("drawn.*")
-    return Path(shutil.copytree(ROOT / "infra", tmp_path_factory.mktemp("rendered") / "infra", ignore=drawn))
+    drawn, folder = shutil.ignore_patterns("drawn.*"), tmp_path_factory.mktemp("rendered")
+    shutil.copy(ROOT / "params.yaml", folder)
+    return Path(shutil.copytree(ROOT / "infra", folder / "infra", ignore=drawn))
 
 
 def render(infra: Path, overlay: str) -> str:
@@ -172,8 +175,13 @@ def test_secrets_are_drawn_once_for_nobody_else_and_never_committed(infra: Path)
 @pytest.fixture(scope="module")
 def of_team(infra: Path) -> Manifests:
     """What a training by several workers needs, and such a training."""
-    job = (infra / "kustomize" / "team" / "job.yaml").read_text()
-    return [*yaml.safe_load_all(render(infra, "team")), yaml.safe_load(job)]
+    return [*yaml.safe_load_all(render(infra, "team")), yaml.safe_load(render(infra, "team/job.yaml"))]
+
+
+@pytest.fixture(scope="module")
+def of_job(infra: Path) -> Manifests:
+    """What the candidates need, each in a pod of its own, and the Job that starts them."""
+    return [each for name in ("volume", "job") for each in yaml.safe_load_all(render(infra, name))]
 
 
 def the(kind: str, manifests: Manifests) -> dict[str, Any]:
@@ -235,6 +243,81 @@ def test_trainer_finds_the_workers_of_a_team_and_they_each_other(
         assert json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"] == hosts
 
 
+def as_jobset(manifests: Manifests) -> tuple[str, dict[str, Any]]:
+    """Name and specification of the JobSet that Trainer makes of a training."""
+    runtime, job = the("TrainingRuntime", manifests)["spec"], the("TrainJob", manifests)
+    spec = copy.deepcopy(runtime["template"]["spec"])
+    for each in spec["replicatedJobs"]:
+        workers = job["spec"]["trainer"].get("numNodes", runtime["mlPolicy"]["numNodes"])
+        each["template"]["spec"] |= {"completions": workers, "parallelism": workers}
+    return job["metadata"]["name"], spec
+
+
+def test_jobset_takes_what_trainer_makes_of_a_team(of_team: Manifests) -> None:
+    name, spec = as_jobset(of_team)
+    assert jobset_rules.faults(name, spec) == []
+    # Trainer's webhook wants one Job of each kind, and makes as many pods of it as there are workers.
+    assert [each["replicas"] for each in spec["replicatedJobs"]] == [1]
+
+
+def changed(spec: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy with another value at a path such as `replicatedJobs.0.replicas`."""
+    copied = copy.deepcopy(spec)
+    *way, last = [int(word) if word.isdigit() else word for word in path.split(".")]
+    place: Any = copied
+    for word in way:
+        place = place[word] if isinstance(place, list) else place.setdefault(word, {})
+    place[last] = value
+    return copied
+
+
+RULE = {"name": "itWouldComeAgain", "action": "FailJobSet"}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fault"),
+    [
+        ("failurePolicy.rules.0.name", "it-would-come-again", "it-would-come-again is no name of a rule"),
+        ("failurePolicy.rules.0.name", "again:", "again: is no name of a rule"),
+        ("failurePolicy.rules.0.name", "2nd", "2nd is no name of a rule"),
+        ("failurePolicy.rules.0.name", "a" * 129, "is no name of a rule"),
+        ("failurePolicy.rules", [RULE, RULE], "two rules are called itWouldComeAgain"),
+        ("failurePolicy.rules.0.action", "Fail", "action Fail"),
+        ("failurePolicy.rules.0.action", "RestartJob", "action RestartJob"),
+        ("failurePolicy.rules.0.onJobFailureReasons", ["Evicted"], "reason Evicted"),
+        ("failurePolicy.rules.0.onJobFailureMessagePatterns", ["("], "pattern ("),
+        ("failurePolicy.rules.0.targetReplicatedJobs", ["trainer"], "no replicated job trainer"),
+        ("failurePolicy.restartStrategy", "InPlaceRestart", "restart strategy InPlaceRestart"),
+        ("successPolicy", {"operator": "All", "targetReplicatedJobs": ["trainer"]}, "successPolicy: no replicated job"),
+        ("successPolicy", {"operator": "Most"}, "successPolicy: operator Most"),
+        ("startupPolicy", {"startupPolicyOrder": "Later"}, "startupPolicy: order Later"),
+        ("replicatedJobs.0.name", "Node", "a Job's name is mura-vgg16-Node-0"),
+        ("replicatedJobs.0.name", "n" * 51, "of 64 characters"),
+        # Not the Job's name is too long, but that of its last pod.
+        ("replicatedJobs.0.name", "n" * 44, "a pod's name is mura-vgg16-"),
+        ("replicatedJobs.0.groupName", "my_group", "a group's name is my_group"),
+        ("replicatedJobs.0.dependsOn", [{"name": "node", "status": "Ready"}], "the first replicated job"),
+        ("network.subdomain", "a.b", "the subdomain is a.b"),
+        ("coordinator", {"replicatedJob": "chief"}, "coordinator: no replicated job chief"),
+        ("coordinator", {"replicatedJob": "node", "jobIndex": 1}, "coordinator: no job 1"),
+        ("coordinator", {"replicatedJob": "node", "podIndex": 2}, "coordinator: no pod 2"),
+        ("managedBy", "somebody", "managedBy: somebody"),
+        ("ttlSecondsAfterFinished", -1, "ttlSecondsAfterFinished is negative"),
+        ("volumeClaimPolicies", [{"templates": [{"metadata": {"name": "work"}}]}], "volumeClaimPolicies: work"),
+    ],
+)
+def test_what_jobset_refuses_is_found(of_team: Manifests, path: str, value: Any, fault: str) -> None:
+    name, spec = as_jobset(of_team)
+    assert any(fault in each for each in jobset_rules.faults(name, changed(spec, path, value)))
+
+
+def test_jobset_refuses_a_training_whose_name_leaves_no_room_for_its_pods(of_team: Manifests) -> None:
+    _, spec = as_jobset(of_team)
+    assert jobset_rules.faults("m" * 46, spec) == []
+    assert any("a pod's name" in each for each in jobset_rules.faults("m" * 49, spec))
+    assert any("small letters" in each for each in jobset_rules.faults("mura.vgg16", spec))
+
+
 def test_a_team_is_given_places_and_keys_like_every_run_and_words_that_mura_knows(of_team: Manifests) -> None:
     ((_, pod),) = pods(the("TrainingRuntime", of_team))
     given = {name for source in pod["containers"][0]["envFrom"] for name in [next(iter(source.values()))["name"]]}
@@ -243,6 +326,70 @@ def test_a_team_is_given_places_and_keys_like_every_run_and_words_that_mura_know
     step, *words = the("TrainJob", of_team)["spec"]["trainer"]["args"]
     flags = {word.partition("=")[0] for word in words}
     assert flags == {each.flag for each in steps.inputs_of(steps.step_function(step))} - {"--seed"} | {"--out"}
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_kubernetes_knows_every_field_of_the_candidates_job(of_job: Manifests, version: str) -> None:
+    for manifest in of_job:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_the_pods_of_the_candidates_job_pass_the_restricted_standard_and_more(of_job: Manifests) -> None:
+    ((_, pod),) = pods(the("Job", of_job))
+    assert violations(pod) == []
+    assert pod["automountServiceAccountToken"] is False
+    for container in started(pod):
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["image"] == IMAGE
+        assert {"requests", "limits"} <= set(container["resources"])
+        given = {next(iter(source.values()))["name"] for source in container["envFrom"]}
+        sources = read_params(ROOT / "params.yaml").kubeflow.environment
+        assert given <= {source.secret or source.config_map for source in sources}
+    claims = [each["persistentVolumeClaim"]["claimName"] for each in pod["volumes"] if "persistentVolumeClaim" in each]
+    assert claims == [the("PersistentVolumeClaim", of_job)["metadata"]["name"]]
+
+
+def test_the_candidates_job_has_a_pod_for_each_and_words_that_mura_knows(of_job: Manifests) -> None:
+    spec = the("Job", of_job)["spec"]
+    assert spec["completions"] == len(read_params(ROOT / "params.yaml").train.candidates)
+    ((_, pod),) = pods(the("Job", of_job))
+    assert [each["name"] for each in started(pod)] == ["train", "evaluate"]
+    for container in started(pod):
+        step, *words = container["args"]
+        assert container["name"] == step
+        given = dict(word.partition("=")[::2] for word in words)
+        artifacts = {each.flag for each in steps.inputs_of(steps.step_function(step)) if each.is_artifact}
+        assert set(given) == artifacts | {"--settings", "--index", "--once", "--out"}
+        assert given["--index"] == "$(JOB_COMPLETION_INDEX)"
+        # Each candidate by its name: no two pods write to one place.
+        assert given["--out"].endswith("/{candidate}")
+    # A rule of failures names containers that there are.
+    named = {
+        rule["onExitCodes"]["containerName"] for rule in spec["podFailurePolicy"]["rules"] if "onExitCodes" in rule
+    }
+    assert named == {"train", "evaluate"}
+    assert pod["restartPolicy"] == "Never"
+
+
+@pytest.mark.parametrize("name", ["team/job.yaml", "job"])
+def test_trainings_wait_in_the_queue_of_the_choices(infra: Path, name: str) -> None:
+    file = infra.parent / "params.yaml"
+    text = file.read_text()
+    document = yaml.safe_load(text)
+    document["train"]["candidates"].pop("vgg19")
+    document["kubeflow"]["queue"] = "research"
+    try:
+        file.write_text(yaml.safe_dump(document))
+        (queued,) = yaml.safe_load_all(render(infra, name))
+    finally:
+        file.write_text(text)
+    (plain,) = yaml.safe_load_all(render(infra, name))
+    assert queued["metadata"]["labels"].pop("kueue.x-k8s.io/queue-name") == "research"
+    if name == "job":
+        assert (queued["spec"].pop("completions"), plain["spec"].pop("completions")) == (3, 4)
+    labels = queued["metadata"].pop("labels")
+    assert labels == plain["metadata"].pop("labels", {})
+    assert queued == plain
 
 
 GOOD: dict[str, Any] = {

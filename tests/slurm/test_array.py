@@ -1,0 +1,120 @@
+"""Candidates as tasks of a Slurm array: two at once, one of them queued again in its middle, then `mura collect`."""
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import one_node
+import pytest
+from dvc_project import Project
+
+from components.artifacts.evaluation import Evaluation
+from components.artifacts.trained_model import TrainedModel
+
+pytestmark = pytest.mark.timeout(600)
+SMALL = {"architecture": "custom_cnn", "batch_size": 32}
+# It is stopped after an epoch, and has many, so that it cannot be done before.
+LONG, EPOCHS = "long", 15
+CANDIDATES = {
+    LONG: SMALL | {"epochs": EPOCHS, "patience": EPOCHS},
+    "plain": SMALL,
+    "turned": SMALL | {"rotation": 30},
+    "dropped": SMALL | {"dropout": 0.5},
+}
+KINDS = {"model": TrainedModel, "evaluation": Evaluation}
+ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, slurm: one_node.Slurm) -> Project:
+    """A project with shards, and the environment of somebody who can submit."""
+    made = Project(tmp_path_factory.mktemp("project"))
+    made.choose(**CANDIDATES)
+    path = made.environment["PATH"]
+    made.environment |= slurm.environment | {"PATH": f"{path}:/usr/sbin"}
+    made.run("dvc", "repro", "--quiet", "shard")
+    return made
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Of all models and evaluations below a directory."""
+    return {
+        f"{kind}/{name}": reader.read(folder / kind / name).digest
+        for kind, reader in KINDS.items()
+        for name in CANDIDATES
+    }
+
+
+def submit(project: Project, *options: str) -> str:
+    """Submit the array; its number."""
+    told = project.run("infra/slurm/submit.sh", "runs/first", "--parsable", "--cpus-per-task=1", *options)
+    return told.strip()
+
+
+def test_an_array_makes_what_dvc_makes(project: Project, slurm: one_node.Slurm) -> None:
+    out = project.path / "runs" / "first"
+    job = submit(project)
+    most = _queue_again(project, slurm, job, out)
+    most = max(most, _wait(slurm, job, out))
+    assert most == 2
+    assert slurm.restarts(job, 0) == 1
+    assert [slurm.restarts(job, task) for task in (1, 2, 3)] == [0, 0, 0]
+    log = (out / "logs" / f"{job}_0.log").read_text()
+    assert (went_on := re.search(r"train: long goes on after epoch (\d+)", log)), log
+    assert 1 <= int(went_on[1]) < EPOCHS
+
+    # What is there is not made again.
+    again = submit(project, "--array=1")
+    _wait(slurm, again, out)
+    log = (out / "logs" / f"{again}_1.log").read_text()
+    assert log.count("is there, made of these inputs") == 2
+
+    project.run("mura", "collect", "runs/first")
+    status = json.loads(project.run("dvc", "status", "--json"))
+    never_run = {"register", "promote"}
+    assert {stage: why for stage, why in status.items() if why != ["always changed"]}.keys() <= never_run
+    told = project.run("dvc", "repro", "--dry")
+    assert set(re.findall(r"Running stage '([^']+)'", told)) == {"settings", "register", "promote"}
+    collected = digests(project.path / "artifacts")
+    assert collected == digests(out)
+
+    # All of them would take as long again.
+    for name in (LONG, "turned"):
+        for kind in KINDS:
+            shutil.rmtree(project.path / "artifacts" / kind / name)
+        told = project.run("dvc", "repro", "--no-run-cache", f"evaluate@{name}")
+        assert {f"train@{name}", f"evaluate@{name}"} <= set(re.findall(r"Running stage '([^']+)'", told))
+    assert digests(project.path / "artifacts") == collected
+
+
+def _queue_again(project: Project, slurm: one_node.Slurm, job: str, out: Path) -> int:
+    """Stop the first task once it has done an epoch; how many ran at once."""
+    most, deadline = 0, time.monotonic() + 120
+    while not list((out / "model" / f".{LONG}.partial" / "checkpoint").glob("epoch-*.npz")):
+        assert time.monotonic() < deadline, _told(slurm, job, out)
+        most = max(most, _at_once(slurm, job))
+        time.sleep(0.1)
+    slurm.asks("scontrol", "requeue", f"{job}_0")
+    return most
+
+
+def _wait(slurm: one_node.Slurm, job: str, out: Path) -> int:
+    """Wait for all tasks to be done; how many ran at once."""
+    most, deadline = 0, time.monotonic() + 300
+    while not (states := set(slurm.tasks(job).values())) <= ENDED:
+        assert time.monotonic() < deadline, _told(slurm, job, out)
+        most = max(most, _at_once(slurm, job))
+        time.sleep(0.5)
+    assert states == {"COMPLETED"}, _told(slurm, job, out)
+    return most
+
+
+def _at_once(slurm: one_node.Slurm, job: str) -> int:
+    return list(slurm.tasks(job).values()).count("RUNNING")
+
+
+def _told(slurm: one_node.Slurm, job: str, out: Path) -> str:
+    logs = "\n".join(f"{file.name}:\n{file.read_text()}" for file in sorted((out / "logs").glob("*.log")))
+    return f"{slurm.tasks(job)}\n{logs}\n{slurm.logs()}"

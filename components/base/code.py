@@ -23,6 +23,7 @@ NO_EFFECT: Mapping[str, Mapping[str, str]] = {
     ALL: {
         "components.base.code": "computes this digest",
         "components.base.errors": "texts and exit codes of errors",
+        "components.base.patience": "waits for services",
         "components.base.progress": "bars and log lines",
         "components.base.provenance": "describes the run on the card",
         "components.base.space": "refuses a write that cannot fit, and says which disk is full",

@@ -76,6 +76,10 @@ class ServiceUnreachable(OutsideFailed):
     """MLflow, S3 or Kubeflow did not answer."""
 
 
+class ServiceRefused(ServiceUnreachable):
+    """A service answered that it cannot or may not do it. The same question gets the same answer."""
+
+
 class RunFailed(MuraError):
     """A watched run failed or was cancelled."""
 

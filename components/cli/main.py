@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from components.base import surroundings
+from components.base import patience, surroundings
 from components.base.errors import ExitCode, UsageError, classified, first_line, printable
 from components.base.step import STEPS
 from components.base.urls import check_written_out
@@ -104,7 +104,13 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if patience.abandoned():
+        # A library's threads still wait for an answer, and the usual end would wait for them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(words: Sequence[str]) -> int:

@@ -54,4 +54,13 @@ def _assistant() -> Callable[..., None] | None:
     return training.assist
 
 
-DECLARES = Declaration(instead=_assistant)
+def _check() -> None:
+    """Check that somebody said where MLflow is, or that there is none. Only the chief reports to it."""
+    if tf_config.place().rank:
+        return
+    from components import tracking
+
+    tracking.locate()
+
+
+DECLARES = Declaration(check=_check, instead=_assistant)

@@ -5,6 +5,7 @@ import logging
 import math
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from components import tracking
 from components.artifacts.manifest import TRAIN
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
-from components.base import code, provenance
+from components.base import code, patience, provenance
 from components.base.errors import DataRefused, UsageError
 from components.base.files import CHECKPOINT, json_sha256
 from components.base.progress import Bar, duration
@@ -172,7 +173,8 @@ class Training:
                 synchronized=self.worker.place.size > 1,
             )
         if pretrained and architectures.is_pretrained(self.params):
-            architectures.load_pretrained(self.model, self.params)
+            load = partial(architectures.load_pretrained, self.model, self.params)
+            patience.insist(load, patience.seconds(elsewhere=0.0))
         self._predict = self.worker.predictor(self.model)
 
     def _fit_phase(self, state: State, chief: Chief | None) -> State:

@@ -1,20 +1,18 @@
 """Files of a real server behind something that hangs: nothing of ours waits for them longer than its patience."""
 
-import http.client
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import COMMIT
+from mlflow_way import FILES, Way, open_way
 
 from components import tracking
 from components.artifacts.evaluation import Evaluation
@@ -28,66 +26,6 @@ MURA = Path(sys.executable).with_name("mura")
 MULTIPART = ("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD")
 
 
-class Way(ThreadingHTTPServer):
-    """A way to a server on which some requests get no answer until the test is over."""
-
-    daemon_threads = True
-
-    def __init__(self, server: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.upstream = server.removeprefix("http://")
-        self.hangs = re.compile("(?!)")
-        """Method and path of requests without an answer."""
-        self.offers: str | None = None
-        """Address of the store that is offered in place of files, as a server before S3 does."""
-        self.offered: list[str] = []
-        self.over = threading.Event()
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that went away is not worth a word."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Way
-
-    def do_GET(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        if self.server.hangs.search(f"{self.command} {self.path}"):
-            self.server.over.wait()
-            self.close_connection = True
-            return
-        if self.server.offers and "/mlflow-artifacts/presigned/" in self.path:
-            self.server.offered.append(self.path)
-            self._answer(200, json.dumps({"url": self.server.offers, "headers": {}, "file_size": 5}).encode())
-            return
-        connection = http.client.HTTPConnection(self.server.upstream, timeout=60)
-        connection.request(self.command, self.path, body, dict(self.headers))
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        if self.server.offers and self.path.endswith("/server-info"):
-            enabled = {"multipart_uploads_enabled": True, "multipart_downloads_enabled": True}
-            content = json.dumps(json.loads(content) | enabled).encode()
-        self._answer(answer.status, content, answer.headers.get("Content-Type", "application/json"))
-
-    do_POST = do_PUT = do_DELETE = do_PATCH = do_GET  # noqa: N815 - names of the library
-
-    def _answer(self, status: int, content: bytes, kind: str = "application/json") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def way(mlflow_server: str, tmp_path: Path, no_mlflow: pytest.MonkeyPatch) -> Iterator[Way]:
     no_mlflow.chdir(tmp_path)
@@ -96,12 +34,9 @@ def way(mlflow_server: str, tmp_path: Path, no_mlflow: pytest.MonkeyPatch) -> It
     no_mlflow.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "600")
     for name in MULTIPART:
         no_mlflow.delenv(name, raising=False)
-    with Way(mlflow_server) as way:
-        threading.Thread(target=way.serve_forever, args=(0.05,), daemon=True).start()
+    with open_way(mlflow_server) as way:
         no_mlflow.setenv("MLFLOW_TRACKING_URI", way.address)
         yield way
-        way.over.set()
-        way.shutdown()
 
 
 @pytest.fixture
@@ -109,9 +44,6 @@ def nowhere() -> Iterator[str]:
     """An address that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         yield f"http://127.0.0.1:{silent.getsockname()[1]}/bucket/key"
-
-
-FILES = "/mlflow-artifacts/artifacts/"
 
 
 def training() -> Any:

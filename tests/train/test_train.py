@@ -294,6 +294,16 @@ def test_a_training_without_mlflow_is_published_later(
     assert [point.value for point in history] == pytest.approx(curves(model)["loss"].tolist())
 
 
+def test_a_training_that_was_told_that_there_is_no_mlflow_has_no_run(
+    run: Train, mlflow_here: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("KFP_RUN_ID", "0b-1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "off")
+    model = run("model", epochs=1)
+    assert (model.facts.run.run_id, model.facts.run.model_uri) == ("", "")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 def test_a_training_that_mlflow_could_not_take_does_not_begin(
     run: Train, mlflow_here: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

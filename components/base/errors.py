@@ -86,6 +86,13 @@ class RunFailed(MuraError):
     exit_code = ExitCode.RUN
 
 
+class Terminated(BaseException):
+    """SIGTERM came. As KeyboardInterrupt, it is no error that somebody may catch by the way."""
+
+    exit_code = 143
+    """As shells have it for a process that the signal ended."""
+
+
 # What the caller can set right: a path or a permission. Other errors of the system are the machine's: a full disk, a
 # broken device, too many open files.
 _OF_THE_CALLER = {

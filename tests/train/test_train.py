@@ -2,11 +2,13 @@
 
 import json
 import logging
+import os
 import re
 import shutil
+import signal
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from components import tracking
 from components.artifacts.manifest import TUNING
 from components.artifacts.shards import RECORDS, Shards, split_digest
 from components.artifacts.trained_model import TrainedModel
-from components.base.errors import DataRefused, OutsideFailed, UsageError
+from components.base.errors import DataRefused, OutsideFailed, Terminated, UsageError
+from components.base.files import INPUTS
+from components.cli import main
 from components.network import architectures, batches
 from components.params.train import TrainParams
 from components.scores.studies import sigmoid
@@ -275,6 +279,92 @@ def test_a_checkpoint_that_fits_no_longer_is_told_and_not_resumed(
     assert warning == f"train: the checkpoint {reason}; training starts anew"
     assert "goes on after" not in caplog.text
     assert sorted(path.name for path in checkpoint.iterdir()) == ["best-1.weights.h5", "epoch-1.npz", "state.json"]
+
+
+# SIGTERM.
+
+
+class Terminating(logging.Handler):
+    """A cluster that takes the machine away when such a line appears; it says so twice."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__()
+        self._line = re.compile(line)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._line.search(record.getMessage()):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def terminated_at(handler: logging.Handler) -> Iterator[pytest.ExceptionInfo[Terminated]]:
+    logging.getLogger().addHandler(handler)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(Terminated) as told:
+            yield told
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_training_that_is_terminated_says_where_it_goes_on_and_does(
+    run: Train, mlflow_here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = run("whole", epochs=3)
+    with terminated_at(Terminating("epoch 2 of")) as told:
+        run("ended", epochs=3)
+    checkpoint = mlflow_here / "ended" / "checkpoint"
+    assert str(told.value) == (
+        f"train: small ends after epoch 2, which is saved in {checkpoint}; the same command goes on from there."
+    )
+    assert told.value.exit_code == 143
+    with closing(sqlite3.connect(mlflow_here / "mlflow.db")) as database:
+        assert sorted(status for (status,) in database.execute("SELECT status FROM runs")) == ["FINISHED", "KILLED"]
+    resumed = run("ended", epochs=3)
+    assert "train: small goes on after epoch 2" in caplog.text
+    assert resumed.curves.read_bytes() == whole.curves.read_bytes()
+    with closing(sqlite3.connect(mlflow_here / "mlflow.db")) as database:
+        assert [status for (status,) in database.execute("SELECT status FROM runs")] == ["FINISHED", "FINISHED"]
+
+
+def test_what_is_being_saved_is_saved_to_the_end(
+    run: Train, mlflow_here: Path, bucket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MURA_CHECKPOINTS", "s3://bucket/checkpoints")
+    (mlflow_here / "ended" / "checkpoint").mkdir(parents=True)
+    (mlflow_here / "ended" / "checkpoint" / INPUTS).write_text("f00d")
+    savez = np.savez
+
+    def slow(file: Any, *args: Any, **arrays: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        savez(file, *args, **arrays)
+
+    monkeypatch.setattr(np, "savez", slow)
+    with terminated_at(logging.NullHandler()) as told:
+        run("ended")
+    assert "ends after epoch 1, which is saved in" in str(told.value)
+    assert "and s3://bucket/checkpoints/f00d;" in str(told.value)
+    copy = bucket / "checkpoints" / "f00d"
+    assert sorted(path.name for path in copy.iterdir()) == [
+        "best-1.weights.h5", "epoch-1.npz", "index.json", "state.json",
+    ]  # fmt: skip
+    assert (copy / "epoch-1.npz").read_bytes() == (mlflow_here / "ended/checkpoint/epoch-1.npz").read_bytes()
+
+
+def test_a_command_that_is_terminated_ends_with_143_and_one_line(
+    shards: Shards, mlflow_here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = Terminating("MLflow run")
+    logging.getLogger("components").addHandler(handler)
+    words = ("--shards", str(shards.path), "--params", json.dumps(PARAMS), "--seed", "1", "--out", "ended")
+    try:
+        assert main.run(["train", *words]) == 143
+    finally:
+        logging.getLogger("components").removeHandler(handler)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("terminated")]
+    assert told == ["terminated: train: small ends before an epoch is done; the same command begins anew."]
 
 
 # MLflow.

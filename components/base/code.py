@@ -32,6 +32,7 @@ NO_EFFECT: Mapping[str, Mapping[str, str]] = {
     },
     "components.train": {
         "components.tracking": "reports to MLflow; training reads nothing back but the run's id",
+        "components.kubeflow": "tells Kubeflow how far a training is",
         "components.train.meeting": "waits for the other workers",
         "components.train.termination": "ends a training between two epochs",
         "components.train.mirror": "copies checkpoints byte for byte",

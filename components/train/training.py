@@ -17,6 +17,7 @@ from components.base import code, patience, provenance
 from components.base.errors import DataRefused, Terminated, UsageError
 from components.base.files import CHECKPOINT, json_sha256
 from components.base.progress import Bar, duration
+from components.kubeflow import train_job
 from components.network import architectures, backend, batches
 from components.params.train import TrainParams
 from components.train import multi_worker, phases, termination
@@ -272,8 +273,12 @@ class Training:
         )
 
     def _report(self, state: State) -> None:
-        """Log the last epoch, and how long the training takes at most from here."""
+        """Tell of the last epoch, and how long the training takes at most from here."""
         row, left = state.curves[-1], _epochs_left(self.phases, state)
+        if state.exhausted(self.params.patience):
+            # Patience ends this phase here.
+            left -= self.phases[state.phase].epochs - state.epoch_in_phase
+        train_job.tell(row.epoch, left, left * state.seconds / row.epoch, row.metrics)
         logger.info(
             "train: %s epoch %s of %s (%s): loss %.4f, tuning loss %.4f, tuning AUROC %.3f%s",
             self.params.candidate,

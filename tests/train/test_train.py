@@ -7,10 +7,12 @@ import re
 import shutil
 import signal
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -413,6 +415,33 @@ def test_the_line_of_an_epoch_names_the_candidate_and_the_time_that_is_left(
     (line,) = (record.getMessage() for record in caplog.records if "epoch 1 of" in record.getMessage())
     measures = r"loss [\d.]+, tuning loss [\d.]+, tuning AUROC [\d.]+"
     assert re.fullmatch(rf"train: wide epoch 1 of 2 \(all\): {measures}, about \d+ .*left", line)
+
+
+class TrainJob(BaseHTTPRequestHandler):
+    """The status of a TrainJob."""
+
+    told: ClassVar[list[Any]] = []
+
+    def do_POST(self) -> None:
+        self.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["trainerStatus"])
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_train_job_is_told_each_epoch(run: Train, shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), TrainJob) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        monkeypatch.setenv("KUBEFLOW_TRAINER_SERVER_URL", f"http://127.0.0.1:{server.server_port}/status")
+        model = run("model")
+        server.shutdown()
+    assert [status["progressPercentage"] for status in TrainJob.told] == [50, 100]
+    assert TrainJob.told[-1]["estimatedRemainingSeconds"] == 0
+    last = {metric["name"]: metric["value"] for metric in TrainJob.told[-1]["metrics"]}
+    assert last["epoch"] == "2"
+    assert float(last["tuning_auroc"]) == pytest.approx(curves(model)["tuning_auroc"].iloc[-1], abs=1e-5)
 
 
 def test_checkpoints_that_cannot_fit_are_refused_before_the_first_epoch(

@@ -68,11 +68,22 @@ class Proxy(ThreadingHTTPServer):
         self.spared = spared
         self.dropped: tuple[str, ...] = ()
         """Headers, in lower case, that no answer has."""
+        self._away = (0, 0.0)
         self.random = random.Random(seed)
         self.ranges: list[tuple[int, int]] = []
         """First byte and the one after the last of every range that was asked for."""
         self.faults: list[str] = []
         """Kinds of those that were done."""
+
+    def away(self, status: int, until: float) -> None:
+        """Answer with a status until a moment of the monotonic clock."""
+        self._away = (status, until)
+
+    @property
+    def refusal(self) -> int | None:
+        """The status to answer with at this moment."""
+        status, until = self._away
+        return status if time.monotonic() < until else None
 
     @property
     def address(self) -> str:
@@ -118,6 +129,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         if span := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")):
             self.server.ranges.append((int(span[1]), int(span[2]) + 1))
+        if status := self.server.refusal:
+            self._answer(status, {"Content-Type": "application/xml"}, b"<Error><Code>SlowDown</Code></Error>")
+            return
         fault = self.server.fault()
         if fault == "reset":
             self._reset()

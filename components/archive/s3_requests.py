@@ -21,6 +21,7 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
+from components.base import patience
 from components.base.errors import MuraError, ServiceUnreachable, UsageError
 from components.base.urls import without_credentials
 
@@ -33,8 +34,10 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 10
 # Seconds before the next attempt: a random share of 0.1, 0.2, 0.4, ... up to this.
 LONGEST_PAUSE = 5.0
-# No new attempt after so many seconds.
+# No new attempt after so many seconds, or after MURA_PATIENCE if that is longer.
 PATIENCE = 60.0
+# Tell that an answer is waited for after so many seconds.
+_TOLD = 10.0
 CONNECT_SECONDS, READ_SECONDS = 5, 20
 # Requests that run at the same time.
 THREADS = 16
@@ -91,6 +94,8 @@ def endpoint() -> str:
 def with_retries(uri: object, request: Callable[[], T]) -> T:
     """Send a request until it is answered, or until another attempt makes no sense.
 
+    In a pod, and with MURA_PATIENCE, it is sent for at least so long.
+
     boto3's own retries are off: they do not cover the body of an answer, and most connections break there.
 
     Args:
@@ -103,7 +108,7 @@ def with_retries(uri: object, request: Callable[[], T]) -> T:
         Missing, Empty, Changed: as the server says.
     """
     began = time.monotonic()
-    attempt = 0
+    attempt, told = 0, False
     while True:
         attempt += 1
         try:
@@ -116,12 +121,15 @@ def with_retries(uri: object, request: Callable[[], T]) -> T:
                 raise
             if failure.error is not None:
                 raise failure.error from error
-            if attempt >= _attempts() or time.monotonic() - began > PATIENCE:
+            waited = time.monotonic() - began
+            if _enough(attempt, waited):
                 raise ServiceUnreachable(
                     f"{uri}: S3 at {endpoint()} did not answer correctly: {attempt} attempts in "
-                    f"{time.monotonic() - began:.0f} s ({failure.why}). Is AWS_ENDPOINT_URL right? "
-                    "Run the same command again."
+                    f"{waited:.0f} s ({failure.why}). Is AWS_ENDPOINT_URL right? Run the same command again."
                 ) from error
+            if waited > _TOLD and not told:
+                logger.info("%s: S3 at %s does not answer (%s): asked again", uri, endpoint(), failure.why)
+                told = True
             logger.debug("%s: %s, attempt %s", uri, failure.why, attempt)
         time.sleep(random.uniform(0.3, 1) * min(LONGEST_PAUSE, 0.1 * 2**attempt))
 
@@ -187,5 +195,11 @@ def _made_client(_: frozenset[tuple[str, str]]) -> Any:
     )
 
 
-def _attempts() -> int:
-    return max(1, botocore.session.get_session().get_config_variable("max_attempts") or ATTEMPTS)
+def _enough(attempts: int, waited: float) -> bool:
+    """Whether no further attempt is made after so many attempts in so many seconds."""
+    patient = patience.seconds(elsewhere=0.0)
+    if waited > max(PATIENCE, patient):
+        return True
+    if given := botocore.session.get_session().get_config_variable("max_attempts"):
+        return attempts >= int(given)
+    return attempts >= ATTEMPTS and waited >= patient

@@ -23,6 +23,7 @@ NO_EFFECT: Mapping[str, Mapping[str, str]] = {
     ALL: {
         "components.base.code": "computes this digest",
         "components.base.errors": "texts and exit codes of errors",
+        "components.base.patience": "waits for services",
         "components.base.progress": "bars and log lines",
         "components.base.provenance": "describes the run on the card",
         "components.base.space": "refuses a write that cannot fit, and says which disk is full",
@@ -31,7 +32,9 @@ NO_EFFECT: Mapping[str, Mapping[str, str]] = {
     },
     "components.train": {
         "components.tracking": "reports to MLflow; training reads nothing back but the run's id",
+        "components.kubeflow": "tells Kubeflow how far a training is",
         "components.train.meeting": "waits for the other workers",
+        "components.train.termination": "ends a training between two epochs",
         "components.train.mirror": "copies checkpoints byte for byte",
     },
 }

@@ -76,10 +76,21 @@ class ServiceUnreachable(OutsideFailed):
     """MLflow, S3 or Kubeflow did not answer."""
 
 
+class ServiceRefused(ServiceUnreachable):
+    """A service answered that it cannot or may not do it. The same question gets the same answer."""
+
+
 class RunFailed(MuraError):
     """A watched run failed or was cancelled."""
 
     exit_code = ExitCode.RUN
+
+
+class Terminated(BaseException):
+    """SIGTERM came. As KeyboardInterrupt, it is no error that somebody may catch by the way."""
+
+    exit_code = 143
+    """As shells have it for a process that the signal ended."""
 
 
 # What the caller can set right: a path or a permission. Other errors of the system are the machine's: a full disk, a

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 
-from components.base import surroundings
-from components.base.errors import ExitCode, UsageError, classified, first_line, printable
+from components.base import patience, surroundings
+from components.base.errors import ExitCode, Terminated, UsageError, classified, first_line, printable
 from components.base.step import STEPS
 from components.base.urls import check_written_out
 from components.cli import tools
@@ -84,6 +84,7 @@ def mura(debug: bool, quiet: bool) -> None:
       4  the gate refused the model
       5  something outside failed: a service, the disk, the memory. Running again may help
       6  a watched run failed or was cancelled
+    143  a training got SIGTERM; the same command goes on after the last epoch
     """  # noqa: D301 - click wants the backspace itself
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     for ours in ("components", "pipelines"):
@@ -104,7 +105,13 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if patience.abandoned():
+        # A library's threads still wait for an answer, and the usual end would wait for them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(words: Sequence[str]) -> int:
@@ -127,6 +134,9 @@ def run(words: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; the same command starts again where it can", err=True)
         return 130
+    except Terminated as told:
+        click.echo(f"terminated: {printable(str(told))}" if str(told) else "terminated", err=True)
+        return told.exit_code
     except Exception as error:
         if (context is not None and context.obj) or "--debug" in words:
             traceback.print_exc()

@@ -251,6 +251,8 @@ def _run_step(call: Call, executor_input: str | None) -> None:
     kubeflow = ExecutorInput(executor_input) if executor_input else None
     if call.used is not None:
         call.used.check_code(call.code)
+    if check := declaration(call.step).check:
+        check()
     arguments = {each.name: _argument(each, call) for each in call.inputs}
     if call.used is not None:
         call.used.check_files(arguments)

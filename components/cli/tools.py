@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from components.base import code
 from components.base.errors import DataRefused, UsageError, printable
+from components.base.variables import TRACKING_URI
 from components.cli.group import SETTINGS
 from components.params import DEFAULT
 from components.phantom.plan import DIFFICULTY, STUDIES
@@ -277,13 +278,19 @@ def doctor(require_gpu: bool) -> None:
 @click.option("--status", default="{}", metavar="JSON", help="Final status of the run, from Kubeflow.")
 @click.option("--run", "run_id", required=True, help="Id of the run.")
 def notify(status: str, run_id: str) -> None:
-    """Send the result of a pipeline run to the webhook MURA_WEBHOOK_URL.
+    """Send the result of a pipeline run to the webhook MURA_WEBHOOK_URL, and end what it left open in MLflow.
 
-    This is the last task of the pipeline on Kubeflow. It succeeds even if the webhook does not answer.
+    This is the last task of the pipeline on Kubeflow. It succeeds even if the webhook or MLflow does not answer. A step
+    that was killed could not end its run in MLflow; a later attempt opens it again.
     """
     from components.kubeflow import notify as telling
 
     telling.send(telling.message(status, run_id))
+    if os.environ.get(TRACKING_URI):
+        # Imports MLflow, which takes seconds.
+        from components.tracking import left_open
+
+        left_open.end(run_id)
 
 
 @click.command("settings")

@@ -3,7 +3,12 @@
 import os
 from pathlib import Path
 
-RUN_ID = "KFP_RUN_ID"
+from components.base import patience
+from components.base.variables import KUBEFLOW_RUN
+
+RUN_ID = KUBEFLOW_RUN
+RUN_TAG = "kfp.pipeline_run_id"
+"""The tag of an MLflow run that names its Kubeflow run. Kubeflow's own MLflow integration uses the same."""
 UI = "KF_PIPELINES_UI_ENDPOINT"
 """The user interface. kfp's own client reads the same variable."""
 API = "KF_PIPELINES_ENDPOINT"
@@ -16,7 +21,7 @@ POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")
 
 def inside() -> bool:
     """Whether this process runs in a pod."""
-    return bool(os.environ.get("KUBERNETES_SERVICE_HOST") or os.environ.get(RUN_ID))
+    return patience.in_pod()
 
 
 def page(run_id: str) -> str | None:
@@ -36,4 +41,4 @@ def tags() -> dict[str, str]:
     if not run_id:
         return {}
     url = page(run_id)
-    return {"kfp.pipeline_run_id": run_id} | ({"kfp.pipeline_run_url": url} if url else {})
+    return {RUN_TAG: run_id} | ({"kfp.pipeline_run_url": url} if url else {})

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
 from components.artifacts.registration import Registration
+from components.base.step import Declaration
 from components.base.variables import EXPERIMENT
 from components.params.promote import PromoteParams
 
@@ -40,6 +41,18 @@ def promote(registration: Registration, params: PromoteParams, out: Path) -> Pro
     from components.promote import champion
 
     return champion.run(registration, params, out)
+
+
+def _check() -> None:
+    """Check that somebody said where the registry is."""
+    if os.environ.get(EXPERIMENT):
+        return
+    from components import tracking
+
+    tracking.require("promote")
+
+
+DECLARES = Declaration(check=_check)
 
 
 def _trial(name: str, params: PromoteParams, out: Path) -> Promotion:

@@ -10,6 +10,7 @@ from pathlib import Path
 from components.artifacts.evaluation import Evaluation
 from components.artifacts.registration import Registration, RegistrationFacts
 from components.artifacts.trained_model import TrainedModel
+from components.base.step import Declaration
 from components.base.variables import EXPERIMENT
 from components.params.register import RegisterParams
 
@@ -40,3 +41,15 @@ def register(
     from components.register import versions
 
     return versions.run(models, evaluations, params, out)
+
+
+def _check() -> None:
+    """Check that somebody said where the registry is."""
+    if os.environ.get(EXPERIMENT):
+        return
+    from components import tracking
+
+    tracking.require("register")
+
+
+DECLARES = Declaration(check=_check)

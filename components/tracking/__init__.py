@@ -6,7 +6,9 @@ local_database.py   the database that is a file
 server.py           where MLflow is, and whether it answers
 failures.py         what its errors mean
 readiness.py        whether it has all that a training needs at its end
+parent.py           the run that somebody began for this process
 run.py              one training as a run
+left_open.py        runs that killed steps left open
 logged_model.py     a network as the output of a run
 stored_model.py     whether a stored network can be loaded
 publish.py          a trained model that is not on this server yet
@@ -24,9 +26,10 @@ from components.tracking.address import shown as shown_uri  # noqa: E402
 from components.tracking.failures import is_missing, refusals  # noqa: E402
 from components.tracking.publish import ensure_model  # noqa: E402
 from components.tracking.run import Dataset, Description, Run, training_run  # noqa: E402
-from components.tracking.server import connect  # noqa: E402
+from components.tracking.server import connect, locate, require  # noqa: E402
 
 __all__ = [
-    "URI", "Dataset", "Description", "Run", "connect", "ensure_model", "is_missing", "refusals", "shown_uri",
+    "URI", "Dataset", "Description", "Run", "connect", "ensure_model", "is_missing",
+    "locate", "refusals", "require", "shown_uri",
     "training_run",
 ]  # fmt: skip

@@ -7,14 +7,18 @@ from urllib.parse import SplitResult, urlsplit
 
 from components.base.errors import UsageError
 from components.base.urls import without_credentials
+from components.base.variables import TRACKING_URI
 
-URI = "MLFLOW_TRACKING_URI"
+URI = TRACKING_URI
 REGISTRY_URI = "MLFLOW_REGISTRY_URI"
+OFF = "off"
+"""In place of an address: there is no MLflow."""
 WEB = ("http", "https")
 DATABASES = ("postgresql", "mysql", "mssql")
 SQLITE = "sqlite:///"
 KINDS = "http://HOST:PORT, https://HOST, sqlite:///FILE and the databases postgresql, mysql and mssql"
 
+_OFF_AS_WELL = ("no", "none", "false", "0", "disabled")
 _HOST_AND_PORT = re.compile(r"(//)?(localhost|[\w-]+(\.[\w-]+)*|\[[0-9a-fA-F:]+\]):\d+(/.*)?")
 _SQLITE_FILE = re.compile(r"[^:]+\.(db|sqlite3?)")
 # Pages and interfaces of a server below its address.
@@ -29,6 +33,11 @@ def current() -> str:
 def shown() -> str:
     """The tracking URI, without credentials."""
     return without_credentials(current())
+
+
+def is_off() -> bool:
+    """Whether the environment says that there is no MLflow."""
+    return os.environ.get(URI, "").strip().lower() == OFF
 
 
 def is_web() -> bool:
@@ -83,6 +92,8 @@ def _fault(text: str) -> tuple[str, str] | None:
 
 
 def _without_scheme(text: str) -> tuple[str, str]:
+    if text.lower() in _OFF_AS_WELL:
+        return "not an address", OFF
     if _SQLITE_FILE.fullmatch(text):
         return "it has no scheme", SQLITE + text
     if text.lower().startswith(("databricks", "uc")):

@@ -1,10 +1,13 @@
 """What errors of MLflow, and of the stores behind it, mean."""
 
+import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import mlflow
 from boto3.exceptions import Boto3Error
@@ -12,16 +15,25 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from components.base.errors import MuraError, ServiceUnreachable, UsageError, first_line
+from components.base import patience
+from components.base.errors import MuraError, ServiceRefused, ServiceUnreachable, UsageError, first_line
 from components.tracking import address, local_database
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 SERVICE_ERRORS = (
     MlflowException, OSError, SQLAlchemyError, sqlite3.Error, Boto3Error, BotoCoreError, ClientError, ImportError,
 )  # fmt: skip
 """What MLflow and the stores behind it raise: API, network, files, SQL, S3, a missing driver."""
+MULTIPART_DOWNLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD"
+MULTIPART_UPLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"
 OLDEST = 3
 """The first version of MLflow whose servers keep models as things of their own."""
+_PATIENCE = 60.0  # with files, outside a pod, seconds
+_SHORTEST = 10.0  # with files, if our patience is 0: a busy server needs some seconds for the first byte
 _DENIED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
+_DENIED_BY_DATABASE = ("authentication failed", "Access denied for user", "pg_hba.conf")
 _NO_MLFLOW = ("ENDPOINT_NOT_FOUND", "not in a valid JSON format")
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 _WRONG = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", *_MISSING)
@@ -67,6 +79,74 @@ def refusals(doing: str) -> Iterator[None]:
         raise _told(error, doing) from error
 
 
+def insist(doing: str, ask: Callable[[], T], seconds: float) -> T:
+    """Ask MLflow, and again for so many seconds while it does not answer.
+
+    Args:
+        doing: what is attempted, as in "while <doing>".
+        ask: may be called several times.
+        seconds: 0 for once.
+
+    Raises:
+        UsageError: MLflow refuses the request; trying again does not help.
+        ServiceUnreachable: MLflow did not answer, failed, or denied access.
+    """
+
+    def attempt() -> T:
+        with refusals(doing):
+            return ask()
+
+    return patience.insist(attempt, seconds)
+
+
+def patient(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function that may be called again wait for a server that does not answer: MURA_PATIENCE, or a pod's."""
+
+    @wraps(function)
+    def insisting(*args: P.args, **kwargs: P.kwargs) -> T:
+        return patience.insist(lambda: function(*args, **kwargs), patience.seconds(elsewhere=0.0))
+
+    return insisting
+
+
+def transfer(doing: str, work: Callable[[], T], limit: float | None = None, arriving: Path | None = None) -> T:
+    """Send or fetch files, and wait for them no longer than our patience.
+
+    The libraries of the stores behind MLflow have limits of their own, or none.
+
+    Args:
+        doing: what is attempted, as in "while <doing>".
+        work: sends or fetches.
+        limit: seconds; by default our patience.
+        arriving: the directory that fetched files arrive in. While they grow, the time begins anew.
+
+    Raises:
+        ServiceUnreachable: the time is over.
+    """
+    limit = file_seconds() if limit is None else limit
+    try:
+        return patience.within(limit, work, arriving)
+    except patience.Overdue as error:
+        advice = (
+            f" {MULTIPART_DOWNLOAD}=false and {MULTIPART_UPLOAD}=false send all files by the server, in place of "
+            "addresses of the store that it offers: can this machine reach them?"
+            if address.is_web() and "true" in _multipart()
+            else " Does the server reach its artifact store?"
+        )
+        raise ServiceUnreachable(
+            f"MLflow at {address.shown()} hangs while {doing}: nothing moved for {limit:.0f} s.{advice}"
+        ) from error
+
+
+def file_seconds() -> float:
+    """How long to wait for files of which nothing comes."""
+    return patience.seconds(_PATIENCE) or _SHORTEST
+
+
+def _multipart() -> list[str]:
+    return [os.environ.get(name, "").lower().replace("1", "true") for name in (MULTIPART_DOWNLOAD, MULTIPART_UPLOAD)]
+
+
 def is_missing(error: Exception) -> bool:
     """Whether an error of MLflow says that something does not exist."""
     return getattr(error, "error_code", "") in _MISSING
@@ -79,17 +159,19 @@ def _told(error: Exception, doing: str) -> MuraError:
             f"{address.shown()} needs a package that is not installed ({line}). Install it, or set {address.URI}."
         )
     if code in _DENIED:
-        return ServiceUnreachable(
+        return ServiceRefused(
             f"MLflow at {address.shown()} denied access while {doing}: {line} Check MLFLOW_TRACKING_USERNAME "
             "and MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN, and the server's --allowed-hosts."
         )
+    if any(sign in str(error) for sign in _DENIED_BY_DATABASE):
+        return ServiceRefused(f"MLflow's database {address.shown()} denied access while {doing}: {line}")
     if version := re.search(r"out-of-date database schema \(found version (\w+)", str(error)):
         return _other_schema(version[1])
     for sign, (kind, reason) in _DATABASE_FAULTS.items():
         if sign in str(error):
             return kind(f"MLflow's database {address.shown()} {reason}")
     if code in _NO_MLFLOW or any(sign in line for sign in _NO_MLFLOW):
-        return ServiceUnreachable(
+        return ServiceRefused(
             f"What answers at {address.shown()} does not know how to do this: {doing}. It is an MLflow older than "
             f"{OLDEST}.0, or another program. Upgrade the server, or set {address.URI} to the address of another."
         )

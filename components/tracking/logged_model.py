@@ -5,6 +5,7 @@ Importing this module imports Keras.
 
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,8 +29,13 @@ with warnings.catch_warnings():
     import mlflow.keras
     import mlflow.pyfunc  # imported by `save_model` otherwise
 
+SLOWEST = 1 << 20
+"""A store that takes fewer bytes in a second hangs."""
 
-def log(client: MlflowClient, run: MlflowRun, name: str, model: keras.Model, tags: Mapping[str, str]) -> str:
+
+def log(
+    client: MlflowClient, run: MlflowRun, name: str, model: keras.Model, tags: Mapping[str, str], patience: float
+) -> str:
     """Store a network as the output of a run. MLflow's active run is not used.
 
     Args:
@@ -38,6 +44,7 @@ def log(client: MlflowClient, run: MlflowRun, name: str, model: keras.Model, tag
         name: name of the logged model.
         model: takes pixels [n, S, S, 1] and gives logits [n, 1].
         tags: tags of the logged model.
+        patience: how long to wait for a server that does not answer, seconds.
 
     Returns:
         `models:/m-...`, ready.
@@ -45,9 +52,10 @@ def log(client: MlflowClient, run: MlflowRun, name: str, model: keras.Model, tag
     Raises:
         ServiceUnreachable: MLflow or its artifact store does not answer.
     """
-    run_id = run.info.run_id
-    with failures.refusals("storing the model"):
-        logged = client.create_logged_model(
+    run_id, doing = run.info.run_id, "storing the model"
+
+    def create() -> LoggedModel:
+        return client.create_logged_model(
             run.info.experiment_id,
             name=name,
             source_run_id=run_id,
@@ -55,14 +63,21 @@ def log(client: MlflowClient, run: MlflowRun, name: str, model: keras.Model, tag
             params=client.get_run(run_id).data.params,
             model_type="image classifier",
         )
+
+    logged = failures.insist(doing, create, patience)
     with TemporaryDirectory() as folder:
         _save(model, logged, Path(folder))
         digest = file_sha256(Path(folder) / stored_model.NETWORK)
-        with failures.refusals("storing the model"):
+        size = sum(path.stat().st_size for path in Path(folder).rglob("*"))
+
+        def store() -> None:
+            send = partial(client.log_model_artifacts, logged.model_id, folder)
+            failures.transfer(doing, send, failures.file_seconds() + size / SLOWEST)
             client.set_logged_model_tags(logged.model_id, {stored_model.NETWORK_SHA256: digest})
-            client.log_model_artifacts(logged.model_id, folder)
             client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
             client.finalize_logged_model(logged.model_id, "READY")
+
+        failures.insist(doing, store, patience)
     return f"models:/{logged.model_id}"
 
 

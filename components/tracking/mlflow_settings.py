@@ -18,6 +18,10 @@ DEFAULTS: Mapping[str, str] = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    # Otherwise a server before S3 offers addresses of the store in place of the files. They are signed for the name
+    # that the server knows the store by; a client that does not know it waits many minutes for nobody.
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
 }
 # What says where records go, and how patiently they are sent, is honoured. What changes the records is not.
 OVERRULED: Mapping[str, tuple[str, str]] = {

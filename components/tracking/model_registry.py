@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from mlflow import MlflowClient
@@ -15,10 +16,10 @@ from components import tracking
 from components.artifacts.evaluation import REPORT, Evaluation, Interval, Scores, SplitScores
 from components.artifacts.registration import RegisteredModel
 from components.artifacts.trained_model import TrackedRun, TrainedModel
-from components.base.errors import ServiceUnreachable, UsageError
+from components.base.errors import ServiceRefused, UsageError
 from components.base.words import in_words
 from components.params.train import title
-from components.tracking import stored_model
+from components.tracking import failures, stored_model
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ FACTS = "registered_model"
 """Tag with the facts of a version as JSON. The number is missing: MLflow gives it afterwards."""
 
 
+@failures.patient
 def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun) -> RegisteredModel:
     """Find the version of a model with this evaluation, or make it.
 
@@ -56,6 +58,7 @@ def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: 
     return _registered(found)
 
 
+@failures.patient
 def champion(name: str, alias: str) -> RegisteredModel | None:
     """The version that holds an alias; None if there is no such model, alias or version.
 
@@ -80,6 +83,7 @@ def champion(name: str, alias: str) -> RegisteredModel | None:
         ) from error
 
 
+@failures.patient
 def fault(model: RegisteredModel) -> str | None:
     """Why a version cannot be loaded; None if it can. Its files are fetched and read.
 
@@ -91,6 +95,7 @@ def fault(model: RegisteredModel) -> str | None:
         return _fault(client, client.get_model_version(model.model, str(model.version)))
 
 
+@failures.patient
 def set_alias(model: RegisteredModel, alias: str) -> None:
     """Set an alias, and check it.
 
@@ -103,12 +108,13 @@ def set_alias(model: RegisteredModel, alias: str) -> None:
         client.set_registered_model_alias(model.model, alias, str(model.version))
         held = client.get_registered_model(model.model).aliases.get(alias)
     if held is None or int(held) != model.version:
-        raise ServiceUnreachable(
+        raise ServiceRefused(
             f"The alias {alias} of {model.model} was given to version {model.version} and now names {held}: "
             "somebody else moved it at the same time. Look at it in MLflow, then promote again."
         )
 
 
+@failures.patient
 def exists(model: RegisteredModel) -> bool:
     """Whether the version is in the registry and has the same model and evaluation.
 
@@ -160,7 +166,9 @@ def _create(
         if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"):
             raise
     if evaluation.report.is_file():
-        client.log_artifact(run.run_id, str(evaluation.report), f"evaluation/{evaluation.digest[:12]}")
+        folder = f"evaluation/{evaluation.digest[:12]}"
+        store = partial(client.log_artifact, run.run_id, str(evaluation.report), folder)
+        failures.transfer("storing the report", store)
     return client.create_model_version(
         name,
         source=run.model_uri,

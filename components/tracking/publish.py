@@ -9,8 +9,8 @@ from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
 
 from components.artifacts.trained_model import TrackedRun, TrainedModel
-from components.base.errors import ServiceUnreachable
-from components.tracking import address, failures, readiness, server, stored_model
+from components.base.errors import ServiceRefused
+from components.tracking import address, failures, parent, readiness, server, stored_model
 from components.tracking.run import Description, Run, new_run
 
 logger = logging.getLogger(__name__)
@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 MODEL_DIGEST = "model_digest"
 
 
+@failures.patient
 def ensure_model(model: TrainedModel) -> TrackedRun:
     """Find a model on this server, or publish it from its artifact. Doing it twice publishes one model.
 
@@ -37,12 +38,12 @@ def ensure_model(model: TrainedModel) -> TrackedRun:
         logger.info("%s cannot be loaded from MLflow any more (%s): publishing it again", model.facts.candidate, lost)
     else:
         logger.info("%s is not on MLflow at %s yet: publishing it", model.facts.candidate, address.shown())
-    readiness.check(client, server.experiment_id(client))
+    readiness.check(client, parent.home(client).experiment)
     run = _publish(client, model)
     with failures.refusals(f"fetching {model.facts.candidate}"):
         fault = stored_model.fault(client, _id(run.model_uri))
     if fault:
-        raise ServiceUnreachable(
+        raise ServiceRefused(
             f"{model.facts.candidate} was stored in MLflow at {address.shown()} and cannot be loaded from there: "
             f"{fault}. Look at the server's artifact store, then run the same command again."
         )
@@ -78,7 +79,7 @@ def _recorded(client: MlflowClient, model: TrainedModel) -> list[LoggedModel]:
 def _published(client: MlflowClient, model: TrainedModel) -> list[LoggedModel]:
     """Models that were published from the same artifact, newest first."""
     found: list[LoggedModel] = client.search_logged_models(
-        [server.experiment_id(client)], filter_string=f"tags.{MODEL_DIGEST} = '{model.digest}'"
+        [parent.home(client).experiment], filter_string=f"tags.{MODEL_DIGEST} = '{model.digest}'"
     )
     return found
 

@@ -5,20 +5,24 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mlflow import MlflowClient
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from components.base.errors import ServiceUnreachable, classified, first_line
+from components.base.errors import ServiceRefused, ServiceUnreachable, classified, first_line
 from components.tracking import address, failures, server
 
+_SECONDS = 20.0  # at most, for a small file
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def check(client: MlflowClient, experiment: str) -> None:
-    """Ask for logged models, for permission to write, and store a small file. `server.connect` asked for the rest.
+    """Ask for logged models, for permission to write, and store and fetch a small file.
+
+    `server.connect` asked for the rest.
 
     Args:
         client: client of the server, from `server.connect`.
@@ -30,12 +34,13 @@ def check(client: MlflowClient, experiment: str) -> None:
     """
     with failures.refusals("asking for logged models"):
         client.search_logged_models([experiment], max_results=1)
+    with failures.refusals("looking for the place of the files"):
+        found = client.get_experiment(experiment)
     with failures.refusals("writing to the experiment"):
         for name, value in server.TRAINING_KIND.items():
-            client.set_experiment_tag(experiment, name, value)
-    with failures.refusals("looking for the place of the files"):
-        place = client.get_experiment(experiment).artifact_location
-    _store_something(place)
+            # An experiment of somebody else's keeps its own.
+            client.set_experiment_tag(experiment, name, found.tags.get(name, value))
+    _store_something(found.artifact_location)
 
 
 def _store_something(place: str) -> None:
@@ -52,12 +57,14 @@ def _store_something(place: str) -> None:
         file = Path(folder, f"write-test-{uuid.uuid4().hex[:8]}")
         file.write_text("`mura` checks that files can be stored here.\n")
         repository = get_artifact_repository(place, tracking_uri=address.current())
-        repository.log_artifact(str(file))
+        limit = min(_SECONDS, failures.file_seconds())
+        failures.transfer("storing a small file", lambda: repository.log_artifact(str(file)), limit)
         file.unlink()
-        repository.download_artifacts(file.name, folder)
+        fetch = partial(repository.download_artifacts, file.name, folder)
+        failures.transfer("fetching a small file", fetch, limit)
         try:
-            repository.delete_artifacts(file.name)
-        except (*failures.SERVICE_ERRORS, NotImplementedError):
+            failures.transfer("deleting a small file", lambda: repository.delete_artifacts(file.name), limit)
+        except (*failures.SERVICE_ERRORS, ServiceUnreachable, NotImplementedError):
             # Some stores keep everything.
             return
 
@@ -74,7 +81,7 @@ def _storage_faults(place: str, local: Path | None) -> Iterator[None]:
     except failures.SERVICE_ERRORS as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else failures.one_line(error)
         if local is not None and address.is_web():
-            raise ServiceUnreachable(
+            raise ServiceRefused(
                 f"MLflow at {address.shown()} leaves files to its clients, at {place}, where this machine cannot write "
                 f"({reason}). Start the server with --artifacts-destination in place of --no-serve-artifacts, or mount "
                 "that directory here."

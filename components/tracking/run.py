@@ -2,11 +2,11 @@
 
 import json
 import logging
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,17 +16,20 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.entities import Run as MlflowRun
 from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
-from components.base.errors import ServiceUnreachable, UsageError
+from components.base import patience as waiting
+from components.base.errors import ServiceUnreachable
 from components.kubeflow import pod
-from components.tracking import address, failures, readiness, server
+from components.tracking import address, failures, parent, readiness, server
 
 if TYPE_CHECKING:
     import keras
 
 logger = logging.getLogger(__name__)
 
-RUN_ID = "MLFLOW_RUN_ID"
+SOURCE = "mura train"
+"""What our runs name as their source: by this they are told from Kubeflow's own."""
 
 _DIGEST_LENGTH = 36  # MLflow refuses longer digests of a data set
 _BATCH = 500  # metrics in one request; MLflow takes at most 1,000
@@ -66,10 +69,11 @@ class Run:
     def __init__(self, client: MlflowClient, run: MlflowRun, name: str, patience: float) -> None:
         """Use `training_run`."""
         self.run_id: str = run.info.run_id
+        self.patience = patience
+        """How long to wait for a server that does not answer, seconds."""
         self._run = run
         self._client = client
         self._name = name
-        self._patience = patience
         self._undelivered: list[Metric] = []
         self._lost = False
 
@@ -102,8 +106,9 @@ class Run:
             ServiceUnreachable: MLflow or its artifact store does not answer.
         """
         self.deliver()
-        with failures.refusals(f"storing {path.name}"):
-            self._client.log_artifact(self.run_id, str(path), folder or None)
+        store = partial(self._client.log_artifact, self.run_id, str(path), folder or None)
+        doing = f"storing {path.name}"
+        failures.insist(doing, lambda: failures.transfer(doing, store), self.patience)
 
     def log_model(self, model: "keras.Model", tags: Mapping[str, str] | None = None) -> str:
         """Store the model with the run, ready to be loaded, served and registered.
@@ -123,7 +128,7 @@ class Run:
         from components.tracking import logged_model
 
         self.deliver()
-        return logged_model.log(self._client, self._run, self._name, model, tags or {})
+        return logged_model.log(self._client, self._run, self._name, model, tags or {}, self.patience)
 
     def deliver(self) -> None:
         """Wait until the server has every metric.
@@ -131,7 +136,7 @@ class Run:
         Raises:
             ServiceUnreachable: MLflow did not answer within `patience` seconds.
         """
-        deadline = time.monotonic() + self._patience
+        deadline = time.monotonic() + self.patience
         while self._undelivered:
             if not server.silence():
                 self._send()
@@ -139,7 +144,7 @@ class Run:
                 return
             if time.monotonic() > deadline:
                 raise ServiceUnreachable(
-                    f"MLflow at {address.shown()} did not answer within {self._patience:.0f} s; "
+                    f"MLflow at {address.shown()} did not answer within {self.patience:.0f} s; "
                     f"{len(self._undelivered)} metrics of run {self.run_id} are not delivered. When it answers again, "
                     "run the same command again: the training resumes after its last epoch."
                 )
@@ -190,14 +195,15 @@ def training_run(description: Description, run_id: str | None = None, patience: 
     """Open a run for a training: it is FINISHED when the block ends well, FAILED when it raises.
 
     MLflow is asked first for all that the training needs at its end. If it does not answer at all, MURA_PATIENCE says
-    how long to wait (not at all outside a pod); then the training goes on without a run.
+    how long to wait (not at all outside a pod); then the training goes on without a run. With MLFLOW_TRACKING_URI=off
+    it does so at once.
 
-    Where MLFLOW_RUN_ID names a run, as Kubeflow's MLflow plugin does for each task, that run is used, and its owner
-    ends it. Its parameters get the candidate as a prefix, so that they do not collide with the owner's.
+    Where MLFLOW_RUN_ID names a run, as Kubeflow's MLflow plugin does for each task, the run is its child.
 
     Args:
         description: what the run says about the training.
-        run_id: the run to resume. A new run begins if the server does not have it, or has it with other parameters.
+        run_id: the run to resume. A new run begins if the server does not have it, or has it with other parameters, or
+            in another experiment than MLFLOW_RUN_ID's.
         patience: how long to wait at the end for a server that does not answer, seconds; by default MURA_PATIENCE, a
             minute outside a pod.
 
@@ -206,6 +212,10 @@ def training_run(description: Description, run_id: str | None = None, patience: 
         UsageError: MLFLOW_RUN_ID names no run of this server, or another setting is wrong.
     """
     server.locate()
+    if address.is_off():
+        logger.info("%s is %s: training without a run", address.URI, address.OFF)
+        yield Unrecorded()
+        return
     if reason := server.wait(server.patience(elsewhere=0.0)):
         logger.warning(
             "MLflow at %s does not answer (%s): training without it; `mura register` publishes run, curves and model",
@@ -215,52 +225,59 @@ def training_run(description: Description, run_id: str | None = None, patience: 
         yield Unrecorded()
         return
     client = server.connect()
-    attached = os.environ.get(RUN_ID)
-    params = _flat(description.params, f"{description.candidate}." if attached else "")
-    with failures.refusals("beginning a run"):
-        found = _attached_run(client, attached, description.candidate, params) if attached else None
-        experiment = found.info.experiment_id if found else server.experiment_id(client)
-        readiness.check(client, experiment)
-        if not attached:
-            found = _resumable(client, run_id, params)
-            if found is None:
-                found = client.create_run(experiment, run_name=description.candidate)
-            else:
-                client.update_run(found.info.run_id, status="RUNNING")
-        assert found is not None
-        _describe(client, found.info.run_id, description, params)
+    found = waiting.insist(lambda: _begun(client, description, run_id), server.patience(elsewhere=0.0))
     run = Run(client, found, description.candidate, server.patience(_PATIENCE) if patience is None else patience)
     logger.info("MLflow run %s at %s", run.run_id, address.shown())
-    with opened(client, run, owned=not attached):
+    with opened(client, run):
         yield run
+
+
+def _begun(client: MlflowClient, description: Description, run_id: str | None) -> MlflowRun:
+    """A new run for a training, or the one to resume, described."""
+    with failures.refusals("beginning a run"):
+        home, params = parent.home(client), _flat(description.params)
+        readiness.check(client, home.experiment)
+        found = _find(client, run_id) if run_id else None
+        # A run cannot move to another experiment, and MLflow shows a child beside its parent only.
+        apart = found is not None and bool(home.tags) and found.info.experiment_id != home.experiment
+        if found is None or apart or _disagree(found, params):
+            found = client.create_run(home.experiment, run_name=description.candidate, tags=dict(home.tags))
+        else:
+            client.update_run(found.info.run_id, status="RUNNING")
+        _describe(client, found.info.run_id, description, params, home.tags)
+        return found
 
 
 @contextmanager
 def new_run(client: MlflowClient, description: Description) -> Iterator[Run]:
-    """Open a new run for a training that is over. MLFLOW_RUN_ID is ignored."""
-    with failures.refusals("beginning a run"):
-        created = client.create_run(server.experiment_id(client), run_name=description.candidate)
-        _describe(client, created.info.run_id, description, _flat(description.params))
-    run = Run(client, created, description.candidate, patience=0.0)
-    with opened(client, run, owned=True):
+    """Open a new run for a training that is over."""
+    patient = server.patience(elsewhere=0.0)
+
+    def begin() -> MlflowRun:
+        home = parent.home(client)
+        made = client.create_run(home.experiment, run_name=description.candidate, tags=dict(home.tags))
+        _describe(client, made.info.run_id, description, _flat(description.params), home.tags)
+        return made
+
+    created = failures.insist("beginning a run", begin, patient)
+    run = Run(client, created, description.candidate, patient)
+    with opened(client, run):
         yield run
 
 
 @contextmanager
-def opened(client: MlflowClient, run: Run, *, owned: bool) -> Iterator[None]:
-    """Measure the machine if MLflow is set to do so; at the end deliver all metrics, and end the run if it is ours."""
+def opened(client: MlflowClient, run: Run) -> Iterator[None]:
+    """Measure the machine if MLflow is set to do so; at the end deliver all metrics, and end the run."""
     monitor = _system_metrics(run.run_id)
     try:
         yield
         run.deliver()
     except BaseException as error:
-        if owned:
-            _end_badly(client, run.run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+        _end_badly(client, run.run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     else:
-        if owned:
-            with failures.refusals("ending the run"):
-                client.set_terminated(run.run_id, "FINISHED")
+        end = partial(client.set_terminated, run.run_id, "FINISHED")
+        failures.insist("ending the run", end, run.patience)
     finally:
         if monitor is not None:
             monitor.finish()
@@ -271,29 +288,6 @@ def _flat(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     for name, value in params.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": str(value)}
     return flat
-
-
-def _attached_run(client: MlflowClient, run_id: str, candidate: str, params: Mapping[str, str]) -> MlflowRun:
-    found = _find(client, run_id)
-    if found is None:
-        raise UsageError(
-            f"{RUN_ID} is {run_id}, and MLflow at {address.shown()} has no such run. "
-            f"Unset it, or set {address.URI} to the server of that run."
-        )
-    if (other := found.data.tags.get("candidate", candidate)) != candidate:
-        raise UsageError(
-            f"{RUN_ID} is {run_id}, the run of the candidate {other}. Unset it, so that each candidate gets a run."
-        )
-    if _disagree(found, params):
-        raise UsageError(
-            f"{RUN_ID} is {run_id}, the run of a training with other parameters. Unset it to begin a new run."
-        )
-    return found
-
-
-def _resumable(client: MlflowClient, run_id: str | None, params: Mapping[str, str]) -> MlflowRun | None:
-    found = _find(client, run_id) if run_id else None
-    return None if found is None or _disagree(found, params) else found
 
 
 def _find(client: MlflowClient, run_id: str) -> MlflowRun | None:
@@ -311,9 +305,12 @@ def _disagree(run: MlflowRun, params: Mapping[str, str]) -> bool:
     return any(run.data.params.get(name, value) != value for name, value in params.items())
 
 
-def _describe(client: MlflowClient, run_id: str, description: Description, params: Mapping[str, str]) -> None:
+def _describe(
+    client: MlflowClient, run_id: str, description: Description, params: Mapping[str, str], tags: Mapping[str, str]
+) -> None:
     described = {
-        "mlflow.source.name": "mura train",
+        MLFLOW_SOURCE_NAME: SOURCE,
+        **tags,
         "candidate": description.candidate,
         "architecture": description.architecture,
         **description.tags,

@@ -1,7 +1,6 @@
 """Where MLflow is, and whether it answers."""
 
 import logging
-import math
 import os
 import re
 import socket
@@ -20,19 +19,22 @@ from mlflow.utils.rest_utils import http_request
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine
 
-from components.base.errors import ServiceUnreachable, UsageError, first_line
+from components.base import patience as waiting
+from components.base.errors import ServiceRefused, ServiceUnreachable, UsageError, first_line
 from components.kubeflow import pod
 from components.tracking import address, failures, local_database, mlflow_settings
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = "MURA_PATIENCE"
-"""How long to wait for a server that does not answer, seconds."""
+PATIENCE = waiting.PATIENCE
+patience = waiting.seconds
 EXPERIMENT = "mura"
 # Without this tag MLflow shows an experiment as one about language models, with an empty list of traces.
 TRAINING_KIND = {"mlflow.experimentKind": "custom_model_development"}
-POD_PATIENCE = 300.0
-"""How long a pod waits for a server that does not answer, seconds: servers move to another node, too."""
+DVC_STAGE = "DVC_STAGE"
+"""Set by DVC for what it runs: there, artifacts and database lie in one workspace."""
+PLACES = "mura-places"
+"""The config map of the runs' namespace, as docs and manifests call it."""
 _PROBE_SECONDS = 4
 _PAUSE = 2.0  # seconds between two probes
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -41,16 +43,24 @@ _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 def connect() -> MlflowClient:
     """A client of the server that MLFLOW_TRACKING_URI names; of `mlflow.db` in this directory if it names none.
 
+    A pod waits for it, and so does who sets MURA_PATIENCE.
+
     Raises:
-        ServiceUnreachable: it does not answer within about 15 s, or is too old.
-        UsageError: the URI is of a kind that cannot hold a registry, or another setting is wrong.
+        ServiceUnreachable: it does not answer, or is too old.
+        UsageError: the URI is of a kind that cannot hold a registry, or says that there is none, or another setting is
+            wrong.
     """
-    locate()
-    if reason := silence():
+    require()
+    patient = patience(elsewhere=0.0)
+    if reason := wait(patient):
         raise ServiceUnreachable(
             f"MLflow at {address.shown()} does not answer ({reason}). Start it, or set {address.URI} to its "
             f"address. Without {address.URI}, {local_database.DEFAULT} in this directory is used."
         )
+    return waiting.insist(_open, patient)
+
+
+def _open() -> MlflowClient:
     database = local_database.path_of(address.current())
     with failures.refusals("opening it"), local_database.alone_at(database), warnings.catch_warnings():
         # MLflow's tables use a loader that SQLAlchemy 2.1 drops.
@@ -69,44 +79,48 @@ def connect() -> MlflowClient:
         return client
 
 
+def require(what: str = "this") -> None:
+    """Find out where MLflow is, as `locate` does, and check that there is one.
+
+    Args:
+        what: needs it, for the message.
+
+    Raises:
+        UsageError: MLFLOW_TRACKING_URI is `off`, or an address or another setting cannot be used.
+    """
+    locate()
+    if address.is_off():
+        raise UsageError(
+            f"{address.URI} is {address.OFF}, and {what} needs MLflow's registry; only train and evaluate do "
+            "without. Set it to the server's address."
+        )
+
+
 def locate() -> None:
     """Find out where MLflow is, check the settings, and set up its libraries. No request is sent.
 
     Raises:
-        UsageError: an address or another setting cannot be used.
+        UsageError: an address or another setting cannot be used, or this is a pod and nobody said where MLflow is.
     """
     mlflow_settings.apply()
     _quieten()
+    _check_values()
+    if address.is_off():
+        return
     for variable in (address.URI, address.REGISTRY_URI):
         if value := os.environ.get(variable):
             address.check(variable, value)
+    if not os.environ.get(address.URI) and pod.inside() and not os.environ.get(DVC_STAGE):
+        raise UsageError(
+            f"{address.URI} is not set, and this is a pod: runs and models would be lost with its disk. Set it to the "
+            f"address of a server, as a rule in the config map {PLACES}; to {address.OFF} to train without MLflow; or "
+            f"to {address.SQLITE}/DIRECTORY/{local_database.DEFAULT} on a volume that stays."
+        )
     # Some calls of MLflow read the environment, whatever client they come from.
     uri = os.environ.get(address.URI) or f"{address.SQLITE}{local_database.DEFAULT}"
     os.environ[address.URI] = local_database.with_whole_path(uri)
-    _check_values()
     if not event.contains(Engine, "before_cursor_execute", _wait_longer):
         event.listen(Engine, "before_cursor_execute", _wait_longer, retval=True)
-
-
-def patience(elsewhere: float) -> float:
-    """How long to wait for a server that does not answer, seconds: MURA_PATIENCE, else five minutes in a pod.
-
-    Args:
-        elsewhere: what holds outside a pod, where somebody may look at the terminal.
-
-    Raises:
-        UsageError: MURA_PATIENCE is no number of seconds.
-    """
-    text = os.environ.get(PATIENCE, "").strip()
-    if not text:
-        return POD_PATIENCE if pod.inside() else elsewhere
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise UsageError(f"{PATIENCE} is {text}: expected seconds, 0 or more.")
-    return seconds
 
 
 def wait(seconds: float) -> str | None:
@@ -198,7 +212,7 @@ def _check_version() -> None:
     answer = request("/version", raise_on_status=False, max_retries=1, timeout=_PROBE_SECONDS)
     found = re.fullmatch(r"(\d+)\.\d+\S*", answer.text.strip()) if answer.status_code == 200 else None
     if found and int(found[1]) < failures.OLDEST:
-        raise ServiceUnreachable(
+        raise ServiceRefused(
             f"MLflow at {address.shown()} is version {found[0]}, which does not keep models as this pipeline "
             f"needs them. Upgrade the server to {failures.OLDEST}.0 or later, or set {address.URI} to another."
         )

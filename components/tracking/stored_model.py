@@ -3,6 +3,7 @@
 import json
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,6 +33,7 @@ def fault(client: MlflowClient, model_id: str, uri: str = "") -> str | None:
         uri: where it is fetched from, `models:/<name>/<version>`; the logged model's own address by default.
 
     Raises:
+        ServiceUnreachable: the artifact store hangs.
         MlflowException and others of `failures.SERVICE_ERRORS`: MLflow or its artifact store does not answer.
     """
     try:
@@ -46,7 +48,8 @@ def fault(client: MlflowClient, model_id: str, uri: str = "") -> str | None:
         raise
     with TemporaryDirectory() as folder:
         try:
-            fetched = artifacts.download_artifacts(uri or f"models:/{model_id}", dst_path=folder)
+            fetch = partial(artifacts.download_artifacts, uri or f"models:/{model_id}", dst_path=folder)
+            fetched = failures.transfer("fetching the model", fetch, arriving=Path(folder))
         except failures.SERVICE_ERRORS as error:
             if failures.is_missing(error) or any(sign in str(error) for sign in _LOST):
                 return f"its files are lost from {logged.artifact_location}"

@@ -5,6 +5,7 @@ phases.py            head first, then all layers: epochs, learning rates, optimi
 tuning.py            the tuning split, on which every epoch is measured
 checkpoint.py        what a killed training resumes from
 mirror.py            a copy of the checkpoint on S3
+termination.py       SIGTERM: the training ends after the last saved epoch
 multi_worker.py      the processes that train one network together
 meeting.py           the workers wait for each other, and not without limit
 tf_config.py         which of these processes this one is
@@ -27,6 +28,8 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
     With pretrained weights the head is trained first, then all layers. After every epoch a checkpoint is saved: if the
     training is killed, the same command resumes it and ends with the same weights. The model keeps the weights of the
     epoch with the best study-level AUROC on the tuning split.
+
+    SIGTERM ends the training at once with 143; what is being saved is saved first.
 
     Args:
         shards: where the images are.
@@ -54,4 +57,13 @@ def _assistant() -> Callable[..., None] | None:
     return training.assist
 
 
-DECLARES = Declaration(instead=_assistant)
+def _check() -> None:
+    """Check that somebody said where MLflow is, or that there is none. Only the chief reports to it."""
+    if tf_config.place().rank:
+        return
+    from components import tracking
+
+    tracking.locate()
+
+
+DECLARES = Declaration(check=_check, instead=_assistant)

@@ -77,6 +77,8 @@ class Checkpoint:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.saved: State | None = None
+        """What this process has saved last."""
         self._file = path / "state.json"
 
     def state(self, code: str, precision: str) -> State | None:
@@ -139,6 +141,11 @@ class Checkpoint:
             for i, variable in enumerate(variables(model)):
                 variable.assign(saved[f"{i:05d}"])
 
+    def keep(self) -> str:
+        """Make sure that the mirror has the last epoch. Return where the checkpoint is, for people."""
+        copy = mirror.keep(self.path)
+        return f"{self.path} and {copy}" if copy else str(self.path)
+
     def _arrays(self, state: State) -> Path:
         return self.path / f"epoch-{state.epochs}.npz"
 
@@ -148,6 +155,7 @@ class Checkpoint:
         for path in (*self.path.glob("epoch-*.npz"), *self.path.glob("best-*.weights.h5")):
             if path not in named:
                 path.unlink()
+        self.saved = state
         mirror.keep(self.path)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from components.archive import s3
 from components.artifacts.artifact import File
+from components.base import patience
 from components.base.errors import DataChanged, MuraError, UsageError
 from components.base.files import INPUTS, file_sha256
 
@@ -78,16 +79,24 @@ def fetch(checkpoint: Path) -> None:
         shutil.rmtree(arriving)
 
 
-def keep(checkpoint: Path) -> None:
-    """Copy a checkpoint to S3. A failure is logged, and the training goes on.
+def keep(checkpoint: Path) -> str | None:
+    """Copy a checkpoint to S3. A failure is logged, and the training goes on; so S3 is not waited for.
 
     Args:
         checkpoint: the directory, complete; its file `INPUTS` names the inputs.
+
+    Returns:
+        Where the copy is; None if there is none.
     """
+    with patience.none():
+        return _keep(checkpoint)
+
+
+def _keep(checkpoint: Path) -> str | None:
     try:
         place = _place(checkpoint)
         if place is None:
-            return
+            return None
         tree = s3.Tree(place)
         before = _index(tree)
         files = {
@@ -102,8 +111,10 @@ def keep(checkpoint: Path) -> None:
         s3.put(s3.Place(place.bucket, tree.place.key + _INDEX), json.dumps(index).encode())
         for name in before.keys() - files.keys():
             s3.remove(s3.Place(place.bucket, tree.place.key + name))
+        return str(place)
     except (MuraError, ValueError) as error:
         logger.warning("the checkpoint is not copied to S3, the training goes on: %s", error)
+        return None
 
 
 def _place(checkpoint: Path) -> s3.Place | None:

@@ -99,13 +99,14 @@ class TeamWorker(Worker):
     def __init__(self, place: Place) -> None:
         """Wait for the other workers."""
         self.place = place
+        ends = signal.getsignal(signal.SIGTERM)
         # One GPU for each process. A second GPU needs another process, or another pod.
         tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:1], "GPU")
         meeting.meet(place.rank, tf_config.addresses(), meeting.seconds())
         with _together():
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy()
         # TensorFlow would treat SIGTERM as a notice of preemption. It must end this process.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, ends)
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)], autograph=False)  # type: ignore[untyped-decorator]
         def gather(values: Any) -> Any:

@@ -5,6 +5,7 @@ import logging
 import math
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,15 +13,17 @@ from components import tracking
 from components.artifacts.manifest import TRAIN
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
-from components.base import code, provenance
-from components.base.errors import DataRefused, UsageError
+from components.base import code, patience, provenance
+from components.base.errors import DataRefused, Terminated, UsageError
 from components.base.files import CHECKPOINT, json_sha256
 from components.base.progress import Bar, duration
+from components.kubeflow import train_job
 from components.network import architectures, backend, batches
 from components.params.train import TrainParams
-from components.train import multi_worker, phases
+from components.train import multi_worker, phases, termination
 from components.train.checkpoint import Checkpoint, Epoch, State, variables
 from components.train.phases import Phase
+from components.train.termination import Termination
 from components.train.tuning import Tuning, loss_weights
 
 logger = logging.getLogger(__name__)
@@ -28,7 +31,26 @@ logger = logging.getLogger(__name__)
 
 def run(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedModel:
     """Train a network as the chief, or alone. See `components.train.train`."""
-    training = Training(shards, params, seed)
+    checkpoint = Checkpoint(out / CHECKPOINT)
+    with termination.listening() as listener:
+        try:
+            state, facts = _train(Training(shards, params, seed, listener), checkpoint)
+        except Terminated:
+            raise Terminated(_last_words(params.candidate, checkpoint)) from None
+    logger.info(
+        "train: %s, best of %s epochs was %s: tuning AUROC %.3f, %s",
+        params.candidate,
+        state.epochs,
+        state.best.epoch,
+        state.best.tuning_auroc,
+        duration(state.seconds),
+    )
+    return TrainedModel.seal(out, facts)
+
+
+def _train(training: "Training", checkpoint: Checkpoint) -> tuple[State, TrainedModelFacts]:
+    """Train to the end, write the model and give it to MLflow."""
+    shards, params, out = training.shards, training.params, checkpoint.path.parent
     tuning = Tuning(shards, params)
     if shared := set(training.split.patient) & set(tuning.split.patient):
         raise DataRefused(f"{shards.path}: {len(shared)} patients are in train and in tuning, such as {min(shared)}.")
@@ -42,7 +64,7 @@ def run(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedMod
         training.precision,
         training.device,
     )
-    checkpoint, made_by = Checkpoint(out / CHECKPOINT), code.digest("components.train")
+    made_by = code.digest("components.train")
     saved = checkpoint.state(made_by, training.precision)
     description = _description(training)
     if saved is None or not saved.epochs:
@@ -64,18 +86,19 @@ def run(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedMod
         facts = _facts(training, description, state)
         # MLflow gets the network that everyone else will load: from the file, in float32.
         network = architectures.load(TrainedModel(out, facts, ""))
-        facts = facts.model_copy(
-            update={"run": TrackedRun(run_id=tracked.run_id, model_uri=tracked.log_model(network))}
-        )
-    logger.info(
-        "train: %s, best of %s epochs was %s: tuning AUROC %.3f, %s",
-        params.candidate,
-        state.epochs,
-        state.best.epoch,
-        state.best.tuning_auroc,
-        duration(state.seconds),
+        run = TrackedRun(run_id=tracked.run_id, model_uri=tracked.log_model(network))
+    return state, facts.model_copy(update={"run": run})
+
+
+def _last_words(candidate: str, checkpoint: Checkpoint) -> str:
+    """What a training says that SIGTERM ends."""
+    epochs = checkpoint.saved.epochs if checkpoint.saved else 0
+    if not epochs:
+        return f"train: {candidate} ends before an epoch is done; the same command begins anew."
+    return (
+        f"train: {candidate} ends after epoch {epochs}, which is saved in {checkpoint.keep()}; the same command goes "
+        "on from there."
     )
-    return TrainedModel.seal(out, facts)
 
 
 def assist(shards: Shards, params: TrainParams, seed: int) -> None:
@@ -111,8 +134,14 @@ class Chief(NamedTuple):
 class Training:
     """A network and its training, in this process."""
 
-    def __init__(self, shards: Shards, params: TrainParams, seed: int) -> None:
+    def __init__(self, shards: Shards, params: TrainParams, seed: int, listener: Termination | None = None) -> None:
         """Read the training split and meet the other workers.
+
+        Args:
+            shards: where the images are.
+            params: architecture and schedule.
+            seed: of weights, order, augmentation and dropout.
+            listener: hears of SIGTERM; only the chief has something to save.
 
         Raises:
             DataRefused: the shards are damaged.
@@ -120,6 +149,7 @@ class Training:
             ServiceUnreachable: another worker is lost.
         """
         self.phases = phases.phases(params)
+        self._listener = listener or Termination()
         backend.prepare()
         self.worker = multi_worker.join()
         self.shards, self.params, self.seed = shards, params, seed
@@ -172,7 +202,8 @@ class Training:
                 synchronized=self.worker.place.size > 1,
             )
         if pretrained and architectures.is_pretrained(self.params):
-            architectures.load_pretrained(self.model, self.params)
+            load = partial(architectures.load_pretrained, self.model, self.params)
+            patience.insist(load, patience.seconds(elsewhere=0.0))
         self._predict = self.worker.predictor(self.model)
 
     def _fit_phase(self, state: State, chief: Chief | None) -> State:
@@ -190,13 +221,15 @@ class Training:
         while state.epoch_in_phase < phase.epochs and not state.exhausted(self.params.patience):
             started = time.monotonic()
             loss = self._train_epoch(train_epoch, state.epochs + 1)
+            with self._listener.deferred():
+                if chief is not None:
+                    state.curves.append(self._measured(loss, state, chief.tuning))
+                    state.epoch_in_phase += 1
+                    state.seconds += time.monotonic() - started
+                state = self._from_chief(state if chief else None)
+                if chief is not None:
+                    chief.checkpoint.save(self.model, state)
             if chief is not None:
-                state.curves.append(self._measured(loss, state, chief.tuning))
-                state.epoch_in_phase += 1
-                state.seconds += time.monotonic() - started
-            state = self._from_chief(state if chief else None)
-            if chief is not None:
-                chief.checkpoint.save(self.model, state)
                 chief.run.log_epoch(state.epochs, state.curves[-1].metrics)
                 self._report(state)
         return state
@@ -240,8 +273,12 @@ class Training:
         )
 
     def _report(self, state: State) -> None:
-        """Log the last epoch, and how long the training takes at most from here."""
+        """Tell of the last epoch, and how long the training takes at most from here."""
         row, left = state.curves[-1], _epochs_left(self.phases, state)
+        if state.exhausted(self.params.patience):
+            # Patience ends this phase here.
+            left -= self.phases[state.phase].epochs - state.epoch_in_phase
+        train_job.tell(row.epoch, left, left * state.seconds / row.epoch, row.metrics)
         logger.info(
             "train: %s epoch %s of %s (%s): loss %.4f, tuning loss %.4f, tuning AUROC %.3f%s",
             self.params.candidate,

@@ -1,19 +1,25 @@
+import contextlib
 import hashlib
 import os
 import pickle
 import shutil
+import threading
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import object_store
 import pytest
+from conftest import free_port
 from miniature import archive, images, manifest, pack, prove, use_cores, write_directory, write_zip
 
-from components.archive import s3
+from components.archive import s3, s3_requests
 from components.archive.archive import Archive
 from components.base.errors import DataChanged, DataRefused, ServiceUnreachable, UsageError
+from components.base.files import INPUTS
 from components.cli import main
+from components.train import mirror
 
 ZIP = "s3://bucket/MURA-v1.1.zip"
 FILES = {f"MURA-v1.1/train/{number:03d}.png": bytes([number]) * 50_000 for number in range(100)}
@@ -294,3 +300,57 @@ def test_no_md5_is_made_of_two_versions(bucket: Path, tmp_path: Path) -> None:
         write_zip(folder / "MURA-v1.1.zip", FILES | {"more": b"x"})
         with pytest.raises(DataChanged, match="replaced"):
             found.md5()
+
+
+# Patience.
+
+
+@pytest.fixture
+def pod(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A step of Kubeflow; ten attempts take it half a second."""
+    monkeypatch.setenv("KFP_RUN_ID", "0b-1")
+    monkeypatch.delenv("MURA_PATIENCE", raising=False)
+    monkeypatch.setattr(s3_requests, "LONGEST_PAUSE", 0.05)
+    return monkeypatch
+
+
+def test_a_pod_waits_for_s3_that_is_away_for_a_moment(tmp_path: Path, bucket: Path, pod: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bucket").mkdir()
+    write_zip(tmp_path / "bucket" / "MURA-v1.1.zip", FILES)
+    port = free_port()
+    pod.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    with contextlib.ExitStack() as stack:
+        late = threading.Timer(1.5, lambda: stack.enter_context(object_store.serving(tmp_path, port)))
+        late.start()
+        assert content(ZIP) == FILES
+        late.join()
+
+
+@pytest.mark.parametrize("status", [503, 500, 429])
+def test_a_pod_waits_for_s3_that_refuses_for_a_moment(status: int, bucket: Path, pod: pytest.MonkeyPatch) -> None:
+    write_zip(bucket / "MURA-v1.1.zip", FILES)
+    with object_store.proxied(s3.endpoint()) as proxy:
+        proxy.away(status, until=time.monotonic() + 1)
+        pod.setenv("AWS_ENDPOINT_URL", proxy.address)
+        with Archive.read(ZIP) as opened:
+            assert opened.bytes_of("MURA-v1.1/train/007.png") == FILES["MURA-v1.1/train/007.png"]
+
+
+@pytest.mark.parametrize("endpoint", ["http://no-such-host.invalid:8333", "http://127.0.0.1:9"])
+def test_patience_with_s3_ends(endpoint: str, bucket: Path, pod: pytest.MonkeyPatch) -> None:
+    pod.setenv("AWS_ENDPOINT_URL", endpoint)
+    pod.setenv("MURA_PATIENCE", "1.5")
+    with pytest.raises(ServiceUnreachable, match=r"\d\d attempts in [1-9] s") as told:
+        Archive.read(ZIP)
+    assert told.value.exit_code == 5
+
+
+def test_a_training_does_not_stop_for_a_copy_that_s3_does_not_take(
+    tmp_path: Path, bucket: Path, pod: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pod.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    pod.setenv(mirror.PLACE, "s3://bucket/checkpoints")
+    (tmp_path / INPUTS).write_text("f00d")
+    # With the pod's patience it would take five minutes.
+    mirror.keep(tmp_path)
+    assert "10 attempts" in caplog.text

@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -315,27 +315,6 @@ def test_metrics_are_delivered_before_they_count_as_delivered(
         assert os.environ["MLFLOW_ENABLE_ASYNC_LOGGING"] == "false"
         run.log_epoch(1, {"loss": 0.7})
         assert tracking.connect().get_run(run.run_id).data.metrics == {"epoch/loss": 0.7}
-
-
-@pytest.fixture
-def second_run(mlflow_here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """MLFLOW_RUN_ID of a shell in which one candidate has been trained."""
-    client = tracking.connect()
-    run = str(client.create_run(client.create_experiment("shell")).info.run_id)
-    monkeypatch.setenv("MLFLOW_RUN_ID", run)
-    with training():
-        pass
-    return run
-
-
-def test_two_candidates_do_not_share_a_run(second_run: str) -> None:
-    assert "the run of the candidate wide" in refusal_of("narrow")
-
-
-def refusal_of(candidate: str) -> str:
-    with pytest.raises(UsageError) as caught, training(candidate=candidate):
-        pytest.fail("the training began")
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("given", ["77", "mura"])

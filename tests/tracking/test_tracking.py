@@ -245,51 +245,6 @@ def test_other_parameters_are_another_run(mlflow_here: Path) -> None:
     assert second.run_id != first.run_id
 
 
-# As Kubeflow's guest.
-
-
-@pytest.fixture
-def task_run(mlflow_here: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The run that Kubeflow made for the task, with a parameter of its own."""
-    client = tracking.connect()
-    run = client.create_run(client.create_experiment("kubeflow"))
-    client.log_param(run.info.run_id, "learning_rate", "as the pipeline says")
-    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", run.info.experiment_id)
-    return str(run.info.run_id)
-
-
-def test_a_run_that_was_begun_for_us_is_used_and_left_open(task_run: str) -> None:
-    with training() as run:
-        run.log_epoch(1, {"loss": 0.7})
-    found = logged(task_run)
-    assert run.run_id == task_run
-    assert found.info.status == "RUNNING"
-    assert found.data.params["learning_rate"] == "as the pipeline says"
-    assert found.data.params["wide.learning_rate"] == "0.001"
-
-
-def test_a_retried_task_goes_on_in_its_run(task_run: str) -> None:
-    with pytest.raises(ZeroDivisionError), training():
-        raise ZeroDivisionError
-    with training(run_id="0" * 32) as run:
-        pass
-    assert run.run_id == task_run
-
-
-def test_a_run_of_other_parameters_is_not_mixed_up(task_run: str) -> None:
-    with training():
-        pass
-    with pytest.raises(UsageError, match="MLFLOW_RUN_ID"), training(params={"learning_rate": 1}):
-        pass
-
-
-def test_a_run_that_is_not_there_is_named(mlflow_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_RUN_ID", "f" * 32)
-    with pytest.raises(UsageError, match="MLFLOW_RUN_ID is ffff"), training():
-        pass
-
-
 # When the server goes away.
 
 
@@ -470,12 +425,6 @@ def test_a_model_whose_files_were_deleted_is_published_anew(mlflow_here: Path, t
     first = tracking.ensure_model(trained)
     shutil.rmtree(mlflow_here / "mlruns")
     assert tracking.ensure_model(trained) != first
-
-
-def test_publishing_leaves_the_run_of_a_task_alone(task_run: str, trained: TrainedModel) -> None:
-    run = tracking.ensure_model(trained)
-    assert run.run_id != task_run
-    assert "small.seed" not in logged(task_run).data.params
 
 
 def test_a_run_on_kubeflow_links_to_kubeflow_s(mlflow_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,17 @@
 
 import json
 import logging
+import os
 import re
 import shutil
+import signal
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -20,7 +24,9 @@ from components import tracking
 from components.artifacts.manifest import TUNING
 from components.artifacts.shards import RECORDS, Shards, split_digest
 from components.artifacts.trained_model import TrainedModel
-from components.base.errors import DataRefused, OutsideFailed, UsageError
+from components.base.errors import DataRefused, OutsideFailed, Terminated, UsageError
+from components.base.files import INPUTS
+from components.cli import main
 from components.network import architectures, batches
 from components.params.train import TrainParams
 from components.scores.studies import sigmoid
@@ -277,6 +283,92 @@ def test_a_checkpoint_that_fits_no_longer_is_told_and_not_resumed(
     assert sorted(path.name for path in checkpoint.iterdir()) == ["best-1.weights.h5", "epoch-1.npz", "state.json"]
 
 
+# SIGTERM.
+
+
+class Terminating(logging.Handler):
+    """A cluster that takes the machine away when such a line appears; it says so twice."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__()
+        self._line = re.compile(line)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._line.search(record.getMessage()):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def terminated_at(handler: logging.Handler) -> Iterator[pytest.ExceptionInfo[Terminated]]:
+    logging.getLogger().addHandler(handler)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(Terminated) as told:
+            yield told
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_training_that_is_terminated_says_where_it_goes_on_and_does(
+    run: Train, mlflow_here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = run("whole", epochs=3)
+    with terminated_at(Terminating("epoch 2 of")) as told:
+        run("ended", epochs=3)
+    checkpoint = mlflow_here / "ended" / "checkpoint"
+    assert str(told.value) == (
+        f"train: small ends after epoch 2, which is saved in {checkpoint}; the same command goes on from there."
+    )
+    assert told.value.exit_code == 143
+    with closing(sqlite3.connect(mlflow_here / "mlflow.db")) as database:
+        assert sorted(status for (status,) in database.execute("SELECT status FROM runs")) == ["FINISHED", "KILLED"]
+    resumed = run("ended", epochs=3)
+    assert "train: small goes on after epoch 2" in caplog.text
+    assert resumed.curves.read_bytes() == whole.curves.read_bytes()
+    with closing(sqlite3.connect(mlflow_here / "mlflow.db")) as database:
+        assert [status for (status,) in database.execute("SELECT status FROM runs")] == ["FINISHED", "FINISHED"]
+
+
+def test_what_is_being_saved_is_saved_to_the_end(
+    run: Train, mlflow_here: Path, bucket: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MURA_CHECKPOINTS", "s3://bucket/checkpoints")
+    (mlflow_here / "ended" / "checkpoint").mkdir(parents=True)
+    (mlflow_here / "ended" / "checkpoint" / INPUTS).write_text("f00d")
+    savez = np.savez
+
+    def slow(file: Any, *args: Any, **arrays: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        savez(file, *args, **arrays)
+
+    monkeypatch.setattr(np, "savez", slow)
+    with terminated_at(logging.NullHandler()) as told:
+        run("ended")
+    assert "ends after epoch 1, which is saved in" in str(told.value)
+    assert "and s3://bucket/checkpoints/f00d;" in str(told.value)
+    copy = bucket / "checkpoints" / "f00d"
+    assert sorted(path.name for path in copy.iterdir()) == [
+        "best-1.weights.h5", "epoch-1.npz", "index.json", "state.json",
+    ]  # fmt: skip
+    assert (copy / "epoch-1.npz").read_bytes() == (mlflow_here / "ended/checkpoint/epoch-1.npz").read_bytes()
+
+
+def test_a_command_that_is_terminated_ends_with_143_and_one_line(
+    shards: Shards, mlflow_here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = Terminating("MLflow run")
+    logging.getLogger("components").addHandler(handler)
+    words = ("--shards", str(shards.path), "--params", json.dumps(PARAMS), "--seed", "1", "--out", "ended")
+    try:
+        assert main.run(["train", *words]) == 143
+    finally:
+        logging.getLogger("components").removeHandler(handler)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("terminated")]
+    assert told == ["terminated: train: small ends before an epoch is done; the same command begins anew."]
+
+
 # MLflow.
 
 
@@ -292,6 +384,16 @@ def test_a_training_without_mlflow_is_published_later(
     published = tracking.ensure_model(TrainedModel.read(model.path))
     history = tracking.connect().get_metric_history(published.run_id, "epoch/loss")
     assert [point.value for point in history] == pytest.approx(curves(model)["loss"].tolist())
+
+
+def test_a_training_that_was_told_that_there_is_no_mlflow_has_no_run(
+    run: Train, mlflow_here: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("KFP_RUN_ID", "0b-1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "off")
+    model = run("model", epochs=1)
+    assert (model.facts.run.run_id, model.facts.run.model_uri) == ("", "")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_a_training_that_mlflow_could_not_take_does_not_begin(
@@ -313,6 +415,33 @@ def test_the_line_of_an_epoch_names_the_candidate_and_the_time_that_is_left(
     (line,) = (record.getMessage() for record in caplog.records if "epoch 1 of" in record.getMessage())
     measures = r"loss [\d.]+, tuning loss [\d.]+, tuning AUROC [\d.]+"
     assert re.fullmatch(rf"train: wide epoch 1 of 2 \(all\): {measures}, about \d+ .*left", line)
+
+
+class TrainJob(BaseHTTPRequestHandler):
+    """The status of a TrainJob."""
+
+    told: ClassVar[list[Any]] = []
+
+    def do_POST(self) -> None:
+        self.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["trainerStatus"])
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_train_job_is_told_each_epoch(run: Train, shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), TrainJob) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        monkeypatch.setenv("KUBEFLOW_TRAINER_SERVER_URL", f"http://127.0.0.1:{server.server_port}/status")
+        model = run("model")
+        server.shutdown()
+    assert [status["progressPercentage"] for status in TrainJob.told] == [50, 100]
+    assert TrainJob.told[-1]["estimatedRemainingSeconds"] == 0
+    last = {metric["name"]: metric["value"] for metric in TrainJob.told[-1]["metrics"]}
+    assert last["epoch"] == "2"
+    assert float(last["tuning_auroc"]) == pytest.approx(curves(model)["tuning_auroc"].iloc[-1], abs=1e-5)
 
 
 def test_checkpoints_that_cannot_fit_are_refused_before_the_first_epoch(

@@ -104,7 +104,7 @@ def _csv_rows(
             f"{archive.place}: expected one {name}, found {what}. Is this MURA v1.1, or an archive of its layout?"
         )
     listing.files.add(found[0])
-    folder, content = found[0].removesuffix(name), archive.bytes_of(found[0])
+    folder, content = found[0].removesuffix(name), archive.list_of(found[0])
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

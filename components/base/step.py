@@ -50,5 +50,7 @@ class Declaration(NamedTuple):
     """What a step says of itself besides its signature, as `DECLARES` of its package."""
 
     questions: tuple[Question, ...] = ()
+    part: Callable[..., Any] | None = None
+    """What `--part I/N` runs in place of the step: it has the step's inputs and `part`."""
     instead: Callable[[], Callable[..., None] | None] | None = None
     """Gives what this process runs in place of the step, with the same inputs and no result; None if the step."""

@@ -5,6 +5,7 @@ cli/
     steps.py        a command for each step, read from its signature
     settings.py     what a stage of DVC uses, resolved when the run starts
     resolving.py    `mura settings`: from params.yaml to the settings of each stage
+    merge.py        `mura merge`: the whole of its parts
     tools.py        the other commands: phantom, import, remote, shards, bench, summary, settings, doctor, notify
     group.py        lists of commands with whole sentences
     doctor.py       `mura doctor`: can this installation do the work?

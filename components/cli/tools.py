@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from components.base import code
 from components.base.errors import DataRefused, UsageError, printable
 from components.cli.group import SETTINGS
+from components.cli.merge import merge
 from components.params import DEFAULT
 from components.phantom.plan import DIFFICULTY, STUDIES
 
@@ -306,6 +307,7 @@ TOOLS: dict[str, click.Command] = {
     "phantom": phantom,
     "import": import_,
     "remote": remote,
+    "merge": merge,
     "shards": shards,
     "bench": bench,
     "summary": summary,

@@ -30,7 +30,7 @@ from components.archive.archive import Archive
 from components.artifacts.manifest import Manifest
 from components.validate import duplicates
 from components.validate.hash_lookup import Lookup
-from components.validate.warps import WARPS, Spectra, hashes
+from components.validate.warps import WARPS, Spectra
 from components.xray.png import Grey, decode
 from components.xray.signature import low_frequencies
 
@@ -203,8 +203,8 @@ def _scaled(table: pd.DataFrame, size: int) -> dict[str, float]:
 def _lookup(table: pd.DataFrame, size: int) -> tuple[float, float]:
     """Seconds to compare all hashes with all, and of the lookup, both on one core."""
     spectra = _mixed(table, size)
-    entries = np.concatenate([hashes(spectra.warped(warp, np.arange(size))) for warp in WARPS])
-    queries = hashes(spectra.plain)
+    entries = np.concatenate([spectra.hashes(warp, np.arange(size)) for warp in WARPS])
+    queries = spectra.hashes(WARPS[0], np.arange(size))
     started = time.perf_counter()
     height = max(1, 2**18 // len(entries))
     compared = 0

@@ -6,6 +6,7 @@ from miniature import archive, manifest, prove, use_cores, write_zip
 from benchmarks import harness
 from benchmarks.kills import kill
 from components.artifacts.manifest import TABLE, Manifest
+from components.artifacts.parts import ShardsPart
 from components.artifacts.shards import Shards
 from components.base.errors import MuraError
 
@@ -24,6 +25,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 STEPS = {
     "ingest": (Manifest, ("--seed", "1", "--params", '{"tuning_fraction": 0.25}')),
     "shard": (Shards, ("--manifest", "valid", "--params", '{"image_size": 256, "images_per_shard": 4}')),
+    "shard --part 2/2": (ShardsPart, ("--manifest", "valid", "--params", '{"image_size": 256, "images_per_shard": 2}')),
 }
 
 
@@ -34,7 +36,7 @@ def test_a_step_killed_at_random_moments_leaves_nothing_torn_and_ends_in_the_sam
     """`python -m benchmarks.kills --kills 50` for more of them."""
     monkeypatch.chdir(place)
     kind, words = STEPS[step]
-    command = [*harness.mura(), "--quiet", step, "--archive", place / "MURA-v1.1.zip", *words]
+    command = [*harness.mura(), "--quiet", *step.split(), "--archive", place / "MURA-v1.1.zip", *words]
     result = kill(command, kind, tmp_path / "out" / "artifact", kills=2)
     assert (result.kills, result.torn, result.same) == (2, (), True)
 

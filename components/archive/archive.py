@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from components.archive import zip_safety
 from components.base.errors import DataChanged, DataRefused, MuraError, UsageError
 from components.base.urls import S3_SCHEME
+from components.params.ingest import MAX_MEMBERS
 
 # boto3 takes half a second to import: `s3` is imported where an archive is on S3.
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # A member is read at once. MURA's images have about 86 kB, its longest CSV 3 MB.
 MAX_BYTES = 64_000_000
+# Of a list, for each member of the archive: a path and a label.
+LIST_ROW_BYTES = 200
 # A zip is copied in pieces of so many bytes.
 PIECE = 1 << 22
 
@@ -50,9 +53,12 @@ class Archive:
     BY_VALUE: ClassVar[bool] = True
     WITH_DIGEST: ClassVar[bool] = True
 
-    def __init__(self, place: str, version: Version | None = None, key: str = "") -> None:
+    def __init__(
+        self, place: str, version: Version | None = None, key: str = "", max_members: int = MAX_MEMBERS
+    ) -> None:
         """Use `read`."""
         self.place = place
+        self.max_members = max_members
         self._key = key or uuid.uuid4().hex
         """The same for all copies of this object, in all processes."""
         self.version = version
@@ -62,26 +68,45 @@ class Archive:
         self._tree: Tree | None = None
         self._ends: dict[int, int] = {}
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, Version | None, str]]:
-        return type(self), (self.place, self.version, self._key)
+    def __reduce__(self) -> tuple[type[Self], tuple[str, Version | None, str, int]]:
+        return type(self), (self.place, self.version, self._key, self.max_members)
 
     @classmethod
-    def read(cls, place: str | Path) -> Self:
+    def read(cls, place: str | Path, max_members: int = MAX_MEMBERS) -> Self:
         """Refer to an archive, and check that it can be opened.
 
         Args:
             place: a file, a directory, `s3://bucket/key.zip` or `s3://bucket/directory/`.
+            max_members: files that it may have: a table of contents must not fill the memory.
 
         Raises:
             UsageError: there is no such archive, or S3 denies access.
             DataRefused: the file is not a zip, is incomplete, or has an invalid table of contents.
             ServiceUnreachable: S3 does not answer.
         """
-        place = str(place)
-        with cls(place, _version(place)) as found:
-            if found._zip is not None:
-                zip_safety.check_zip(found._zip, place)
-            return cls(place, found.version)
+        return cls.find(place).checked(max_members)
+
+    @classmethod
+    def find(cls, place: str | Path) -> Self:
+        """Refer to an archive, and check that there is one. `checked` comes next.
+
+        Raises:
+            UsageError: there is no such archive, or S3 denies access.
+            ServiceUnreachable: S3 does not answer.
+        """
+        return cls(str(place), _version(str(place)))
+
+    def checked(self, max_members: int) -> Self:
+        """This archive, if it can be opened and has at most so many files.
+
+        Raises:
+            DataRefused, ServiceUnreachable: as `read`.
+        """
+        checked = type(self)(self.place, self.version, max_members=max_members)
+        with checked as opened:
+            if opened._zip is not None:
+                zip_safety.check_zip(opened._zip, self.place, max_members)
+        return checked
 
     @property
     def name(self) -> str:
@@ -109,7 +134,7 @@ class Archive:
             ServiceUnreachable: S3 does not answer.
         """
         self._check_unchanged()
-        return _opened(os.getpid(), self.place, self.version, self._key)
+        return _opened(os.getpid(), self.place, self.version, self._key, self.max_members)
 
     def __enter__(self) -> Self:
         if is_remote(self.place):
@@ -125,9 +150,9 @@ class Archive:
         try:
             if self._object is None:
                 with Path(self.place).open("rb") as file:
-                    zip_safety.check_end(file, self.place)
+                    zip_safety.check_end(file, self.place, self.max_members)
             else:
-                zip_safety.check_end(self._object, self.place)
+                zip_safety.check_end(self._object, self.place, self.max_members)
             self._zip = zipfile.ZipFile(self._object or self.place)
         except UNREADABLE as error:
             raise DataRefused(
@@ -162,8 +187,28 @@ class Archive:
             names = sorted(name for name, _ in self._tree.files())
         else:
             names = sorted(zip_safety.files_below(Path(self.place)))
-        zip_safety.check_names(names, self.place)
+        zip_safety.check_names(names, self.place, self.max_members)
         yield from names
+
+    def contents_digest(self) -> str:
+        """sha256 (hex) of the table of contents: name and size of every file, in a zip also its CRC-32.
+
+        No member is read. Copies of an archive have the same, wherever they lie.
+        """
+        digest = hashlib.sha256()
+        for entry in sorted(self._contents()):
+            digest.update(repr(entry).encode())
+        return digest.hexdigest()
+
+    def _contents(self) -> Iterator[tuple[str, int, int]]:
+        if self._zip is not None:
+            entries = (entry for entry in self._zip.infolist() if not entry.is_dir())
+            yield from ((entry.filename, entry.file_size, entry.CRC) for entry in entries)
+        elif self._tree is not None:
+            yield from ((name, size, 0) for name, size in self._tree.files())
+        else:
+            root = Path(self.place)
+            yield from ((name, (root / name).stat().st_size, 0) for name in zip_safety.files_below(root))
 
     def expect(self, members: Iterable[str]) -> None:
         """Announce the next members to read, in order. On S3 they are prefetched, several at a time.
@@ -219,8 +264,16 @@ class Archive:
             if _stamp(os.fstat(file.fileno())) != self.version:
                 raise DataChanged(f"{self.place}: replaced while it was read. Run the step again.")
 
-    def bytes_of(self, member: str) -> bytes:
-        """The content of one member.
+    def list_of(self, member: str) -> bytes:
+        """The content of one of the lists. It may be longer where more members are allowed.
+
+        Raises:
+            DataRefused, DataChanged, ServiceUnreachable, KeyError: as `bytes_of`.
+        """
+        return self.bytes_of(member, max(MAX_BYTES, LIST_ROW_BYTES * self.max_members))
+
+    def bytes_of(self, member: str, most: int = MAX_BYTES) -> bytes:
+        """The content of one member, of at most so many bytes.
 
         Raises:
             KeyError: there is no such member.
@@ -229,15 +282,15 @@ class Archive:
             ServiceUnreachable: S3 does not answer.
         """
         if self._tree is not None:
-            content = self._tree.read(member, MAX_BYTES)
+            content = self._tree.read(member, most)
             if content is None:
-                raise DataRefused(_too_large(member))
+                raise DataRefused(_too_large(member, most))
             return content
         if self._zip is None:
             path = Path(self.place) / member
             try:
-                if path.stat().st_size > MAX_BYTES:
-                    raise DataRefused(_too_large(member))
+                if path.stat().st_size > most:
+                    raise DataRefused(_too_large(member, most))
                 return path.read_bytes()
             except (FileNotFoundError, NotADirectoryError):
                 raise KeyError(member) from None
@@ -245,8 +298,8 @@ class Archive:
                 raise DataRefused(_unreadable(member, self.name, error)) from error
         entry = self._zip.getinfo(member)
         # zipfile reads no more bytes than the table of contents declares.
-        if entry.file_size > MAX_BYTES:
-            raise DataRefused(_too_large(member))
+        if entry.file_size > most:
+            raise DataRefused(_too_large(member, most))
         try:
             zip_safety.check_entry(entry)
             content = self._zip.read(entry)
@@ -262,8 +315,14 @@ class Archive:
 
 # One handle: a worker reads one archive.
 @lru_cache(maxsize=1)
-def _opened(process: int, place: str, version: Version | None, key: str) -> Archive:  # noqa: ARG001 - not after a fork
-    return Archive(place, version, key).__enter__()
+def _opened(
+    process: int,  # noqa: ARG001 - not after a fork
+    place: str,
+    version: Version | None,
+    key: str,
+    max_members: int,
+) -> Archive:
+    return Archive(place, version, key, max_members).__enter__()
 
 
 def is_remote(place: str) -> bool:
@@ -306,8 +365,8 @@ def _stamp(status: os.stat_result) -> Version:
     return f"{status.st_ino}-{status.st_mtime_ns}", status.st_size
 
 
-def _too_large(member: str) -> str:
-    return f"{member}: more than {MAX_BYTES:,} bytes, the limit."
+def _too_large(member: str, most: int) -> str:
+    return f"{member}: more than {most:,} bytes, the limit."
 
 
 def _unreadable(member: str, archive: str, error: Exception) -> str:

@@ -82,8 +82,7 @@ def import_archive(place: str, out: Path | None, params: Path) -> Imported:
         ServiceUnreachable: S3 does not answer.
     """
     root = dvc.root(params.parent)
-    read_params(params)
-    found = Archive.read(place)
+    found = Archive.read(place, read_params(params).ingest.max_members)
     census = take_census(found)
     path = _destination(found, out, root)
     was_there = path.exists()

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -31,7 +32,7 @@ def read_listing(archive: Archive, members: list[str]) -> Listing:
 
     Args:
         archive: open.
-        members: its members.
+        members: its members, ascending.
 
     Raises:
         DataRefused: a CSV is missing, unreadable or there twice, or one of its rows is wrong.
@@ -43,7 +44,7 @@ def read_listing(archive: Archive, members: list[str]) -> Listing:
                 raise DataRefused(f"{row}: expected the path of a PNG, found {row.text}. Convert pictures to PNG.")
             if row.path in listing.images:
                 raise DataRefused(f"{row}: {row.path} is listed twice.")
-            listing.images[row.path] = source_split
+            listing.images[_the_same(row.path, members)] = source_split
         for row in _csv_rows(archive, members, source_split, "labeled_studies", listing):
             if len(row.fields) != 2 or row.fields[1].strip() not in ("0", "1"):
                 raise DataRefused(f"{row}: expected a study's path and a label 0 or 1, found {row.text}.")
@@ -52,6 +53,12 @@ def read_listing(archive: Archive, members: list[str]) -> Listing:
                 raise DataRefused(f"{row}: {row.path} is labelled twice, {known} and {label}.")
             listing.labels[row.path] = label
     return listing
+
+
+def _the_same(path: str, members: list[str]) -> str:
+    """The member of that name: with millions of names, one string for each is enough."""
+    place = bisect_left(members, path)
+    return members[place] if place < len(members) and members[place] == path else path
 
 
 def is_sidecar(member: str) -> bool:
@@ -104,16 +111,18 @@ def _csv_rows(
             f"{archive.place}: expected one {name}, found {what}. Is this MURA v1.1, or an archive of its layout?"
         )
     listing.files.add(found[0])
-    folder, content = found[0].removesuffix(name), archive.bytes_of(found[0])
+    folder, content = found[0].removesuffix(name), archive.list_of(found[0])
     try:
-        text = content.decode("utf-8-sig")
+        content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = 1 + content[: error.start].count(b"\n")
         raise DataRefused(f"{found[0]}, row {line}: not UTF-8 ({error}). Save it as UTF-8.") from error
     number = 0
+    # Not StringIO: it takes four bytes for each character.
+    lines = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
     try:
         # Lines may end as on Unix, Windows or old Macs.
-        for number, fields in enumerate(csv.reader(io.StringIO(text, newline="")), 1):
+        for number, fields in enumerate(csv.reader(lines), 1):
             if not fields or (number == 1 and _is_header(fields)):
                 continue
             path = folder + fields[0].strip().partition("/")[2].rstrip("/")

@@ -19,10 +19,9 @@ from typing import Protocol
 
 from components.base.errors import DataRefused, printable
 
-# Six times MURA. An open zip takes about 600 bytes of memory for each member, in every worker.
-MAX_MEMBERS = 250_000
-# So many entries of 46 bytes and a name, and room for extra fields that some tools add.
-MAX_TABLE_BYTES = 50_000_000
+# Of the table of contents, for each member: 46 bytes, a name, and room for extra fields that some tools add.
+ENTRY_BYTES = 200
+RAISE = "ingest.max_members of params.yaml allows more."
 # MURA's names have at most 70 characters. File systems and other programs accept about so many.
 MAX_NAME = 1_000
 # Deflate packs at most 1,032 bytes into one. Lists of paths shrink to a twentieth, PNGs hardly at all.
@@ -44,7 +43,7 @@ class Readable(Protocol):
         """Read so many bytes, or all."""
 
 
-def check_end(file: Readable, place: str) -> None:
+def check_end(file: Readable, place: str, most: int) -> None:
     """Check that a zip ends where its last record says, and that its table of contents is not too large.
 
     Call it before `zipfile` reads the table into memory. A file that is no zip passes; `zipfile` refuses it.
@@ -52,6 +51,7 @@ def check_end(file: Readable, place: str) -> None:
     Args:
         file: the zip, seekable.
         place: its name in messages.
+        most: members that are allowed.
 
     Raises:
         DataRefused: bytes follow the zip, or the table is too large.
@@ -72,23 +72,25 @@ def check_end(file: Readable, place: str) -> None:
         record = file.read(_END64.size)
         if record.startswith(b"PK\6\6") and len(record) == _END64.size:
             table = _END64.unpack(record)[8]
-    if table > MAX_TABLE_BYTES:
+    if table > ENTRY_BYTES * most:
         raise DataRefused(
-            f"{place}: the table of contents has {table:,} bytes, more than the limit of {MAX_TABLE_BYTES:,}."
+            f"{place}: the table of contents has {table:,} bytes, more than {ENTRY_BYTES} for each of {most:,} files. "
+            f"{RAISE}"
         )
     # An entry has at least 46 bytes and a name. The number of entries in the last record cannot be trusted.
-    if table > 47 * MAX_MEMBERS:
+    if table > 47 * most:
         file.seek(max(0, size - len(tail) + found - table - _LOCATOR64.size - _END64.size))
-        if file.read(table + _LOCATOR64.size + _END64.size).count(b"PK\1\2") > MAX_MEMBERS:
-            raise DataRefused(_too_many(place))
+        if file.read(table + _LOCATOR64.size + _END64.size).count(b"PK\1\2") > most:
+            raise DataRefused(_too_many(place, most))
 
 
-def check_zip(opened: zipfile.ZipFile, place: str) -> None:
+def check_zip(opened: zipfile.ZipFile, place: str, most: int) -> None:
     """Check a zip's table of contents.
 
     Args:
         opened: the zip.
         place: its name in messages.
+        most: members that are allowed.
 
     Raises:
         DataRefused: an unsafe or unprintable name, two members of one name or of names that differ by case only, a
@@ -106,19 +108,20 @@ def check_zip(opened: zipfile.ZipFile, place: str) -> None:
             sizes = f"{entry.compress_size:,} bytes expand to {entry.file_size:,}"
             raise _refused(place, entry.filename, f"a zip bomb: {sizes}.")
     files = [entry for entry in entries if not entry.is_dir()]
-    check_names((entry.filename for entry in files), place)
+    check_names((entry.filename for entry in files), place, most)
     _check_extents(entries, opened, place)
     packed, whole = sum(entry.compress_size for entry in files), sum(entry.file_size for entry in files)
     if whole > max(TOTAL_BYTES, MAX_TOTAL_RATIO * packed):
         raise DataRefused(f"{place}: a zip bomb: {packed:,} bytes expand to {whole:,}.")
 
 
-def check_names(names: Iterable[str], place: str) -> None:
+def check_names(names: Iterable[str], place: str, most: int) -> None:
     """Check that names are unique, also on file systems that ignore case or the encoding of accents.
 
     Args:
         names: of all files.
         place: the archive's name in messages.
+        most: files that are allowed.
 
     Raises:
         DataRefused: a name is unsafe or unprintable, or clashes with another one.
@@ -131,8 +134,8 @@ def check_names(names: Iterable[str], place: str) -> None:
         if (other := seen.setdefault(key, name)) is not name:
             what = "is there twice" if other == name else f"differs from {printable(other)} only by case or accents"
             raise _refused(place, name, f"{what}. Keep one of the two.")
-        if len(seen) > MAX_MEMBERS:
-            raise DataRefused(_too_many(place))
+        if len(seen) > most:
+            raise DataRefused(_too_many(place, most))
         folders.setdefault(name.rpartition("/")[0], name)
     for folder, name in folders.items():
         while folder:
@@ -231,8 +234,8 @@ def _folded(name: str) -> str:
     return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()
 
 
-def _too_many(place: str) -> str:
-    return f"{place}: more than {MAX_MEMBERS:,} files. Is this an archive of MURA's layout?"
+def _too_many(place: str, most: int) -> str:
+    return f"{place}: more than {most:,} files. Is this an archive of MURA's layout? {RAISE}"
 
 
 def _refused(place: str, name: str, what: str) -> DataRefused:

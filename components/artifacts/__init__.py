@@ -4,6 +4,7 @@ artifacts/
     artifact.py         the card, its format, sealing and checking
     manifest.py         Manifest and ValidManifest: the table of images
     shards.py           Shards: TFRecords and the table of records
+    parts.py            ManifestPart and ShardsPart: shares of both, made on several machines
     trained_model.py    TrainedModel: weights and learning curves
     evaluation.py       Evaluation: metrics with intervals, predictions, report
     registration.py     Registration: the receipt for model versions

@@ -5,6 +5,7 @@ base/
     files.py         files and directories that are written whole or not at all; their digests
     code.py          the code that can change a step's result, and its digest
     provenance.py    code revision and environment, for the card
+    part.py          one of N shares of a step's work
     step.py          what a step takes, and what it declares besides its signature
     words.py         numbers and lists of things in sentences
     progress.py      bars, log lines, durations

@@ -52,5 +52,7 @@ class Declaration(NamedTuple):
     questions: tuple[Question, ...] = ()
     check: Callable[[], None] | None = None
     """Checks what the step needs from outside, before anything is read."""
+    part: Callable[..., Any] | None = None
+    """What `--part I/N` runs in place of the step: it has the step's inputs and `part`."""
     instead: Callable[[], Callable[..., None] | None] | None = None
     """Gives what this process runs in place of the step, with the same inputs and no result; None if the step."""

@@ -7,6 +7,7 @@ cli/
     resolving.py    `mura settings`: from params.yaml to the settings of each stage
     collecting.py   `mura collect`: what tasks elsewhere made, taken into DVC's workspace
     lineage.py      whether a result was made of certain artifacts
+    merge.py        `mura merge`: the whole of its parts
     tools.py        the other commands: phantom, import, remote, shards, bench, summary, settings, collect,
                     doctor, notify
     group.py        lists of commands with whole sentences

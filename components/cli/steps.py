@@ -19,10 +19,13 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 import click
 from click.core import ParameterSource
 
+from components.archive.archive import Archive
 from components.artifacts.artifact import Artifact
+from components.artifacts.manifest import Manifest, ManifestFacts, ValidManifest
 from components.base import code, space
 from components.base.errors import DataRefused, MuraError, UsageError
 from components.base.files import writing
+from components.base.part import Part
 from components.base.step import Declaration
 from components.cli import lineage, settings
 from components.cli.group import SETTINGS
@@ -30,10 +33,16 @@ from components.cli.settings import BY_CANDIDATE, Used
 from components.kubeflow.executor import ExecutorInput
 from components.params import DEFAULT
 from components.params.document import SECTIONS_BY_ENTRY, parse, read_params, section
+from components.params.ingest import MAX_MEMBERS, IngestParams
 from components.params.section import Section
 
 logger = logging.getLogger(__name__)
 
+# MURA's CSVs.
+LISTS = 4
+
+PART = "--part"
+"""The flag for one share of a step's work."""
 CANDIDATE = "{candidate}"
 """In a path it stands for the name of the candidate; in one that may be repeated, of every candidate of params.yaml."""
 
@@ -99,6 +108,8 @@ def command(name: str) -> click.Command:
     inputs = inputs_of(function)
     questions = declaration(name).questions
     options: list[click.Parameter] = [_option(name, each) for each in inputs]
+    if declaration(name).part is not None:
+        options.append(click.Option([PART, "part"], metavar=Part.METAVAR, help=_summary(Part)))
     product = get_type_hints(function)["return"]
     options.append(
         click.Option(
@@ -230,6 +241,10 @@ def _call(step: str, flags: dict[str, Any], out: Path) -> Call:
             raise UsageError(f"{step}: --index and --candidate both name the candidate: leave one of them out.")
         candidate = settings.candidate_at(folder, index)
     function = step_function(step)
+    if flags.get("part") is None:
+        flags.pop("part", None)
+    elif (of_part := declaration(step).part) is not None:
+        function = of_part
     used = None
     if folder is not None:
         used = settings.read(folder, step, candidate)
@@ -242,6 +257,8 @@ def _call(step: str, flags: dict[str, Any], out: Path) -> Call:
             what = "Add `--candidate NAME`." if step in BY_CANDIDATE else "Write its name in the path."
             raise UsageError(f"{flag} {path}: which candidate? {what}")
     place = Path(str(out).replace(CANDIDATE, candidate)) if candidate else out
+    if "part" in flags:
+        place = Path(str(place).replace("{part}", str(Part.read(flags["part"]).number)))
     return Call(step, function, inputs, flags, place, candidate, used, code.digest(function.__module__), once)
 
 
@@ -253,7 +270,7 @@ def _run_step(call: Call, executor_input: str | None) -> None:
         call.used.check_code(call.code)
     if check := declaration(call.step).check:
         check()
-    arguments = {each.name: _argument(each, call) for each in call.inputs}
+    arguments = _arguments(call)
     if call.used is not None:
         call.used.check_files(arguments)
         _check_inputs(call, call.used, arguments)
@@ -317,6 +334,23 @@ def _make(call: Call, arguments: dict[str, Any]) -> Artifact[Any]:
     return artifact
 
 
+def _arguments(call: Call) -> dict[str, Any]:
+    """The step's arguments by name. How many members the archive may have is known from the others."""
+    found = {each.name: _argument(each, call) for each in call.inputs}
+    limits = [
+        value.max_members if isinstance(value, IngestParams) else _members(value.facts)
+        for value in found.values()
+        if isinstance(value, IngestParams | Manifest | ValidManifest)
+    ]
+    most = max(limits, default=MAX_MEMBERS)
+    return {name: value.checked(most) if isinstance(value, Archive) else value for name, value in found.items()}
+
+
+def _members(facts: ManifestFacts) -> int:
+    """Files that an archive may have which is described by a manifest: those that ingest found, and the lists."""
+    return max(MAX_MEMBERS, facts.images + facts.left_out_images + facts.sidecars + len(facts.others) + LISTS)
+
+
 def _argument(of: Input, call: Call) -> Any:
     value = call.flags[of.name]
     if of.is_section:
@@ -331,6 +365,8 @@ def _argument(of: Input, call: Call) -> Any:
         return None
     if of.many:
         return [of.kind.read(path) for given in value for path in _for_each_candidate(given, call)]
+    if of.kind is Archive:
+        return Archive.find(value)
     if of.is_artifact and call.candidate:
         value = Path(str(value).replace(CANDIDATE, call.candidate))
     return of.kind.read(value)

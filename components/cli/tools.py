@@ -15,6 +15,7 @@ from components.base import code
 from components.base.errors import DataRefused, UsageError, printable
 from components.base.variables import TRACKING_URI
 from components.cli.group import SETTINGS
+from components.cli.merge import merge
 from components.params import DEFAULT
 from components.phantom.plan import DIFFICULTY, STUDIES
 
@@ -327,6 +328,7 @@ TOOLS: dict[str, click.Command] = {
     "phantom": phantom,
     "import": import_,
     "remote": remote,
+    "merge": merge,
     "shards": shards,
     "bench": bench,
     "summary": summary,

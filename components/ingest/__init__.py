@@ -1,8 +1,11 @@
 """Read an archive, once, into a table of its images.
 
-reading.py      the step: members, CSVs, overlay, splits, the table
-choice.py       the images of the chosen body parts
-image_facts.py  what a worker reads from one image
+reading.py          the step: members, CSVs, overlay, workers
+contents.py         what is known before a picture is read: names, labels, splits, counts
+table.py            the rows, written as they come
+manifest_parts.py   a share of the rows, and the manifest of all shares
+choice.py           the images of the chosen body parts
+image_facts.py      what a worker reads from one image
 """
 
 from pathlib import Path
@@ -10,6 +13,9 @@ from pathlib import Path
 from components.archive.archive import Archive
 from components.archive.overlay import Overlay
 from components.artifacts.manifest import Manifest
+from components.artifacts.parts import ManifestPart
+from components.base.part import Part
+from components.base.step import Declaration
 from components.params.ingest import IngestParams
 
 
@@ -34,3 +40,48 @@ def ingest(archive: Archive, overlay: Overlay | None, params: IngestParams, seed
     from components.ingest import reading
 
     return reading.run(archive, overlay, params, seed, out)
+
+
+# Parameters: those of the step, and which part.
+def ingest_part(
+    archive: Archive, overlay: Overlay | None, params: IngestParams, seed: int, part: Part, out: Path
+) -> ManifestPart:
+    """Read a share of the images of an archive. `mura merge` makes the manifest of all shares.
+
+    Of the archive, the table of contents, the CSVs and the images of this share are read.
+
+    Args:
+        archive: as for `ingest`.
+        overlay: as for `ingest`.
+        params: as for `ingest`.
+        seed: as for `ingest`.
+        part: which share of the images, in the order of their names.
+        out: the directory of the part.
+
+    Raises:
+        DataRefused: as `ingest`.
+    """
+    from components.ingest import manifest_parts
+
+    return manifest_parts.run(archive, overlay, params, seed, part, out)
+
+
+def merge_manifest(archive: Archive, parts: list[ManifestPart], out: Path) -> Manifest:
+    """Make the manifest of all its parts: the same, to the byte, as `ingest` makes in one run.
+
+    The archive is read once as a whole, for its md5.
+
+    Args:
+        archive: the one that the parts were made from.
+        parts: all of them, in order, as `read_parts` gives them.
+        out: the directory of the manifest.
+
+    Raises:
+        DataRefused: the archive is another one, or other code made the parts.
+    """
+    from components.ingest import manifest_parts
+
+    return manifest_parts.merge(archive, parts, out)
+
+
+DECLARES = Declaration(part=ingest_part)

@@ -7,6 +7,8 @@ from pydantic import Field, field_validator
 from components.artifacts.manifest import BODY_PARTS
 from components.params.section import Section
 
+# Six times MURA. An open zip takes about 600 bytes of memory for each member, in every worker.
+MAX_MEMBERS = 250_000
 ALL: Literal["all"] = "all"
 
 
@@ -19,6 +21,10 @@ class IngestParams(Section):
     # A word for the whole archive: Kubeflow's arguments cannot hold an empty value.
     body_parts: Literal["all"] | tuple[str, ...] = Field(
         default=ALL, description="Body parts to read, such as [elbow, wrist]; all: whatever the archive has"
+    )
+
+    max_members: int = Field(
+        default=MAX_MEMBERS, gt=0, description="Files that the archive may have; each takes 600 bytes in every worker"
     )
 
     @field_validator("body_parts", mode="before")

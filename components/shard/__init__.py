@@ -1,6 +1,7 @@
 """Pack the images of a data set for training.
 
 packing.py      the step: files and their rows, the index
+shard_parts.py  a share of the files, and the shards of all shares
 records.py      what a worker does: one file
 tfrecord.py     the file format, without TensorFlow
 verify.py       `mura shards verify`: everything that can be wrong with shards
@@ -11,7 +12,10 @@ from pathlib import Path
 
 from components.archive.archive import Archive
 from components.artifacts.manifest import ValidManifest
+from components.artifacts.parts import ShardsPart
 from components.artifacts.shards import Shards
+from components.base.part import Part
+from components.base.step import Declaration
 from components.params.shard import ShardParams
 
 
@@ -33,3 +37,41 @@ def shard(archive: Archive, manifest: ValidManifest, params: ShardParams, out: P
     from components.shard import packing
 
     return packing.run(archive, manifest, params, out)
+
+
+def shard_part(archive: Archive, manifest: ValidManifest, params: ShardParams, part: Part, out: Path) -> ShardsPart:
+    """Pack a share of the files. `mura merge` makes the shards of all shares.
+
+    Of the archive, the table of contents and the images of this share are read.
+
+    Args:
+        archive: as for `shard`.
+        manifest: as for `shard`.
+        params: as for `shard`.
+        part: which share of the files, in reading order.
+        out: the directory of the part. It contains the checkpoint until the step ends.
+
+    Raises:
+        DataRefused: as `shard`.
+    """
+    from components.shard import shard_parts
+
+    return shard_parts.run(archive, manifest, params, part, out)
+
+
+def merge_shards(parts: list[ShardsPart], out: Path) -> Shards:
+    """Make the shards of all their parts: the same, to the byte, as `shard` makes in one run.
+
+    Args:
+        parts: all of them.
+        out: the directory of the shards.
+
+    Raises:
+        DataRefused: a part is missing, there twice, or does not belong to the others.
+    """
+    from components.shard import shard_parts
+
+    return shard_parts.merge(parts, out)
+
+
+DECLARES = Declaration(part=shard_part)

@@ -2,12 +2,15 @@
 
 import hashlib
 import logging
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from components.archive.archive import Archive
+from components.artifacts.artifact import File
 from components.artifacts.manifest import SPLITS, TRAIN, ValidManifest
 from components.artifacts.shards import RECORDS, PartFacts, Shards, ShardsFacts, SplitFacts, split_digest
 from components.base import space, workers
@@ -22,40 +25,81 @@ logger = logging.getLogger(__name__)
 
 def run(archive: Archive, manifest: ValidManifest, params: ShardParams, out: Path) -> Shards:
     """Do what `components.shard.shard` says."""
-    table = manifest.table
-    jobs = {split: _jobs(table[table["split"] == split], split, params, out / CHECKPOINT) for split in SPLITS}
-    every = [job for split in SPLITS for job in jobs[split]]
+    plan = Plan.of(manifest, params, out / CHECKPOINT)
+    packed = write_files(archive, plan.jobs, params, out)
+    shards = Shards.seal(out, plan.facts, written=packed)
+    log(shards.facts, packed.values())
+    return shards
+
+
+class Plan(NamedTuple):
+    """Which image goes into which file, and what that makes. It follows from the manifest and the parameters."""
+
+    jobs: list[Job]
+    """All files, in reading order."""
+    facts: ShardsFacts
+
+    @classmethod
+    def of(cls, manifest: ValidManifest, params: ShardParams, folder: Path) -> "Plan":
+        """Plan the shards of a manifest.
+
+        Args:
+            manifest: validated rows.
+            params: image size and images per file.
+            folder: where the files are written.
+        """
+        table = manifest.table
+        rows = {split: table[table["split"] == split] for split in SPLITS}
+        jobs = {split: _jobs(rows[split], split, params, folder) for split in SPLITS}
+        facts = ShardsFacts(
+            image_size=params.image_size,
+            data_digest=manifest.facts.data_digest,
+            archive_md5=manifest.facts.archive_md5,
+            splits={split: _split_facts(rows[split], jobs[split]) for split in SPLITS},
+            train_images={
+                str(part): PartFacts(
+                    normal=int((of_part["abnormal"] == 0).sum()), abnormal=int((of_part["abnormal"] == 1).sum())
+                )
+                for part, of_part in rows[TRAIN].groupby("body_part", sort=True)
+            },
+        )
+        return cls([job for split in SPLITS for job in jobs[split]], facts)
+
+
+def write_files(archive: Archive, jobs: Sequence[Job], params: ShardParams, out: Path) -> dict[str, File]:
+    """Write files and the table of their records.
+
+    Args:
+        archive: with the images.
+        jobs: the files, in reading order. They are written to the checkpoint first.
+        params: image size.
+        out: the directory of the files.
+
+    Returns:
+        Size and sha256 of each file by name.
+    """
     (out / CHECKPOINT).mkdir(exist_ok=True)
-    left = sum(len(job.rows) for job in every if not job.path.exists())
+    left = sum(len(job.rows) for job in jobs if not job.path.exists())
     space.require(out.parent, left * params.image_size**2, f"shards of {left:,} images")
     packed = []
     with (
-        workers.in_order(partial(pack, archive), every) as written,
-        Bar(len(table), "shard: images") as bar,
+        workers.in_order(partial(pack, archive), jobs) as written,
+        Bar(sum(len(job.rows) for job in jobs), "shard: images") as bar,
     ):
-        for job, done in zip(every, written, strict=True):
+        for job, done in zip(jobs, written, strict=True):
             packed.append(done)
             bar.advance(len(job.rows))
-    _index(every, packed).to_parquet(out / RECORDS, index=False)
-    for job in every:
+    _index(jobs, packed).to_parquet(out / RECORDS, index=False)
+    for job in jobs:
         job.path.rename(out / job.path.name)
-    train = table[table["split"] == TRAIN]
-    facts = ShardsFacts(
-        image_size=params.image_size,
-        data_digest=manifest.facts.data_digest,
-        archive_md5=manifest.facts.archive_md5,
-        splits={split: _split_facts(table[table["split"] == split], jobs[split]) for split in SPLITS},
-        train_images={
-            str(part): PartFacts(normal=int((rows["abnormal"] == 0).sum()), abnormal=int((rows["abnormal"] == 1).sum()))
-            for part, rows in train.groupby("body_part", sort=True)
-        },
-    )
-    files = {job.path.name: done.file for job, done in zip(every, packed, strict=True)}
-    shards = Shards.seal(out, facts, written=files)
-    in_all = size(sum(file.bytes for file in files.values()))
-    side = params.image_size
-    logger.info("shard: %s images of %sx%s -> %s files, %s", f"{len(table):,}", side, side, len(every), in_all)
-    return shards
+    return {job.path.name: done.file for job, done in zip(jobs, packed, strict=True)}
+
+
+def log(facts: ShardsFacts, files: Iterable[File]) -> None:
+    """Tell what was made."""
+    images, side = sum(split.images for split in facts.splits.values()), facts.image_size
+    sizes = [file.bytes for file in files]
+    logger.info("shard: %s images of %sx%s -> %s files, %s", f"{images:,}", side, side, len(sizes), size(sum(sizes)))
 
 
 def _jobs(rows: pd.DataFrame, split: str, params: ShardParams, folder: Path) -> list[Job]:
@@ -93,7 +137,7 @@ def _split_facts(rows: pd.DataFrame, jobs: list[Job]) -> SplitFacts:
     )
 
 
-def _index(jobs: list[Job], packed: list[Packed]) -> pd.DataFrame:
+def _index(jobs: Sequence[Job], packed: list[Packed]) -> pd.DataFrame:
     """The table of records, as `Shards` describes it."""
     records = [
         (job.split, job.path.name, offset, crc32c, *row)

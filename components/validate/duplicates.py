@@ -17,22 +17,27 @@ each more exact and more expensive than the one before:
 
 import functools
 import logging
+import tempfile
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.archive.archive import Archive
-from components.base import workers
+from components.base import space, workers
 from components.base.progress import track
 from components.base.words import count
 from components.validate.alignment import Pair, compare
 from components.validate.hash_lookup import Hashes, Lookup, Rows
-from components.validate.warps import MIRROR, WARPS, Flags, Real, Spectra, hashes
-from components.xray.signature import low_frequencies
+from components.validate.warps import WARPS, Flags, Low, LowOnDisk, Real, Spectra
+from components.xray.signature import SPECTRUM_SIDE
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +59,20 @@ CROWD = 64
 # Pairs of a picture whose pixels are compared, the nearest first.
 PARTNERS = 8
 
+# From so many pictures on, wide bands find candidates faster than narrow ones.
+MANY = 2**20
+# Hashes of warped pictures that are looked up together. With their order they take 14 bytes each, in every thread.
+MOST_ENTRIES = 2**24
+# Threads for many pictures.
+THREADS = 2
+
 # Pairs that a worker gets at once.
 _CHUNK = 32
+# Rows of a table that are read at once.
+_ROWS = 2**13
+
+
+Codes = NDArray[np.int32]
 
 
 class Candidates(NamedTuple):
@@ -93,26 +110,71 @@ def find(archive: Archive, table: pd.DataFrame) -> pd.DataFrame:
     Raises:
         DataRefused: an image that was ingested cannot be read any more.
     """
-    rows = table.drop_duplicates("image").dropna(subset=["pixels_sha256", "spectrum"]).sort_values("image")
-    rows = rows.reset_index(drop=True)
-    differ = _Differences.of(rows)
-    exact = equal_pairs(rows["pixels_sha256"].to_numpy(dtype=str), differ)
+    low = np.zeros((len(table), SPECTRUM_SIDE**2), np.int8)
+    has = table["spectrum"].notna().to_numpy()
+    low[has] = np.frombuffer(b"".join(table["spectrum"][has]), np.int8).reshape(-1, SPECTRUM_SIDE**2)
+    return _find(archive, table.__getitem__, low, has)
+
+
+def find_in(archive: Archive, path: Path, folder: Path) -> pd.DataFrame:
+    """Find copies that matter in a table that may be too large for the memory.
+
+    Args:
+        archive: with the pictures.
+        path: the table of a `Manifest`.
+        folder: where a temporary file may be, of 256 bytes for each image.
+
+    Returns:
+        As `find`.
+
+    Raises:
+        DataRefused, OutsideFailed: as `find`; or the disk is too small.
+    """
+    with pq.ParquetFile(path) as file, tempfile.TemporaryDirectory(dir=folder, prefix=".spectra-") as here:
+        count = file.metadata.num_rows
+        space.require(folder, count * SPECTRUM_SIDE**2, f"spectra of {count:,} images")
+        has = np.zeros(count, bool)
+        at = 0
+        with (Path(here) / "low").open("wb") as low:
+            for batch in file.iter_batches(_ROWS, columns=["spectrum"]):
+                spectra = batch.column(0)
+                has[at : at + len(spectra)] = spectra.is_valid().to_numpy(zero_copy_only=False)
+                nothing = bytes(SPECTRUM_SIDE**2)
+                low.write(b"".join(nothing if each is None else each for each in spectra.to_pylist()))
+                at += len(spectra)
+        return _find(
+            archive,
+            lambda name: pd.read_parquet(path, columns=[name])[name],
+            LowOnDisk(Path(here) / "low", count),
+            has,
+        )
+
+
+def _find(archive: Archive, column: Callable[[str], pd.Series], low: Low, has: Flags) -> pd.DataFrame:
+    """As `find`, with one column of the table at a time."""
+    # Rows of pictures, ascending by name, each name once.
+    image, digest = pa.array(column("image"), pa.large_string()), column("pixels_sha256")
+    at = _ascending(image)
+    at = at[(has & digest.notna().to_numpy())[at]]
+    digests = digest.factorize()[0][at]
+    del digest
+    differ = _Differences.of(column, at)
+    exact = equal_pairs(digests, differ)
     # One of several equal pictures is enough to find near copies.
-    single = np.flatnonzero(~rows["pixels_sha256"].duplicated().to_numpy())
-    aspect = (rows["width"] / rows["height"]).to_numpy(dtype=np.float64)[single]
-    spectra = Spectra.of(low_frequencies(rows["spectrum"].iloc[single]), aspect)
-    near = candidates(spectra, lambda one, other: differ(single[one], single[other]))
+    single = np.flatnonzero(~pd.Series(digests).duplicated().to_numpy())
+    aspect = (column("width") / column("height")).to_numpy(dtype=np.float64, na_value=1)[at[single]]
+    near = candidates(Spectra.of(low, aspect, at[single]), lambda one, other: differ(single[one], single[other]))
     near = near._replace(copy=single[near.copy], original=single[near.original])
-    similar = _confirmed(archive, rows["image"].tolist(), near)
+    similar = _confirmed(archive, lambda rows: image.take(pa.array(at[rows])).to_pylist(), near)
 
     kept = similar >= LEAST_SIMILAR
     one = np.concatenate([exact[:, 0], near.copy[kept]])
     other = np.concatenate([exact[:, 1], near.original[kept]])
     found = pd.DataFrame(
         {
-            "first": rows["image"].to_numpy()[np.minimum(one, other)],
-            "second": rows["image"].to_numpy()[np.maximum(one, other)],
-            "kind": [EXACT] * len(exact) + [NEAR] * int(kept.sum()),
+            "first": pd.Series(image.take(pa.array(at[np.minimum(one, other)])).to_pylist(), dtype="str"),
+            "second": pd.Series(image.take(pa.array(at[np.maximum(one, other)])).to_pylist(), dtype="str"),
+            "kind": pd.Series([EXACT] * len(exact) + [NEAR] * int(kept.sum()), dtype="str"),
             "similarity": np.concatenate([np.ones(len(exact)), np.minimum(similar[kept].round(4), 0.9999)]),
             "mirrored": np.concatenate([np.zeros(len(exact), bool), near.mirrored[kept]]),
             **differ.named(one, other),
@@ -121,7 +183,7 @@ def find(archive: Archive, table: pd.DataFrame) -> pd.DataFrame:
     order = ["kind", "similarity", "first", "second"]
     logger.info(
         "duplicates: %s, %s compared, %s and %s that matter",
-        count(len(rows), "picture"),
+        count(len(at), "picture"),
         count(len(near.copy), "pair"),
         count(len(exact), "exact copy"),
         count(int(kept.sum()), "near copy"),
@@ -129,11 +191,20 @@ def find(archive: Archive, table: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values(order, ascending=[True, False, True, True], ignore_index=True)
 
 
-def equal_pairs(digest: NDArray[np.str_], differ: Callable[[Rows, Rows], Flags]) -> Rows:
+def _ascending(image: pa.Array) -> Rows:
+    """Rows in ascending order of their names, each name once: its first row."""
+    # As `mura ingest` writes them; sorting would take as much memory again.
+    if pc.all(pc.greater(image[1:], image[:-1])).as_py() is not False:
+        return np.arange(len(image))
+    names = pd.Series(image.to_pylist(), dtype="str").drop_duplicates().dropna().sort_values()
+    return names.index.to_numpy(dtype=np.int64)
+
+
+def equal_pairs(digest: NDArray[Any], differ: Callable[[Rows, Rows], Flags]) -> Rows:
     """Pairs of rows with the same digest that differ: each row with the first row before it that differs.
 
     Args:
-        digest: str [N].
+        digest: [N], the same for equal pictures.
         differ: says whether rows [P] differ from rows [P], bool [P].
 
     Returns:
@@ -166,17 +237,16 @@ def candidates(spectra: Spectra, matters: Callable[[Rows, Rows], Flags]) -> Cand
     Returns:
         Each pair once, ascending by rows. At most PARTNERS for each picture, the nearest.
     """
-    not_flat = np.flatnonzero(spectra.low.any(axis=1))
-    leaders, followers = _crowds(hashes(spectra.plain), not_flat)
-    plain = spectra.plain[leaders]
-    queries = [hashes(plain), hashes(plain * MIRROR)]
-    entries = [hashes(spectra.warped(warp, leaders)) for warp in WARPS]
+    not_flat = spectra.not_flat()
+    every = np.arange(len(spectra.place))
+    leaders, followers = _crowds(spectra.hashes(WARPS[0], every), not_flat)
+    queries = np.concatenate([spectra.hashes(WARPS[0], leaders, mirrored) for mirrored in (False, True)])
 
-    def sift(query: Rows, entry: Rows) -> Candidates:
-        """Keep hits of the lookup whose spectra are near too."""
+    def sift(query: Rows, entry: Rows, first: int) -> Candidates:
+        """Keep hits of the lookup whose spectra are near too. The first entries are of that warp."""
         mirrored, copy = np.divmod(query, len(leaders))
         warp, original = np.divmod(entry, len(leaders))
-        return near_ones(leaders[copy], leaders[original], warp, mirrored.astype(bool))
+        return near_ones(leaders[copy], leaders[original], warp + first, mirrored.astype(bool))
 
     def near_ones(copy: Rows, original: Rows, warp: Rows, mirrored: Flags) -> Candidates:
         wanted = (copy != original) & matters(copy, original)
@@ -186,10 +256,18 @@ def candidates(spectra: Spectra, matters: Callable[[Rows, Rows], Flags]) -> Cand
         return Candidates(copy[near], original[near], warp[near], mirrored[near], distance[near])
 
     found = [near_ones(*followers, np.zeros(len(followers[0]), np.int64), np.zeros(len(followers[0]), bool))]
-    if len(leaders):
-        lookup = Lookup(np.concatenate(queries), np.concatenate(entries), RADIUS)
-        with ThreadPoolExecutor(workers.cores()) as pool:
-            found += pool.map(lambda band: _nearest(sift(*hit) for hit in lookup.hits(band)), range(RADIUS + 1))
+    # All warps at once, if there are few pictures.
+    together = max(1, MOST_ENTRIES // max(1, len(leaders)))
+    bands = RADIUS + 1 if len(leaders) < MANY else (RADIUS + 1) // 2 + 1
+    for first in range(0, len(WARPS), together) if len(leaders) else ():
+        entries = np.concatenate([spectra.hashes(warp, leaders) for warp in WARPS[first : first + together]])
+        lookup = Lookup(queries, entries, RADIUS, bands)
+        with ThreadPoolExecutor(min(workers.cores(), THREADS if len(leaders) >= MANY else bands)) as pool:
+            found += pool.map(
+                lambda band, lookup=lookup, first=first: _nearest(sift(*hit, first) for hit in lookup.hits(band)),
+                range(bands),
+            )
+        found = [_nearest(found)]
     return _nearest(found)
 
 
@@ -237,12 +315,12 @@ def _rank(rows: Rows, distance: Real) -> Rows:
 class _Differences:
     """Tells whether rows differ in split, patient or label."""
 
-    def __init__(self, split: Rows, patient: Rows, label: Rows) -> None:
+    def __init__(self, split: Codes, patient: Codes, label: Codes) -> None:
         self._split, self._patient, self._label = split, patient, label
 
     @classmethod
-    def of(cls, rows: pd.DataFrame) -> "_Differences":
-        return cls(*(rows[name].factorize()[0].astype(np.int64) for name in ("split", "patient", "abnormal")))
+    def of(cls, column: Callable[[str], pd.Series], at: Rows) -> "_Differences":
+        return cls(*(column(name).factorize()[0].astype(np.int32)[at] for name in ("split", "patient", "abnormal")))
 
     def __call__(self, one: Rows, other: Rows) -> Flags:
         named = self.named(one, other)
@@ -255,11 +333,13 @@ class _Differences:
         }
 
 
-def _confirmed(archive: Archive, image: list[str], near: Candidates) -> NDArray[np.float64]:
+def _confirmed(archive: Archive, names: Callable[[Rows], list[str]], near: Candidates) -> NDArray[np.float64]:
     """Similarity of the pixels of every candidate, float64 [P]."""
     jobs = [
-        Pair(image[copy], image[original], WARPS[warp], bool(mirrored))
-        for copy, original, warp, mirrored, _ in zip(*near, strict=True)
+        Pair(copy, original, WARPS[warp], bool(mirrored))
+        for copy, original, warp, mirrored in zip(
+            names(near.copy), names(near.original), near.warp, near.mirrored, strict=True
+        )
     ]
     chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
     # Starting a worker takes longer than comparing a few pairs.

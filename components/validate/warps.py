@@ -1,16 +1,37 @@
 """Crops, turns and mirror images of pictures, computed from the pictures' low frequencies alone."""
 
 import functools
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.validate.hash_lookup import Hashes, Rows
-from components.xray.signature import SPECTRUM_SIDE, THUMBNAIL_SIDE
+from components.xray.signature import SPECTRUM_SIDE, THUMBNAIL_SIDE, low_frequencies
 
 Real = NDArray[np.float32]
 Flags = NDArray[np.bool_]
+
+
+class Low(Protocol):
+    """Low frequencies of pictures, [M, 256], in memory or in a file."""
+
+    def __getitem__(self, rows: Rows, /) -> NDArray[Any]:
+        """Some rows, [P, 256]."""
+
+
+class LowOnDisk:
+    """int8 [M, 256] in a file. It is mapped only while rows are read: else all of it would count as memory."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        """Take the file and its number of rows."""
+        self._path, self._count = path, count
+
+    def __getitem__(self, rows: Rows) -> NDArray[np.int8]:
+        if not len(rows):
+            return np.empty((0, SPECTRUM_SIDE**2), np.int8)
+        return np.array(np.memmap(self._path, np.int8, "r", shape=(self._count, SPECTRUM_SIDE**2))[rows])
 
 
 class Warp(NamedTuple):
@@ -43,7 +64,7 @@ WARPS = (
 )
 
 _BITS = 63
-# Pairs whose spectra are compared in one step: 40 MB.
+# Pairs or pictures whose spectra are in memory at a time: 100 MB.
 _BATCH = 2**15
 # Frequencies that are compared, in each direction.
 _SIDE = 12
@@ -57,18 +78,18 @@ _WEIGHT: Real = np.hypot(_VERTICAL, _HORIZONTAL).astype(np.float32)
 class Spectra(NamedTuple):
     """The low frequencies of N pictures."""
 
-    low: Real
-    """float32 [N, 256], as `signature.low_frequencies` gives them."""
+    low: Low
+    """[M, 256], as `signature.low_frequencies` gives them or as the manifest stores them."""
     shape: Rows
     """int64 [N], aspect in quarter octaves. The effect of a turn on the square thumbnail depends on it."""
-    plain: Real
-    """float32 [N, 144], the lowest of `low`."""
+    place: Rows
+    """int64 [N], row of `low`."""
 
     @classmethod
-    def of(cls, low: Real, aspect: NDArray[np.float64]) -> "Spectra":
-        """Take low frequencies and aspects (width / height, float64 [N])."""
+    def of(cls, low: Low, aspect: NDArray[np.float64], place: Rows | None = None) -> "Spectra":
+        """Take low frequencies and aspects (width / height, float64 [N]), and which row each picture has."""
         shape = np.clip(np.rint(4 * np.log2(aspect)), -8, 8).astype(np.int64)  # up to 4 : 1
-        return cls(low, shape, _warped(low, shape, WARPS[0]))
+        return cls(low, shape, np.arange(len(shape)) if place is None else place)
 
     def warped(self, warp: Warp, rows: Rows) -> Real:
         """The lowest frequencies of some pictures after a warp.
@@ -80,7 +101,25 @@ class Spectra(NamedTuple):
         Returns:
             float32 [P, 144]: 12 x 12. Higher ones would need frequencies that `low` does not have.
         """
-        return _warped(self.low[rows], self.shape[rows], warp)
+        return _warped(self._decoded(rows), self.shape[rows], warp)
+
+    def hashes(self, warp: Warp, rows: Rows, mirrored: bool = False) -> Hashes:
+        """Hashes of some pictures after a warp, uint64 [P]."""
+        found = np.empty(len(rows), np.uint64)
+        for start in range(0, len(rows), _BATCH):
+            low = self.warped(warp, rows[start : start + _BATCH])
+            found[start : start + _BATCH] = hashes(low * MIRROR if mirrored else low)
+        return found
+
+    def not_flat(self) -> Rows:
+        """Pictures that have any frequency."""
+        every = np.arange(len(self.place))
+        blocks = (every[start : start + _BATCH] for start in range(0, len(every), _BATCH))
+        return np.concatenate([every[:0], *(block[self.low[self.place[block]].any(axis=1)] for block in blocks)])
+
+    def _decoded(self, rows: Rows) -> Real:
+        low = self.low[self.place[rows]]
+        return low_frequencies(low) if low.dtype == np.int8 else low.astype(np.float32)
 
     def distance(self, copy: Rows, original: Rows, warp: Rows, mirrored: Flags) -> Real:
         """1 minus the correlation of the weighted spectra of pairs.
@@ -99,7 +138,9 @@ class Spectra(NamedTuple):
             mine = np.flatnonzero(warp == each)
             for start in range(0, len(mine), _BATCH):
                 part = mine[start : start + _BATCH]
-                one = self.plain[copy[part]] * np.where(mirrored[part, None], MIRROR, np.float32(1)) * _WEIGHT
+                one = (
+                    self.warped(WARPS[0], copy[part]) * np.where(mirrored[part, None], MIRROR, np.float32(1)) * _WEIGHT
+                )
                 other = self.warped(WARPS[each], original[part]) * _WEIGHT
                 size = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
                 distance[part] = 1 - np.einsum("pk,pk->p", one, other) / np.maximum(size, np.float32(1e-12))

@@ -53,13 +53,17 @@ def signature(grey: Grey) -> Signature:
     return Signature(np.packbits(bits).tobytes().hex(), roots.tobytes())
 
 
-def low_frequencies(spectra: Iterable[bytes]) -> NDArray[np.float32]:
+def low_frequencies(spectra: Iterable[bytes] | NDArray[np.int8]) -> NDArray[np.float32]:
     """Decode the spectra of signatures.
+
+    Args:
+        spectra: as signatures have them, or int8 [N, 256].
 
     Returns:
         float32 [N, 256]: vertical by horizontal frequency, row by row. The largest of a picture is 1 or -1; all are 0
         if the picture is flat. The first one, the mean, is always 0.
     """
-    roots = np.frombuffer(b"".join(spectra), np.int8).reshape(-1, SPECTRUM_SIDE**2).astype(np.float32)
+    stored = spectra if isinstance(spectra, np.ndarray) else np.frombuffer(b"".join(spectra), np.int8)
+    roots = stored.reshape(-1, SPECTRUM_SIDE**2).astype(np.float32)
     shares: NDArray[np.float32] = roots * np.abs(roots) / np.float32(127**2)
     return shares

@@ -1,7 +1,7 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,7 +19,7 @@ from components.artifacts.manifest import BODY_PARTS, TABLE, Manifest
 from components.base.errors import DataRefused
 from components.base.words import in_words
 from components.ingest import ingest
-from components.ingest.reading import tuning_patients
+from components.ingest.contents import tuning_patients
 from components.params.ingest import IngestParams
 from components.xray.grey_levels import pixels_sha256
 from components.xray.png import decode
@@ -409,6 +409,10 @@ def patients(count: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["patient", "body_part", "directory_label"])
 
 
+def rows_of(train: pd.DataFrame) -> Iterable[tuple[str, str, int | None]]:
+    return train[["patient", "body_part", "directory_label"]].itertuples(index=False, name=None)
+
+
 def strata(train: pd.DataFrame) -> dict[str, str]:
     kinds = train["body_part"] + train["directory_label"].astype(str)
     return dict(kinds.groupby(train["patient"]).agg(lambda each: " ".join(sorted(set(each)))))
@@ -418,7 +422,7 @@ def strata(train: pd.DataFrame) -> dict[str, str]:
 @given(count=st.integers(1, 300), fraction=st.floats(0.05, 0.45), seed=st.integers(0, 2**32))
 def test_tuning_takes_its_share_overall_and_of_every_stratum(count: int, fraction: float, seed: int) -> None:
     train = patients(count)
-    chosen = tuning_patients(train, fraction, seed)
+    chosen = tuning_patients(rows_of(train), fraction, seed)
     assert abs(len(chosen) - count * fraction) < 1
     kind = strata(train)
     whole, taken = Counter(kind.values()), Counter(kind[patient] for patient in chosen)
@@ -430,19 +434,19 @@ def test_tuning_takes_its_share_overall_and_of_every_stratum(count: int, fractio
 def test_the_choice_does_not_depend_on_the_order_of_rows(order: int, seed: int) -> None:
     train = patients(60)
     shuffled = train.sample(frac=1, random_state=Random(order).randrange(2**32))
-    assert tuning_patients(train, 0.25, seed) == tuning_patients(shuffled, 0.25, seed)
+    assert tuning_patients(rows_of(train), 0.25, seed) == tuning_patients(rows_of(shuffled), 0.25, seed)
 
 
 def test_the_choice_is_the_seeds() -> None:
     train = patients(200)
-    choices = [frozenset(tuning_patients(train, 0.2, seed)) for seed in range(10)]
+    choices = [frozenset(tuning_patients(rows_of(train), 0.2, seed)) for seed in range(10)]
     assert len(set(choices)) == 10
-    assert tuning_patients(train, 0.2, 3) == choices[3]
+    assert tuning_patients(rows_of(train), 0.2, 3) == choices[3]
 
 
 def test_the_choice_is_that_of_every_release() -> None:
     """Results of one release compare with those of another only if they tune on the same patients."""
-    assert sorted(tuning_patients(patients(12), 0.25, 1)) == ["patient00002", "patient00008", "patient00010"]
+    assert sorted(tuning_patients(rows_of(patients(12)), 0.25, 1)) == ["patient00002", "patient00008", "patient00010"]
 
 
 def test_no_test_patient_is_chosen(ingested: Ingest, files: Files) -> None:

@@ -12,6 +12,8 @@ from rich.table import Table
 from components.base.progress import duration
 from pipelines.client.runs import Progress
 
+# A step with one of these states has worked for the last time.
+_OVER = ("done", "failed", "cancelled", "stopped")
 _STYLES = {"running": "bold", "done": "green", "reused": "green", "failed": "bold red", "cancelled": "yellow"}
 
 
@@ -41,10 +43,11 @@ class Screen:
             self._live.update(_table(run), refresh=True)
             return
         for row in run.rows:
-            if row.state not in ("not started", self._shown.get(row.name, "waiting")):
-                self._shown[row.name] = row.state
-                took = f", {duration(row.seconds)}" if row.seconds is not None and row.state != "running" else ""
-                self.say(f"{row.name}: {row.state}{took}")
+            state = f"{row.state} ({row.why})" if row.why else row.state
+            if state not in ("not started", self._shown.get(row.key, "waiting")):
+                self._shown[row.key] = state
+                took = f", {duration(row.seconds)}" if row.seconds is not None and row.state in _OVER else ""
+                self.say(f"{row.name}: {state}{took}")
         if self._shown.get("") != run.state:
             self._shown[""] = run.state
             self.say(f"run: {run.word}")
@@ -61,5 +64,6 @@ def _table(run: Progress) -> Table:
     table.add_column("time", justify="right")
     for row in run.rows:
         took = duration(row.seconds) if row.seconds is not None else ""
-        table.add_row(row.name, row.state, took, style=_STYLES.get(row.state, ""))
+        state = f"{row.state} ({row.why})" if row.why else row.state
+        table.add_row(row.name, state, took, style=_STYLES.get(row.state, ""))
     return table

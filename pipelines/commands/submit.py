@@ -26,7 +26,11 @@ logger = logging.getLogger(__name__)
     is_flag=True,
     help="Start nothing if a run of this pipeline with these arguments is under way or done.",
 )
-@click.option("--wait", is_flag=True, help="Show the steps until the run ends. The exit code is that of the run.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Show the steps until the run ends. The exit code is that of the run, or of the step that failed.",
+)
 @INTERVAL
 def command(access: Access, choices: Choices, name: str | None, once: bool, wait: bool, interval: float) -> None:
     """Compile the pipeline, upload it and run it on Kubeflow Pipelines.
@@ -39,7 +43,8 @@ def command(access: Access, choices: Choices, name: str | None, once: bool, wait
     Exit codes: 0 submitted (with --wait: the run succeeded);
     2 wrong usage: a flag, params.yaml, a missing archive or image;
     5 S3 or Kubeflow Pipelines does not answer, or refuses the login;
-    6 the run failed, was cancelled or skipped (with --wait).
+    with --wait, that of the step which failed, if its log says it; else
+    6 the run failed, was cancelled or skipped.
     """  # noqa: D301 - click wants the backspace itself
     submission = gather(choices)
     run_name = name or f"{submission.package.name}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -711,6 +711,7 @@ def details(run_id: str, tasks: dict[str, str], run: str) -> list[dict[str, Any]
     add(above, state, *(group.removesuffix("(0)") for group in groups), seconds=seconds)
     add(above.removesuffix("(0)"), state, above, seconds=seconds)
     add(f"{WORKFLOW}(0)", state, above.removesuffix("(0)"), seconds=seconds)
+    add(WORKFLOW, state, f"{WORKFLOW}(0)", seconds=seconds)
     return sorted(found, key=lambda each: str(each["task_id"]))
 
 

@@ -65,7 +65,8 @@ def kubernetes() -> Iterator[Kubernetes]:
         def do_GET(self) -> None:
             found = state.objects.get(self.path)
             status = 403 if self.path in state.denied else 404 if found is None else 200
-            body = json.dumps(found if status == 200 else {"kind": "Status", "code": status}).encode()
+            answer = found if status == 200 else {"kind": "Status", "code": status}
+            body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))

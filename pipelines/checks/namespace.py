@@ -83,6 +83,18 @@ class Namespace:
                 "Kubernetes", f"does not answer ({error}): service account, secrets and quota are not checked"
             )
 
+    def troubles(self) -> Iterator[CheckResult]:
+        """Why the newest run cannot make a pod, or could not; nothing if all is well, or we may not know."""
+        newest = max(self.workflows() or (), key=lambda each: each.made, default=None)
+        if newest is None or newest.phase == "Succeeded" or not newest.troubles:
+            return
+        node, why = newest.troubles[-1]
+        step = argo.step_of(node)[0]
+        if newest.phase in ("Failed", "Error"):
+            yield unknown("pods", f"the newest run, {newest.name}, could not start {step}: {why}")
+        else:
+            yield missing("pods", f"the newest run, {newest.name}, cannot start {step}: {why}")
+
     def places(self, name: str) -> dict[str, str]:
         """The content of a config map; empty if there is none, or we may not read it."""
         try:

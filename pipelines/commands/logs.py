@@ -31,7 +31,7 @@ def command(access: Access, run: str | None, step: str | None, whole: bool) -> N
     """Show the log of STEP in RUN.
 
     RUN is the id or the name of a run, or the beginning of one. [default: the newest run] STEP is the name of a step,
-    or the beginning of one: train-vgg16, "Train (VGG". [default: the steps that failed; else the one that began last]
+    or the beginning of one: train-vgg16, "Train (VGG". [default: those that failed; else those at work; else the last]
     The log is that of the step's pod, which a kubeconfig for the cluster lets us read. Of a pod that is gone, Kubeflow
     keeps the log in its bucket as long as it keeps artifacts.
 
@@ -64,10 +64,11 @@ def _chosen(run: Progress, wanted: str | None) -> list[Row]:
     """
     begun = [row for row in run.rows if row.key in run.nodes and row.state != "reused"]
     if wanted is None:
-        failed = [row for row in begun if row.state == "failed"]
-        # The exit handler comes last whatever happened before.
-        if chosen := failed or begun[-1:]:
-            return chosen
+        for state in ("failed", "running"):
+            if chosen := [row for row in begun if row.state.startswith(state)]:
+                return chosen
+        if begun:
+            return begun[-1:]
         raise Missing(f"{run.name}: no step has a log yet.")
     named = [row for row in run.rows if wanted.lower() in (row.key.lower(), row.name.lower())]
     found = named or [row for row in run.rows if any(name.lower().startswith(wanted.lower()) for name in row[:2])]

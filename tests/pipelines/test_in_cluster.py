@@ -202,6 +202,20 @@ def test_a_failure_that_kubeflow_lost_is_found_by_its_pod(api: KubeflowApi, mura
     assert "failed in Promote after" in err
 
 
+@pytest.mark.parametrize(("phase", "mark", "words"), [("Running", "no", "cannot"), ("Failed", "--", "could not")])
+def test_the_doctor_says_why_the_newest_run_has_no_pod(
+    mura: Mura, cluster: Kubernetes, monkeypatch: pytest.MonkeyPatch, phase: str, mark: str, words: str
+) -> None:
+    monkeypatch.chdir(Path(__file__).parents[2])
+    cluster.fill()
+    node = {"type": "Pod", "phase": "Error", "name": executor("ingest"), "message": INVALID}
+    workflow(cluster, "r", node, phase=phase)
+    line = f"{mark}  pods              the newest run, mura-abcde, {words} start ingest: {INVALID}"
+    assert line in mura("doctor", "--archive", "s3://bucket/x.zip")[1].splitlines()
+    workflow(cluster, "r", node, phase="Succeeded")
+    assert "pods " not in mura("doctor", "--archive", "s3://bucket/x.zip")[1]
+
+
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
 def test_the_watching_ends_with_the_steps_own_code(
     api: KubeflowApi, mura: Mura, cluster: Kubernetes, number: int

@@ -449,6 +449,19 @@ def test_schedules_are_listed_and_removed(api: KubeflowApi, mura: Mura, here: Pa
     )
 
 
+def test_runs_of_a_schedule_go_on_when_it_is_removed_or_replaced(api: KubeflowApi, mura: Mura, here: Path) -> None:
+    words = ("schedule", "--package", "p.yaml", "--no-check", "--cron")
+    assert mura(*words, "0 0 3 * * *")[0] == 0
+    story = (("RUNNING", {}), ("SUCCEEDED", {"ingest": "SUCCEEDED"}))
+    for change in ((*words, "0 0 4 * * *"), ("schedule", "--remove")):
+        run = api.run("mura1-1", *story, recurring_run_id=scheduled(api)["recurring_run_id"])
+        assert mura(*change)[0] == 0
+        assert run not in api.lost
+        code, out, err = mura("watch", run, "--interval", "0")
+        assert (code, err) == (0, ""), out
+    assert not api.recurring
+
+
 def test_schedules_that_others_made_in_the_user_interface(api: KubeflowApi, mura: Mura, here: Path) -> None:
     trigger = {"periodic_schedule": {"interval_second": "3600"}}
     api.recurring = {

@@ -1,7 +1,7 @@
 """Show a run until it ends."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import click
 
@@ -13,7 +13,7 @@ from pipelines.client.in_cluster import InCluster
 from pipelines.client.refusal import Missing, Unavailable
 from pipelines.client.runs import Progress
 from pipelines.client.screen import Screen
-from pipelines.graph.package import Step
+from pipelines.graph.package import Package
 
 # A server restarts, a laptop sleeps: the run goes on meanwhile.
 _PATIENCE = 600.0
@@ -21,13 +21,13 @@ _PATIENCE = 600.0
 _MADE = 60.0
 
 
-def follow(kubeflow: Kubeflow, run_id: str, steps: Sequence[Step] | None, interval: float) -> None:
+def follow(kubeflow: Kubeflow, run_id: str, pipeline: Package | None, interval: float) -> None:
     """Show a run until it ends.
 
     Args:
         kubeflow: the server.
         run_id: id of the run.
-        steps: of its pipeline, if known.
+        pipeline: of the run, if known.
         interval: seconds between two requests.
 
     Raises:
@@ -38,7 +38,7 @@ def follow(kubeflow: Kubeflow, run_id: str, steps: Sequence[Step] | None, interv
     cluster = InCluster(kubeflow, run_id)
 
     def look() -> Progress:
-        return cluster.add(runs.look(kubeflow, run_id, steps))
+        return cluster.add(runs.look(kubeflow, run_id, pipeline))
 
     try:
         with Screen() as screen:
@@ -47,11 +47,11 @@ def follow(kubeflow: Kubeflow, run_id: str, steps: Sequence[Step] | None, interv
             screen.show(last)
             _warn_of_schedule(kubeflow, last, screen)
             while not last.ended:
+                if _left_alone(last, cluster) or runs.overdue(last, pipeline):
+                    raise _abandoned(last, kubeflow)
                 time.sleep(interval)
                 last = _patiently(look, screen, interval)
                 screen.show(last)
-                if _left_alone(last, cluster):
-                    raise _abandoned(last, kubeflow)
             if last.unfinished:
                 # The server writes the end of a run before those of its last steps.
                 time.sleep(interval)
@@ -66,7 +66,7 @@ def follow(kubeflow: Kubeflow, run_id: str, steps: Sequence[Step] | None, interv
         raise
     except ServiceUnreachable as error:
         raise type(error)(f"{error} The run goes on: `mura pipeline watch {name}` shows it again.") from error
-    conclude(last, kubeflow, cluster, steps or ())
+    conclude(last, kubeflow, cluster, pipeline.steps if pipeline else ())
 
 
 def _patiently(look: Callable[[], Progress], screen: Screen, interval: float) -> Progress:
@@ -91,8 +91,8 @@ def _left_alone(run: Progress, cluster: InCluster) -> bool:
 
 def _abandoned(run: Progress, kubeflow: Kubeflow) -> RunFailed:
     return RunFailed(
-        f"{run.name} does not run any more: its workflow is gone from the cluster, and Kubeflow will list the run as "
-        f"{run.word} for ever. Was its schedule removed in the user interface, which removes its runs' workflows too? "
+        f"{run.name} does not run any more, although Kubeflow lists it as {run.word} for ever: its workflow is gone "
+        "from the cluster. Was its schedule removed in the user interface, which removes the workflows of its runs too? "
         f"Start it again: `mura pipeline submit`. {kubeflow.run_link(run.run_id)}"
     )
 

@@ -32,6 +32,8 @@ _NOT_BEGUN = ("RUNTIME_STATE_UNSPECIFIED", "PENDING")
 _OPEN = ("PENDING", "RUNNING", "CANCELING")
 # A pod that starts is pending too, for some seconds.
 _STARTING = 30.0
+# The exit handler works after the limit, and pods take their time to end.
+_OVERDUE = 3600.0
 _UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _BEGINNING_OF_ID = r"[0-9a-f]{6}[0-9a-f-]*"
 
@@ -112,8 +114,8 @@ def find(kubeflow: Kubeflow, wanted: str | None) -> Any:
     raise UsageError(f"{wanted}: {len(found)} runs begin so: {some}{more}. Give more of the name, or the id.")
 
 
-def steps_of(kubeflow: Kubeflow, run: Any) -> list[Step] | None:
-    """The steps of a run's pipeline; None if the server does not say."""
+def pipeline_of(kubeflow: Kubeflow, run: Any) -> Package | None:
+    """The pipeline of a run; None if the server does not say."""
     spec = run.pipeline_spec
     reference = run.pipeline_version_reference
     if spec is None and reference is not None and reference.pipeline_version_id:
@@ -125,15 +127,22 @@ def steps_of(kubeflow: Kubeflow, run: Any) -> list[Step] | None:
             return None
     if not isinstance(spec, dict):
         return None
+    platform = spec.get("platform_spec") or {}
     spec = spec.get("pipeline_spec", spec)
-    return Package(b"", spec, {}).steps if {"pipelineInfo", "root"} <= spec.keys() else None
+    return Package(b"", spec, platform) if {"pipelineInfo", "root"} <= spec.keys() else None
 
 
-def look(kubeflow: Kubeflow, run_id: str, steps: Sequence[Step] | None) -> Progress:
+def look(kubeflow: Kubeflow, run_id: str, pipeline: Package | None) -> Progress:
     """Ask for the progress of a run."""
     get = kubeflow.client.runs.run_service_get_run
     run = kubeflow.call(f"asking for the run {run_id}", get, run_id)
-    return progress(run, steps, kubeflow.clock())
+    return progress(run, pipeline.steps if pipeline else None, kubeflow.clock())
+
+
+def overdue(run: Progress, pipeline: Package | None) -> bool:
+    """Whether the server lists a run as running that Argo has ended long ago, by the pipeline's own limit."""
+    limit = pipeline.seconds if pipeline else None
+    return run.state == "RUNNING" and limit is not None and run.seconds > limit + _OVERDUE
 
 
 def progress(run: Any, steps: Sequence[Step] | None, now: datetime | None = None) -> Progress:

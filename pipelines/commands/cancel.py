@@ -27,7 +27,7 @@ def command(access: Access, run: str, wait: bool, interval: float) -> None:
     service = kubeflow.client.runs
 
     def look() -> runs.Progress:
-        return runs.look(kubeflow, found.run_id, [])
+        return runs.look(kubeflow, found.run_id, None)
 
     if not (now := look()).ended:
         try:

@@ -42,7 +42,7 @@ def command(access: Access, run: str | None, step: str | None, whole: bool) -> N
     kubeflow = Kubeflow(access)
     found = runs.find(kubeflow, run)
     in_cluster = InCluster(kubeflow, found.run_id)
-    progress = in_cluster.add(runs.look(kubeflow, found.run_id, runs.steps_of(kubeflow, found)))
+    progress = in_cluster.add(runs.look(kubeflow, found.run_id, runs.pipeline_of(kubeflow, found)))
     chosen = _chosen(progress, step)
     for row in chosen:
         text = in_cluster.log(progress, row.key)

@@ -29,4 +29,4 @@ def command(access: Access, run: str | None, interval: float) -> None:
     kubeflow = Kubeflow(access)
     found = runs.find(kubeflow, run)
     click.echo(f"{found.display_name}  {kubeflow.run_link(found.run_id)}")
-    follow(kubeflow, found.run_id, runs.steps_of(kubeflow, found), interval)
+    follow(kubeflow, found.run_id, runs.pipeline_of(kubeflow, found), interval)

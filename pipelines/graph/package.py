@@ -148,6 +148,12 @@ class Package:
         return list(_steps(self.spec, self.spec["root"]))
 
     @property
+    def seconds(self) -> float | None:
+        """How long a run may take; None if there is no limit."""
+        config = self.platform.get("platforms", {}).get("kubernetes", {}).get("pipelineConfig", {})
+        return float(config.get("activeDeadlineSeconds") or 0) or None
+
+    @property
     def needs(self) -> Needs:
         """What its pods need of a cluster."""
         executors = self.spec.get("deploymentSpec", {}).get("executors", {})

@@ -296,7 +296,7 @@ def test_a_run_whose_workflow_is_gone_is_not_watched_for_ever(
     cluster.objects[f"{WORKFLOWS}?labelSelector=pipeline%2Frunid%3D{run}"] = {"items": []}
     code, _, err = mura("watch", run, "--interval", "0")
     assert code == 6
-    assert "mura-1 does not run any more: its workflow is gone from the cluster" in err
+    assert "mura-1 does not run any more, although Kubeflow lists it as running for ever" in err
 
 
 def test_the_kubeconfig_of_another_cluster_ends_no_watching(api: KubeflowApi, mura: Mura, cluster: Kubernetes) -> None:

@@ -1,10 +1,11 @@
 """Runs of a real Kubeflow, recorded answer by answer: what `watch`, `cancel` and `notify` tell of them."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from kubeflow_api import KubeflowApi, Mura, recorded
+from kubeflow_api import PIPELINE, STARTED, KubeflowApi, Mura, recorded
 
 from components.kubeflow import notify, pod
 
@@ -210,6 +211,21 @@ def test_a_run_that_may_have_lost_its_workflow_with_its_schedule_says_so(api: Ku
         run = api.run("m-1", ("RUNNING", {}), ("RUNNING", {}), ("SUCCEEDED", {}), recurring_run_id=schedule)
         out = mura("watch", run, "--interval", "0")[1]
         assert ("The schedule that started this run was removed" in out) == warned
+
+
+def test_a_run_past_its_own_limit_is_not_watched_for_ever(api: KubeflowApi, mura: Mura) -> None:
+    run = api.run("mura-1", ("RUNNING", {"ingest": "RUNNING"}))
+    platform = {"platforms": {"kubernetes": {"pipelineConfig": {"activeDeadlineSeconds": 10800}}}}
+    api.versions["v"]["pipeline_spec"] = {"pipeline_spec": PIPELINE, "platform_spec": platform}
+    # Three hours that it may take, and one for its last steps.
+    api.now = STARTED + timedelta(hours=4, minutes=1)
+    code, _, err = mura("watch", run, "--interval", "0")
+    assert code == 6
+    assert "mura-1 does not run any more, although Kubeflow lists it as running for ever" in err
+    api.story = [("RUNNING", {}), ("RUNNING", {}), ("SUCCEEDED", {})]
+    api.asked.clear()
+    api.now = STARTED + timedelta(hours=3, minutes=59)
+    assert mura("watch", run, "--interval", "0")[0] == 0
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def _left_alone(run: Progress, cluster: InCluster) -> bool:
 def _abandoned(run: Progress, kubeflow: Kubeflow) -> RunFailed:
     return RunFailed(
         f"{run.name} does not run any more, although Kubeflow lists it as {run.word} for ever: its workflow is gone "
-        "from the cluster. Was its schedule removed in the user interface, which removes the workflows of its runs too? "
+        "from the cluster. Was its schedule removed in the user interface, which removes workflows of its runs too? "
         f"Start it again: `mura pipeline submit`. {kubeflow.run_link(run.run_id)}"
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from components.base.errors import MuraError
 from components.kubeflow.argo import is_driver, step_of
 from pipelines.checks.step_pod import StepPod
+from pipelines.checks.workflow import Workflow
 from pipelines.client import kept_logs
 from pipelines.client.cluster import Kubeflow
 from pipelines.client.runs import LOST, UNHEARD, Progress, Row
@@ -16,6 +17,8 @@ from pipelines.client.runs import LOST, UNHEARD, Progress, Row
 if TYPE_CHECKING:
     from pipelines.checks.namespace import Namespace
 
+# Argo and Kubeflow look every ten seconds or so.
+_TOLD = 60.0
 # What a step's state may be in truth, if Kubeflow has not heard of it since.
 _NOT_TOLD = (LOST, UNHEARD, "stopped", "not started")
 
@@ -32,16 +35,20 @@ class InCluster:
         """Pods that failed, when the run was looked at last."""
         self._namespace = _namespace(self.name)
         self._seen = False
+        self._workflows: list[Workflow] | None = None
+        """Of the run, as they were when it was looked at last; None if Kubernetes does not tell us."""
 
     def add(self, run: Progress) -> Progress:
         """The same progress, with what the pods say."""
         pods = self._namespace.pods(self.run_id) if self._namespace else None
         if pods is None:
-            self._namespace = None
+            self._namespace = self._workflows = None
             return run
         latest = _latest(pods)
         self.failed = [pod for pod in pods if pod.phase == "Failed" and latest.get(step_of(pod.node)[0], pod) == pod]
-        troubles = self._troubles(run) if not run.ended or run.state == "FAILED" else {}
+        self._workflows = self._namespace.workflows(self.run_id) if self._namespace else None
+        self._seen = self._seen or bool(self._workflows)
+        troubles = self._troubles(run)
         return replace(
             run, rows=tuple(_with(row, run, latest.get(row.key), troubles.get(row.key, "")) for row in run.rows)
         )
@@ -64,13 +71,7 @@ class InCluster:
         The kubeconfig may be another cluster's. What was not seen there before counts only if the cluster has the
         workflow of another run that the server knows.
         """
-        found = self._namespace.workflows(self.run_id) if self._namespace else None
-        if found is None:
-            return False
-        if found:
-            self._seen = True
-            return False
-        return self._seen or self._same_cluster()
+        return self._workflows == [] and (self._seen or self._same_cluster())
 
     def _same_cluster(self) -> bool:
         others = (self._namespace.workflows() if self._namespace else None) or []
@@ -85,10 +86,8 @@ class InCluster:
 
     def _troubles(self, run: Progress) -> dict[str, str]:
         """Why pods cannot be made, by step. Of a step that works again nothing is told."""
-        found = self._namespace.workflows(self.run_id) if self._namespace else None
-        self._seen = self._seen or bool(found)
         well = {row.key for row in run.rows if row.state in ("done", "reused")}
-        told = {step_of(each.node)[0]: each.why for workflow in found or () for each in workflow.troubles}
+        told = {step_of(each.node)[0]: each.why for workflow in self._workflows or () for each in workflow.troubles}
         return {step: why for step, why in told.items() if step not in well}
 
 
@@ -110,10 +109,17 @@ def _with(row: Row, run: Progress, pod: StepPod | None, trouble: str) -> Row:
     timed = row._replace(seconds=row.seconds if seconds is None else seconds)
     if pod.phase == "Running" and not run.ended:
         return timed._replace(state="running")
+    if pod.phase == "Succeeded" and row.state in ("running", "waiting") and _long_ago(pod, run):
+        return timed._replace(state="done")
     if pod.phase in ("Succeeded", "Failed") and run.ended and row.state in _NOT_TOLD:
         return timed._replace(state="done" if pod.phase == "Succeeded" else "failed")
     why = trouble if row.state in ("waiting", "running", "failed") else ""
     return (timed if row.state in ("done", "failed") else row)._replace(why=why)
+
+
+def _long_ago(pod: StepPod, run: Progress) -> bool:
+    """Whether a pod has ended so long ago that Kubeflow would have told of it, if it still did."""
+    return pod.end is not None and not run.ended and (run.now - pod.end).total_seconds() > _TOLD
 
 
 def _namespace(name: str) -> "Namespace | None":

@@ -216,6 +216,16 @@ def test_the_doctor_says_why_the_newest_run_has_no_pod(
     assert "pods " not in mura("doctor", "--archive", "s3://bucket/x.zip")[1]
 
 
+def test_steps_that_kubeflow_has_stopped_to_tell_of_go_on(api: KubeflowApi, mura: Mura, cluster: Kubernetes) -> None:
+    lost = {"ingest": "RUNNING"}
+    run = api.run("mura-1", ("RUNNING", lost), ("RUNNING", lost), ("SUCCEEDED", lost))
+    there(cluster, run, pod("ingest", "Succeeded", **ended(0, "Completed")), pod("train-vgg16", "Running"))
+    workflow(cluster, run)
+    code, out, err = mura("watch", "mura-1", "--interval", "0")
+    assert code == 0, err
+    assert lines(out)[:3] == ["Ingest: done, 21 s", "Train (VGG-16): running", "run: running"]
+
+
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
 def test_the_watching_ends_with_the_steps_own_code(
     api: KubeflowApi, mura: Mura, cluster: Kubernetes, number: int
@@ -283,6 +293,15 @@ def test_a_step_without_memory_says_its_limit_and_the_line_that_raises_it(
         "Train (VGG-16) needed more memory than its limit of 4Gi and was killed. Give it more in params.yaml, "
         "`kubeflow.steps.train.memory`, and submit again." in err
     )
+
+
+def test_the_limit_is_known_without_kubernetes_too(api: KubeflowApi, mura: Mura) -> None:
+    api.replay("run-refused", last=True)
+    api.logs["mura-zjd7p-655633401"] = BEFORE + AFTER.format(end="signal: killed")
+    code, _, err = mura("watch")
+    assert code == 6
+    assert "Ingest needed more memory than its limit of 3Gi and was killed." in err
+    assert "`kubeflow.steps.ingest.memory`" in err
 
 
 def test_a_run_whose_workflow_is_gone_is_not_watched_for_ever(

@@ -15,7 +15,10 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.utils.quantity import parse_quantity
 
+from components.kubeflow import argo
+from pipelines.checks import step_pod, workflow
 from pipelines.checks.check_result import CheckResult, missing, unknown
+from pipelines.checks.step_pod import StepPod
 from pipelines.graph.package import Need, Needs, Room
 
 _SECONDS = (5, 15)
@@ -80,6 +83,18 @@ class Namespace:
                 "Kubernetes", f"does not answer ({error}): service account, secrets and quota are not checked"
             )
 
+    def troubles(self) -> Iterator[CheckResult]:
+        """Why the newest run cannot make a pod, or could not; nothing if all is well, or we may not know."""
+        newest = max(self.workflows() or (), key=lambda each: each.made, default=None)
+        if newest is None or newest.phase == "Succeeded" or not newest.troubles:
+            return
+        node, why = newest.troubles[-1]
+        step = argo.step_of(node)[0]
+        if newest.phase in ("Failed", "Error"):
+            yield unknown("pods", f"the newest run, {newest.name}, could not start {step}: {why}")
+        else:
+            yield missing("pods", f"the newest run, {newest.name}, cannot start {step}: {why}")
+
     def places(self, name: str) -> dict[str, str]:
         """The content of a config map; empty if there is none, or we may not read it."""
         try:
@@ -88,22 +103,37 @@ class Namespace:
             return {}
         return dict(found.data or {}) if found else {}
 
-    def last_words(self, run_id: str, lines: int) -> Iterator[tuple[str, str]]:
-        """Pods of a run that failed, each with the end of its log; nothing if we may not read them."""
-        core = self._core
-        label = f"pipeline/runid={run_id}"
+    def pods(self, run_id: str) -> list[StepPod] | None:
+        """The pods of a run; None if Kubernetes does not tell us."""
+        label = f"{argo.RUN}={run_id}"
+        ask = partial(self._core.list_namespaced_pod, self.name, label_selector=label, _request_timeout=_SECONDS)
         try:
-            pods = _asked(lambda: core.list_namespaced_pod(self.name, label_selector=label, _request_timeout=_SECONDS))
-            for pod in pods.items if pods else ():
-                if pod.status.phase != "Failed":
-                    continue
-                name = pod.metadata.name
-                end = {"container": "main", "tail_lines": lines, "_request_timeout": _SECONDS}
-                said = _asked(partial(core.read_namespaced_pod_log, name, self.name, **end))
-                if said:
-                    yield name, str(said)
+            found = _asked(ask)
         except (_Silent, _NotAllowed):
-            return
+            return None
+        return [step_pod.read(pod) for pod in found.items] if found else []
+
+    def log(self, pod: str, lines: int | None = None) -> str | None:
+        """The log of a pod's step; None if there is none, or Kubernetes does not tell us."""
+        tail = {"tail_lines": lines} if lines else {}
+        ask = partial(self._core.read_namespaced_pod_log, pod, self.name, container="main", **tail)
+        try:
+            # Not parsed: the client would turn a log that happens to be JSON into Python's words.
+            found = _asked(partial(ask, _preload_content=False, _request_timeout=_SECONDS))
+        except (_Silent, _NotAllowed):
+            return None
+        return None if found is None else found.data.decode(errors="replace")
+
+    def workflows(self, run_id: str | None = None) -> list[workflow.Workflow] | None:
+        """Argo's workflows of a run, or of all; None if Kubernetes does not tell us."""
+        label = f"{argo.RUN}={run_id}" if run_id else argo.RUN
+        ask = client.CustomObjectsApi(self._core.api_client).list_namespaced_custom_object
+        kind = ("argoproj.io", "v1alpha1", self.name, "workflows")
+        try:
+            found = _asked(partial(ask, *kind, label_selector=label, _request_timeout=_SECONDS))
+        except (_Silent, _NotAllowed):
+            return None
+        return None if found is None else [workflow.read(each) for each in found.get("items", ())]
 
     def _look(
         self,

@@ -7,6 +7,8 @@ import re
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import quote, urlsplit
 
@@ -61,6 +63,7 @@ class Kubeflow:
         self.access = access
         self.client = _client(access)
         self._server: Server | None = None
+        self._date: datetime | None = None
 
     @property
     def server(self) -> Server:
@@ -136,6 +139,7 @@ class Kubeflow:
             answer = function(*arguments, _request_timeout=(CONNECT_SECONDS, self.access.seconds), **more)
             response = _api(function).last_response
             kind = response.getheader("content-type", "")
+            self._date = _date(response.getheader("date", ""))
             if "json" not in kind:
                 page = "a login page" if "html" in kind else f"content of type {kind or 'unknown'}"
                 raise ServiceUnreachable(
@@ -143,6 +147,36 @@ class Kubeflow:
                     + (f"{LOG_IN} {WRONG_PLACE}" if "html" in kind else WRONG_PLACE)
                 )
         return answer
+
+    def get(
+        self, doing: str, path: str, places: dict[str, str] | None = None, query: dict[str, str] | None = None
+    ) -> Any:
+        """Send a request that kfp's client has no method for; JSON, or text.
+
+        Args:
+            doing: completes "while ..." in an error.
+            path: such as /apis/v2beta1/runs/{run}.
+            places: the values in the path.
+            query: the parameters.
+
+        Raises:
+            MuraError: as `call` does.
+        """
+        with self._refusals(doing):
+            return self.client.runs.api_client.call_api(
+                path,
+                "GET",
+                places or {},
+                list((query or {}).items()),
+                response_type="object",
+                auth_settings=["Bearer"],
+                _return_http_data_only=True,
+                _request_timeout=(CONNECT_SECONDS, self.access.seconds),
+            )
+
+    def clock(self) -> datetime:
+        """The server's time when it answered last. Its stamps are of the same clock, ours may be another."""
+        return self._date or datetime.now(UTC)
 
     def pages(self, doing: str, function: Callable[..., Any], key: str, **more: Any) -> Iterator[Any]:
         """All items of a list, page by page."""
@@ -221,6 +255,14 @@ def _client(access: Access) -> "kfp.Client":
         # The user chose --insecure. A warning for each request says nothing new.
         urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
     return client
+
+
+def _date(header: str) -> datetime | None:
+    """The time of an answer."""
+    try:
+        return parsedate_to_datetime(header)
+    except ValueError:
+        return None
 
 
 def _proxy(host: str) -> str | None:

@@ -1,52 +1,59 @@
 """Show a run until it ends."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import click
 
 from components.base.errors import RunFailed, ServiceUnreachable
-from components.base.progress import duration
+from pipelines.client import runs
 from pipelines.client.cluster import Kubeflow
-from pipelines.client.refusal import Unavailable
-from pipelines.client.runs import Progress, progress
+from pipelines.client.conclusion import conclude
+from pipelines.client.in_cluster import InCluster
+from pipelines.client.refusal import Missing, Unavailable
+from pipelines.client.runs import Progress
 from pipelines.client.screen import Screen
-from pipelines.graph.package import Step
+from pipelines.graph.package import Package
 
 # A server restarts, a laptop sleeps: the run goes on meanwhile.
 _PATIENCE = 600.0
-# The last lines of a failed step's log.
-_LINES = 20
-# Of the pods, if the server has one namespace for all.
-_NAMESPACE = "kubeflow"
-_ENDS = {"FAILED": "failed", "CANCELED": "was cancelled", "SKIPPED": "was skipped"}
+# So long after its start a run has its workflow.
+_MADE = 60.0
 
 
-def follow(kubeflow: Kubeflow, run_id: str, steps: Sequence[Step] | None, interval: float) -> None:
+def follow(kubeflow: Kubeflow, run_id: str, pipeline: Package | None, interval: float) -> None:
     """Show a run until it ends.
 
     Args:
         kubeflow: the server.
         run_id: id of the run.
-        steps: of its pipeline, if known.
+        pipeline: of the run, if known.
         interval: seconds between two requests.
 
     Raises:
-        RunFailed: the run failed, was cancelled or skipped.
+        RunFailed: the run failed, was cancelled or skipped, or nobody works for it any more.
         ServiceUnreachable: the server has not answered for ten minutes, or refuses our login.
     """
     name = run_id
+    cluster = InCluster(kubeflow, run_id)
 
     def look() -> Progress:
-        run = kubeflow.call(f"asking for the run {run_id}", kubeflow.client.runs.run_service_get_run, run_id)
-        return progress(run, steps)
+        return cluster.add(runs.look(kubeflow, run_id, pipeline))
 
     try:
         with Screen() as screen:
             last = look()
             name = last.name
             screen.show(last)
+            _warn_of_schedule(kubeflow, last, screen)
             while not last.ended:
+                if _left_alone(last, cluster) or runs.overdue(last, pipeline):
+                    raise _abandoned(last, kubeflow)
+                time.sleep(interval)
+                last = _patiently(look, screen, interval)
+                screen.show(last)
+            if last.unfinished:
+                # The server writes the end of a run before those of its last steps.
                 time.sleep(interval)
                 last = _patiently(look, screen, interval)
                 screen.show(last)
@@ -59,7 +66,7 @@ def follow(kubeflow: Kubeflow, run_id: str, steps: Sequence[Step] | None, interv
         raise
     except ServiceUnreachable as error:
         raise type(error)(f"{error} The run goes on: `mura pipeline watch {name}` shows it again.") from error
-    _conclude(last, kubeflow)
+    conclude(last, kubeflow, cluster, pipeline.steps if pipeline else ())
 
 
 def _patiently(look: Callable[[], Progress], screen: Screen, interval: float) -> Progress:
@@ -78,36 +85,27 @@ def _patiently(look: Callable[[], Progress], screen: Screen, interval: float) ->
             time.sleep(interval)
 
 
-def _conclude(run: Progress, kubeflow: Kubeflow) -> None:
-    """Print how the run ended, or raise."""
-    if run.state == "SUCCEEDED":
-        reused = sum(row.state == "reused" for row in run.rows)
-        cached = f"; {reused} of {len(run.rows)} steps were there already" if reused else ""
-        click.echo(f"{run.name} succeeded in {duration(run.seconds)}{cached}.")
+def _left_alone(run: Progress, cluster: InCluster) -> bool:
+    return not run.ended and (run.now - run.created).total_seconds() > _MADE and cluster.gone()
+
+
+def _abandoned(run: Progress, kubeflow: Kubeflow) -> RunFailed:
+    return RunFailed(
+        f"{run.name} does not run any more, although Kubeflow lists it as {run.word} for ever: its workflow is gone "
+        "from the cluster. Was its schedule removed in the user interface, which removes workflows of its runs too? "
+        f"Start it again: `mura pipeline submit`. {kubeflow.run_link(run.run_id)}"
+    )
+
+
+def _warn_of_schedule(kubeflow: Kubeflow, run: Progress, screen: Screen) -> None:
+    """Say that a run may never end: a schedule removed in the user interface takes the workflows of its runs along."""
+    if run.ended or not run.schedule:
         return
-    logs = ""
-    if run.state == "FAILED":
-        namespace = kubeflow.access.namespace or _NAMESPACE
-        _show_logs(run, namespace)
-        logs = (
-            f" Its logs: kubectl -n {namespace} logs -l pipeline/runid={run.run_id} -c main --tail={_LINES} --prefix, "
-            f"or {kubeflow.run_link(run.run_id)}"
-        )
-    failed = [row.name for row in run.rows if row.state == "failed"]
-    which = f" in {', '.join(failed)}" if failed else ""
-    why = f": {run.error.rstrip('.')}" if run.error else ""
-    raise RunFailed(f"{run.name} {_ENDS[run.state]}{which} after {duration(run.seconds)}{why}.{logs}")
-
-
-def _show_logs(run: Progress, namespace: str) -> None:
-    """Print the last lines of the pods that failed, if there is a kubeconfig and the pods still exist."""
-    # Imports kubernetes, which is slow.
-    from pipelines.checks.namespace import Namespace
-
     try:
-        cluster_namespace = Namespace(namespace, None)
-    except ValueError:
-        return
-    for pod, lines in cluster_namespace.last_words(run.run_id, _LINES):
-        click.echo(f"\nThe last lines of {pod}:")
-        click.echo("\n".join(f"  {line}" for line in lines.splitlines()))
+        get = kubeflow.client.recurring_runs.recurring_run_service_get_recurring_run
+        kubeflow.call("looking for the run's schedule", get, run.schedule)
+    except Missing:
+        screen.say(
+            "The schedule that started this run was removed. If its workflow was removed too, the run never ends; "
+            f"`kubectl get workflows -l pipeline/runid={run.run_id}` tells."
+        )

@@ -10,8 +10,11 @@ from rich.live import Live
 from rich.table import Table
 
 from components.base.progress import duration
-from pipelines.client.runs import Progress
+from pipelines.client.runs import Progress, Row
 
+# A step with one of these states has worked for the last time.
+_OVER = ("done", "failed", "cancelled", "stopped")
+_LONG = 200
 _STYLES = {"running": "bold", "done": "green", "reused": "green", "failed": "bold red", "cancelled": "yellow"}
 
 
@@ -41,10 +44,12 @@ class Screen:
             self._live.update(_table(run), refresh=True)
             return
         for row in run.rows:
-            if row.state not in ("not started", self._shown.get(row.name, "waiting")):
-                self._shown[row.name] = row.state
-                took = f", {duration(row.seconds)}" if row.seconds is not None and row.state != "running" else ""
-                self.say(f"{row.name}: {row.state}{took}")
+            # Kubernetes alternates between reasons; one of them is enough.
+            told = f"{row.state} ..." if row.why else row.state
+            if told not in ("not started", self._shown.get(row.key, "waiting")):
+                self._shown[row.key] = told
+                took = f", {duration(row.seconds)}" if row.seconds is not None and row.state in _OVER else ""
+                self.say(f"{row.name}: {_state(row)}{took}")
         if self._shown.get("") != run.state:
             self._shown[""] = run.state
             self.say(f"run: {run.word}")
@@ -54,6 +59,12 @@ class Screen:
         self._console.print(f"{time.strftime('%H:%M:%S')}  {text}", markup=False)
 
 
+def _state(row: Row) -> str:
+    """The state of a step, and why."""
+    why = row.why if len(row.why) <= _LONG else f"{row.why[: _LONG - 1]}…"
+    return f"{row.state} ({why})" if why else row.state
+
+
 def _table(run: Progress) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=f"{run.name}: {run.word}, {duration(run.seconds)}", title_justify="left")
     table.add_column("step")
@@ -61,5 +72,5 @@ def _table(run: Progress) -> Table:
     table.add_column("time", justify="right")
     for row in run.rows:
         took = duration(row.seconds) if row.seconds is not None else ""
-        table.add_row(row.name, row.state, took, style=_STYLES.get(row.state, ""))
+        table.add_row(row.name, _state(row), took, style=_STYLES.get(row.state, ""))
     return table

@@ -5,6 +5,7 @@ commands/
     run_local.py        the pipeline in containers of this machine
     submit.py           upload the pipeline and start a run
     watch.py            show a run until it ends
+    logs.py             the log of a step
     schedule.py         start runs by the clock
     cancel.py           end a run
     cluster_doctor.py   `mura pipeline doctor`: what a run needs, and what is missing
@@ -23,6 +24,7 @@ COMMANDS = {
     "run-local": "run_local",
     "submit": "submit",
     "watch": "watch",
+    "logs": "logs",
     "schedule": "schedule",
     "cancel": "cancel",
     "doctor": "cluster_doctor",

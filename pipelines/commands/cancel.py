@@ -27,8 +27,7 @@ def command(access: Access, run: str, wait: bool, interval: float) -> None:
     service = kubeflow.client.runs
 
     def look() -> runs.Progress:
-        seen = kubeflow.call(f"asking for the run {found.run_id}", service.run_service_get_run, found.run_id)
-        return runs.progress(seen, [])
+        return runs.look(kubeflow, found.run_id, None)
 
     if not (now := look()).ended:
         try:

@@ -161,6 +161,7 @@ def _cluster(
     else:
         if package is not None:
             yield from there.examine(package.needs, account)
+        yield from there.troubles()
         for source in params.kubeflow.environment:
             if source.config_map and _MLFLOW in source.keys:
                 places = there.places(source.config_map)

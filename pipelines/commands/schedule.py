@@ -135,6 +135,8 @@ def _delete(kubeflow: Kubeflow, recurring: Any) -> None:
             f"removing the schedule {recurring.display_name}",
             kubeflow.client.recurring_runs.recurring_run_service_delete_recurring_run,
             recurring.recurring_run_id,
+            # Otherwise Kubernetes removes the workflows of its runs too, those that are at work as well.
+            propagation_policy="ORPHAN",
         )
     except Missing:
         logger.info("schedule: %s was removed by somebody else", recurring.display_name)

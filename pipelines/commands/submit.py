@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pipelines.client import upload
+from pipelines.client import runs, upload
 from pipelines.client.access import Access
 from pipelines.client.cluster import Kubeflow
 from pipelines.client.following import follow
@@ -26,7 +26,11 @@ logger = logging.getLogger(__name__)
     is_flag=True,
     help="Start nothing if a run of this pipeline with these arguments is under way or done.",
 )
-@click.option("--wait", is_flag=True, help="Show the steps until the run ends. The exit code is that of the run.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Show the steps until the run ends. The exit code is that of the run, or of the step that failed.",
+)
 @INTERVAL
 def command(access: Access, choices: Choices, name: str | None, once: bool, wait: bool, interval: float) -> None:
     """Compile the pipeline, upload it and run it on Kubeflow Pipelines.
@@ -39,7 +43,8 @@ def command(access: Access, choices: Choices, name: str | None, once: bool, wait
     Exit codes: 0 submitted (with --wait: the run succeeded);
     2 wrong usage: a flag, params.yaml, a missing archive or image;
     5 S3 or Kubeflow Pipelines does not answer, or refuses the login;
-    6 the run failed, was cancelled or skipped (with --wait).
+    with --wait, that of the step which failed, if its log says it; else
+    6 the run failed, was cancelled or skipped.
     """  # noqa: D301 - click wants the backspace itself
     submission = gather(choices)
     run_name = name or f"{submission.package.name}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -53,33 +58,36 @@ def command(access: Access, choices: Choices, name: str | None, once: bool, wait
         "pipeline: %s %s, %s", submission.package.name, submission.package.version, "new" if version.new else "known"
     )
     experiment = upload.experiment(kubeflow, submission.experiment)
-    run = _known(kubeflow, experiment, version.version_id, submission.arguments) if once else None
+    run = _known(kubeflow, experiment, version.version_id, submission) if once else None
     if run is not None:
         logger.info("there is such a run already, %s: nothing is started", str(run.state).lower())
     else:
         run = _start(kubeflow, run_name, experiment, version, submission)
     click.echo(f"{run.display_name}  {kubeflow.run_link(run.run_id)}")
     if wait:
-        follow(kubeflow, run.run_id, submission.package.steps, interval)
+        follow(kubeflow, run.run_id, submission.package, interval)
     else:
         logger.info("`mura pipeline watch %s` shows its steps", run.display_name)
 
 
-def _known(kubeflow: Kubeflow, experiment: str, version_id: str, arguments: dict[str, Any]) -> Any:
+def _known(kubeflow: Kubeflow, experiment: str, version_id: str, submission: Submission) -> Any:
     """The newest run of a version with these arguments that is under way or succeeded; None if there is none."""
-    runs = kubeflow.pages(
+    listed = kubeflow.pages(
         "listing runs",
         kubeflow.client.runs.run_service_list_runs,
         "runs",
         experiment_id=experiment,
         sort_by="created_at desc",
     )
-    for run in runs:
+    for run in listed:
         reference, config = run.pipeline_version_reference, run.runtime_config
         same = reference is not None and reference.pipeline_version_id == version_id
         given = (config.parameters or {}) if config is not None else {}
-        if same and given == arguments and run.state not in ("FAILED", "SKIPPED", "CANCELING", "CANCELED"):
-            return run
+        if same and given == submission.arguments and run.state not in ("FAILED", "SKIPPED", "CANCELING", "CANCELED"):
+            # A run whose workflow was removed is listed as running for ever.
+            now = runs.progress(run, None, kubeflow.clock())
+            if not runs.overdue(now, submission.package):
+                return run
     return None
 
 

@@ -36,6 +36,10 @@ class Step(NamedTuple):
     """Its name in the graph, and of its node in a run."""
     name: str
     """Its name for people."""
+    section: str = ""
+    """Its section in `kubeflow.steps` of params.yaml."""
+    memory: str = ""
+    """Its limit of memory, such as 3Gi; empty if it has none."""
 
 
 class Parameter(NamedTuple):
@@ -144,6 +148,12 @@ class Package:
         return list(_steps(self.spec, self.spec["root"]))
 
     @property
+    def seconds(self) -> float | None:
+        """How long a run may take; None if there is no limit."""
+        config = self.platform.get("platforms", {}).get("kubernetes", {}).get("pipelineConfig", {})
+        return float(config.get("activeDeadlineSeconds") or 0) or None
+
+    @property
     def needs(self) -> Needs:
         """What its pods need of a cluster."""
         executors = self.spec.get("deploymentSpec", {}).get("executors", {})
@@ -212,8 +222,17 @@ def _steps(spec: dict[str, Any], component: dict[str, Any]) -> Iterator[Step]:
             if "dag" in inner:
                 yield from _steps(spec, inner)
             else:
-                yield Step(key, tasks[key].get("taskInfo", {}).get("name", key))
+                yield _step(spec, key, tasks[key], inner)
         left = [key for key in left if key not in ready]
+
+
+def _step(spec: dict[str, Any], key: str, task: dict[str, Any], component: dict[str, Any]) -> Step:
+    executors = spec.get("deploymentSpec", {}).get("executors", {})
+    container = executors.get(component.get("executorLabel"), {}).get("container", {})
+    command = container.get("command", ())
+    section = command[1] if len(command) > 1 else key.partition("-")[0]
+    memory = container.get("resources", {}).get("resourceMemoryLimit", "")
+    return Step(key, task.get("taskInfo", {}).get("name", key), section, memory)
 
 
 def _room(executor: str, container: dict[str, Any]) -> Room | None:

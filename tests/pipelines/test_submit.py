@@ -5,13 +5,14 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from kubeflow_api import PIPELINE, ApiError, Fault, KubeflowApi, Mura, check
+from kubeflow_api import PIPELINE, STARTED, ApiError, Fault, KubeflowApi, Mura, check
 
 from components.base.errors import UsageError
 from pipelines.client import cron
@@ -159,6 +160,18 @@ def test_once_is_enough(api: KubeflowApi, mura: Mura, here: Path) -> None:
         run["state"] = "FAILED"
     assert mura(*words)[0] == 0
     assert len(api.runs) == 4
+
+
+def test_a_run_that_lost_its_workflow_is_not_enough(api: KubeflowApi, mura: Mura, here: Path) -> None:
+    limit = {"platforms": {"kubernetes": {"pipelineConfig": {"activeDeadlineSeconds": 10800}}}}
+    (here / "p.yaml").write_text(yaml.safe_dump_all([package(), limit]))
+    words = ("submit", "--package", "p.yaml", "--no-check", "--once")
+    assert mura(*words)[0] == 0
+    run_of(api)["state"] = "RUNNING"
+    for hours, count in ((3, 1), (5, 2)):
+        api.now = STARTED + timedelta(hours=hours)
+        assert mura(*words)[0] == 0
+        assert len(api.runs) == count
 
 
 def test_the_choices_are_compiled_with_the_data_as_defaults(api: KubeflowApi, mura: Mura, here: Path) -> None:
@@ -447,6 +460,19 @@ def test_schedules_are_listed_and_removed(api: KubeflowApi, mura: Mura, here: Pa
     assert (
         mura("schedule", "--remove", "--name", "night")[1] == "night: there is no such schedule, nothing to remove.\n"
     )
+
+
+def test_runs_of_a_schedule_go_on_when_it_is_removed_or_replaced(api: KubeflowApi, mura: Mura, here: Path) -> None:
+    words = ("schedule", "--package", "p.yaml", "--no-check", "--cron")
+    assert mura(*words, "0 0 3 * * *")[0] == 0
+    story = (("RUNNING", {}), ("SUCCEEDED", {"ingest": "SUCCEEDED"}))
+    for change in ((*words, "0 0 4 * * *"), ("schedule", "--remove")):
+        run = api.run("mura1-1", *story, recurring_run_id=scheduled(api)["recurring_run_id"])
+        assert mura(*change)[0] == 0
+        assert run not in api.lost
+        code, out, err = mura("watch", run, "--interval", "0")
+        assert (code, err) == (0, ""), out
+    assert not api.recurring
 
 
 def test_schedules_that_others_made_in_the_user_interface(api: KubeflowApi, mura: Mura, here: Path) -> None:

@@ -38,7 +38,7 @@ def test_steps_taken_from_the_cache_are_told(api: KubeflowApi, mura: Mura) -> No
     api.run("mura-1", ("SUCCEEDED", {"ingest": "CACHED", "train-vgg16": "CACHED", "notify": "SUCCEEDED"}))
     code, out, _ = mura("watch", "mura-1")
     assert code == 0
-    assert "Ingest: reused, 0 s" in out
+    assert "Ingest: reused\n" in out
     assert out.endswith("succeeded in 10 min 00 s; 2 of 3 steps were there already.\n")
 
 
@@ -49,8 +49,8 @@ def test_a_failed_run_names_its_steps_and_where_their_logs_are(api: KubeflowApi,
     assert "Train (VGG-16): failed, 46 s" in out
     assert "Notify" not in out
     assert err == (
-        f"error: mura-1 failed in Train (VGG-16) after 10 min 00 s. Its logs: kubectl -n kubeflow logs "
-        f"-l pipeline/runid={run} -c main --tail=20 --prefix, or {api.url}/#/runs/details/{run}\n"
+        "error: mura-1 failed in Train (VGG-16) after 10 min 00 s. Its logs: `mura pipeline logs mura-1`, "
+        f"or {api.url}/#/runs/details/{run}\n"
     )
 
 
@@ -127,18 +127,25 @@ def test_a_run_that_is_not_there(mura: Mura, wanted: str) -> None:
     assert len(err.splitlines()) == 1
 
 
-def test_the_pipeline_is_looked_up_where_the_run_only_refers_to_it(api: KubeflowApi, mura: Mura) -> None:
-    api.versions["v"] = {"pipeline_id": "p", "pipeline_version_id": "v", "pipeline_spec": {"pipeline_spec": _spec(api)}}
-    reference = {"pipeline_id": "p", "pipeline_version_id": "v"}
-    api.run("mura-1", ("SUCCEEDED", {"ingest": "SUCCEEDED"}), pipeline_version_reference=reference)
-    for run in api.runs.values():
-        del run["pipeline_spec"]
+@pytest.mark.parametrize("spec", [PIPELINE, {"pipeline_spec": PIPELINE, "platform_spec": {}}])
+def test_the_pipeline_is_looked_up_where_the_run_only_refers_to_it(
+    api: KubeflowApi, mura: Mura, spec: dict[str, Any]
+) -> None:
+    api.run("mura-1", ("SUCCEEDED", {"ingest": "SUCCEEDED"}))
+    api.versions["v"]["pipeline_spec"] = spec
     assert "Ingest: done" in mura("watch", "mura-1")[1]
 
 
-def _spec(api: KubeflowApi) -> Any:
-    run = api.runs[api.run("another")]
-    return json.loads(json.dumps(run["pipeline_spec"]))
+def test_a_pipeline_that_was_deleted_has_steps_without_titles(api: KubeflowApi, mura: Mura) -> None:
+    api.run("mura-1", ("SUCCEEDED", {"ingest": "SUCCEEDED", "notify": "SUCCEEDED"}))
+    api.versions.clear()
+    code, out, err = mura("watch", "mura-1")
+    assert code == 0, err
+    assert [line.split("  ")[1] for line in out.splitlines()[1:-1]] == [
+        "ingest: done, 45 s",
+        "notify: done, 46 s",
+        "run: done",
+    ]
 
 
 def test_a_server_that_does_not_tell_of_tasks(api: KubeflowApi, mura: Mura) -> None:
@@ -154,7 +161,8 @@ def test_a_server_that_does_not_tell_of_tasks(api: KubeflowApi, mura: Mura) -> N
 def test_a_run_is_cancelled_once(api: KubeflowApi, mura: Mura) -> None:
     run = api.run("mura-1", ("RUNNING", {"ingest": "RUNNING"}))
     assert mura("cancel", "mura-1") == (0, "mura-1: being cancelled.\n", "")
-    assert api.runs[run]["state"] == "CANCELED"
+    assert api.cancelled == {run}
+    mura("watch", "mura-1", "--interval", "0")
     assert mura("cancel", "mura-1") == (0, "mura-1 has ended already: cancelled. Nothing to cancel.\n", "")
     assert api.count("POST", ":terminate") == 1
 

@@ -1,0 +1,65 @@
+"""Argo's workflow of a run: why pods cannot be made."""
+
+import base64
+import binascii
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from components.kubeflow import argo
+
+# How a container ended is told by its log, and that one starts is no trouble.
+_NO_TROUBLE = re.compile(r"(\w+: )?Error \(exit code \d+\)|PodInitializing|ContainerCreating|pod deleted|child |\s*$")
+_TROUBLED = ("Pending", "Error", "Failed")
+
+
+class Trouble(NamedTuple):
+    """A node that Argo cannot start, or could not."""
+
+    node: str
+    """Its whole name."""
+    why: str
+    """In Argo's and Kubernetes' words."""
+
+
+class Workflow(NamedTuple):
+    """A workflow."""
+
+    name: str
+    run_id: str
+    made: str
+    phase: str
+    troubles: tuple[Trouble, ...]
+    """Of its pods, the newest last."""
+
+
+def read(document: Mapping[str, Any]) -> Workflow:
+    """Read a workflow as Kubernetes gives it."""
+    metadata, status = document.get("metadata", {}), document.get("status") or {}
+    pods = [node for node in _nodes(status).values() if node.get("type") == "Pod"]
+    pods.sort(key=lambda node: str(node.get("startedAt", "")))
+    troubles = (
+        Trouble(str(node.get("name", "")), " ".join(str(node["message"]).split()))
+        for node in pods
+        if node.get("phase") in _TROUBLED and not _NO_TROUBLE.match(str(node.get("message") or ""))
+    )
+    return Workflow(
+        name=str(metadata.get("name", "")),
+        run_id=str((metadata.get("labels") or {}).get(argo.RUN, "")),
+        made=str(metadata.get("creationTimestamp", "")),
+        phase=str(status.get("phase", "")),
+        troubles=tuple(troubles),
+    )
+
+
+def _nodes(status: Mapping[str, Any]) -> dict[str, Any]:
+    """The nodes. From 1 MiB on Argo compresses them."""
+    if packed := status.get("compressedNodes"):
+        try:
+            found = json.loads(zlib.decompress(base64.b64decode(packed), wbits=zlib.MAX_WBITS | 16))
+        except (ValueError, zlib.error, binascii.Error):
+            return {}
+        return found if isinstance(found, dict) else {}
+    return dict(status.get("nodes") or {})

@@ -12,12 +12,14 @@ from components.params.document import read_params
 
 ROOT = Path(__file__).parent.parent
 KUBEFLOW = (ROOT / "docs/kubeflow.md").read_text()
+SLURM = (ROOT / "docs/slurm.md").read_text()
 OURS = [*ROOT.glob("components/**/*.py"), *ROOT.glob("pipelines/**/*.py")]
 
 
 def commands() -> list[str]:
     """Commands of ours in code blocks and in the text."""
-    typed = re.findall(r"^ {4,}(?:.* && )?(mura .*)$", KUBEFLOW, re.M) + re.findall(r"`(mura [a-z][^`]*)`", KUBEFLOW)
+    text = KUBEFLOW + SLURM
+    typed = re.findall(r"^ {4,}(?:.* && )?(mura .*)$", text, re.M) + re.findall(r"`(mura [a-z][^`]*)`", text)
     return sorted({line for line in typed if "STEP" not in line})
 
 

@@ -2,8 +2,8 @@
 
 import json
 import re
-import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import one_node
@@ -16,7 +16,7 @@ from components.artifacts.trained_model import TrainedModel
 pytestmark = pytest.mark.timeout(600)
 SMALL = {"architecture": "custom_cnn", "batch_size": 32}
 # It is stopped after an epoch, and has many, so that it cannot be done before.
-LONG, EPOCHS = "long", 15
+LONG, EPOCHS = "long", 12
 CANDIDATES = {
     LONG: SMALL | {"epochs": EPOCHS, "patience": EPOCHS},
     "plain": SMALL,
@@ -56,7 +56,7 @@ def submit(project: Project, *options: str) -> str:
 def test_an_array_makes_what_dvc_makes(project: Project, slurm: one_node.Slurm) -> None:
     out = project.path / "runs" / "first"
     job = submit(project)
-    most = _queue_again(project, slurm, job, out)
+    most = _queue_again(slurm, job, out)
     most = max(most, _wait(slurm, job, out))
     assert most == 2
     assert slurm.restarts(job, 0) == 1
@@ -81,33 +81,72 @@ def test_an_array_makes_what_dvc_makes(project: Project, slurm: one_node.Slurm) 
     assert collected == digests(out)
 
     # All of them would take as long again.
-    for name in (LONG, "turned"):
-        for kind in KINDS:
-            shutil.rmtree(project.path / "artifacts" / kind / name)
-        told = project.run("dvc", "repro", "--no-run-cache", f"evaluate@{name}")
-        assert {f"train@{name}", f"evaluate@{name}"} <= set(re.findall(r"Running stage '([^']+)'", told))
+    stages = [f"train@{LONG}", f"evaluate@{LONG}"]
+    told = project.run("dvc", "repro", "--force", "--single-item", *stages)
+    assert re.findall(r"Running stage '([^']+)'", told) == stages
     assert digests(project.path / "artifacts") == collected
 
 
-def _queue_again(project: Project, slurm: one_node.Slurm, job: str, out: Path) -> int:
+# In place of `mura`: the first candidate's training waits to be ended, the second's is refused.
+STAND_IN = """\
+#!/usr/bin/env bash
+step=$1 index=$5
+[[ $step.$index != train.1 ]] || exit 3
+if [[ $step.$index == train.0 && ! -e saved ]]; then
+    trap 'sleep 1; touch saved; exit 143' TERM
+    touch began
+    while :; do sleep 0.1; done
+fi
+"""
+
+
+def test_a_task_near_its_time_limit_is_queued_again_and_a_code_is_the_tasks_own(
+    project: Project, slurm: one_node.Slurm
+) -> None:
+    stand_in = project.path / "stand_in"
+    stand_in.write_text(STAND_IN)
+    stand_in.chmod(0o755)
+    out = project.path / "runs" / "second"
+    words = ["env", f"MURA={stand_in}", "infra/slurm/submit.sh", "runs/second", "--parsable", "--array=0-2"]
+    job = project.run(*words).strip()
+    _until((project.path / "began").exists, slurm, job, out)
+    # As Slurm itself does it, where it knows the limit.
+    slurm.asks("scancel", "--signal=USR1", "--batch", f"{job}_0")
+    _until(lambda: set(slurm.tasks(job).values()) <= ENDED, slurm, job, out)
+    assert slurm.tasks(job) == {0: "COMPLETED", 1: "FAILED", 2: "COMPLETED"}
+    # It had the time to save.
+    assert (project.path / "saved").exists()
+    assert slurm.restarts(job, 0) == 1
+    assert "ExitCode=3:0" in slurm.asks("scontrol", "show", "job", f"{job}_1")
+
+
+def test_without_settings_nothing_is_submitted(project: Project) -> None:
+    words = ["env", "ARTIFACTS=nowhere", "infra/slurm/submit.sh", "runs/third"]
+    assert "error: nowhere/settings: no candidates. Run `dvc repro shard`" in project.run(*words, code=2)
+
+
+def _queue_again(slurm: one_node.Slurm, job: str, out: Path) -> int:
     """Stop the first task once it has done an epoch; how many ran at once."""
-    most, deadline = 0, time.monotonic() + 120
-    while not list((out / "model" / f".{LONG}.partial" / "checkpoint").glob("epoch-*.npz")):
-        assert time.monotonic() < deadline, _told(slurm, job, out)
-        most = max(most, _at_once(slurm, job))
-        time.sleep(0.1)
+    checkpoint = out / "model" / f".{LONG}.partial" / "checkpoint"
+    most = _until(lambda: bool(list(checkpoint.glob("epoch-*.npz"))), slurm, job, out)
     slurm.asks("scontrol", "requeue", f"{job}_0")
     return most
 
 
 def _wait(slurm: one_node.Slurm, job: str, out: Path) -> int:
     """Wait for all tasks to be done; how many ran at once."""
+    most = _until(lambda: set(slurm.tasks(job).values()) <= ENDED, slurm, job, out)
+    assert set(slurm.tasks(job).values()) == {"COMPLETED"}, _told(slurm, job, out)
+    return most
+
+
+def _until(there: Callable[[], bool], slurm: one_node.Slurm, job: str, out: Path) -> int:
+    """Wait; how many tasks ran at once."""
     most, deadline = 0, time.monotonic() + 300
-    while not (states := set(slurm.tasks(job).values())) <= ENDED:
+    while not there():
         assert time.monotonic() < deadline, _told(slurm, job, out)
         most = max(most, _at_once(slurm, job))
-        time.sleep(0.5)
-    assert states == {"COMPLETED"}, _told(slurm, job, out)
+        time.sleep(0.1)
     return most
 
 

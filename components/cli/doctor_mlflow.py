@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components import tracking
+from components.base import patience
 from components.base.errors import MuraError, UsageError
 from components.cli.check import Check
-from components.tracking import local_database, mlflow_settings, readiness, server
+from components.kubeflow import pod
+from components.tracking import address, local_database, mlflow_settings, readiness, server
 
 
 def examine() -> Iterator[Check]:
@@ -21,13 +23,17 @@ def examine() -> Iterator[Check]:
     except UsageError as problem:
         yield Check(server.PATIENCE, str(problem), problem)
         return
-    if not os.environ.get(tracking.URI) and not Path(local_database.DEFAULT).exists():
+    if address.is_off():
+        yield Check("MLflow", f"{tracking.URI} is {address.OFF}: trainings leave no run; register and promote refuse")
+        return
+    if not os.environ.get(tracking.URI) and not Path(local_database.DEFAULT).exists() and not pod.inside():
         yield Check("MLflow", f"{tracking.URI} is not set: {local_database.DEFAULT} in the working directory")
         return
     try:
-        client = tracking.connect()
+        with patience.none():
+            client = tracking.connect()
         readiness.check(client, server.experiment_id(client))
     except MuraError as problem:
         yield Check("MLflow", str(problem), problem)
         return
-    yield Check("MLflow", f"{tracking.shown_uri()} answers, keeps models and takes files")
+    yield Check("MLflow", f"{tracking.shown_uri()} answers, keeps models, takes files and gives them back")

@@ -5,4 +5,6 @@ checks/
     tracked_archive.py   the archive that DVC tracks: its address on S3
     image_registry.py    the image in its registry
     namespace.py         service account, secrets, config maps, quota and nodes, asked of Kubernetes
+    mlflow_place.py      whether pods are told where MLflow is
+    retries.py           what Argo retries on this cluster
 """

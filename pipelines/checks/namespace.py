@@ -157,6 +157,26 @@ class Namespace:
             )
         return judge(found)
 
+    def exists(self) -> bool:
+        """Whether there is such a namespace, or may be."""
+        try:
+            return _asked(lambda: self._core.read_namespace(self.name, _request_timeout=_SECONDS)) is not None
+        except (_Silent, _NotAllowed):
+            return True
+
+    def content(self, kind: str, name: str, namespace: str = "") -> dict[str, str] | None:
+        """What a secret or a config map holds; empty if there is none, None if we may not read it. Never show it."""
+        core = self._core
+        read = core.read_namespaced_config_map if kind == "config map" else core.read_namespaced_secret
+        try:
+            found = _asked(lambda: read(name, namespace or self.name, _request_timeout=_SECONDS))
+        except (_Silent, _NotAllowed):
+            return None
+        data = dict(found.data or {}) if found else {}
+        return (
+            data if kind == "config map" else {k: base64.b64decode(v).decode(errors="replace") for k, v in data.items()}
+        )
+
 
 class _Silent(Exception):
     """Kubernetes does not answer."""

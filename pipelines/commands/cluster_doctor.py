@@ -11,8 +11,9 @@ import requests
 
 from components.base.errors import MuraError, ServiceUnreachable
 from components.base.urls import without_credentials
+from components.base.variables import TRACKING_URI
 from components.params.document import Params, read_params
-from pipelines.checks import image_registry
+from pipelines.checks import image_registry, mlflow_place, retries
 from pipelines.checks.check_result import CheckResult, missing, unknown
 from pipelines.checks.tracked_archive import Located, locate, present
 from pipelines.client.access import Access
@@ -21,7 +22,7 @@ from pipelines.commands.options import PARAMS, cluster
 from pipelines.graph.compiling import compile_pipeline
 from pipelines.graph.package import Package
 
-_MLFLOW = "MLFLOW_TRACKING_URI"
+_MLFLOW = TRACKING_URI
 # The service account of pods by default, by whether the server has a namespace for each user.
 _ACCOUNTS = {False: "pipeline-runner", True: "default-editor"}
 _SECONDS = (5, 10)
@@ -165,6 +166,11 @@ def _cluster(
         for source in params.kubeflow.environment:
             if source.config_map and _MLFLOW in source.keys:
                 places = there.places(source.config_map)
+        if retried := retries.look(there):
+            yield retried
+        if package is not None and (told := mlflow_place.look(there, package)) and told.mark == "no":
+            yield told
+            return
     yield _mlflow(places.get(_MLFLOW, ""))
 
 
@@ -172,6 +178,8 @@ def _mlflow(inside: str) -> CheckResult:
     """Whether MLflow answers at the address that pods have, or at ours if that is unknown."""
     uri = inside or os.environ.get(_MLFLOW, "")
     whose = "the config map's" if inside else "ours"
+    if uri.strip().lower() == mlflow_place.OFF:
+        return CheckResult("MLflow", f"{_MLFLOW} is {mlflow_place.OFF} ({whose}): trainings leave no run")
     if not uri:
         return unknown("MLflow", f"not checked: {_MLFLOW} is neither in a config map that we can read nor set here")
     shown = without_credentials(uri)

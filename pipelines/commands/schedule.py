@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from components.base.errors import UsageError
+from pipelines.checks import mlflow_place
 from pipelines.client import cron, upload
 from pipelines.client.access import Access
 from pipelines.client.cluster import Kubeflow, whose_name
@@ -67,6 +68,8 @@ def command(access: Access, choices: Choices, name: str, when: cron.Cron | None,
     if choices.dry_run:
         click.echo("\n".join([*submission.lines(access), f"{'schedule':12}{name}, {when.expression} (UTC)"]))
         return
+    if not choices.no_check:
+        mlflow_place.demand(access.namespace or "kubeflow", submission.package)
     _put(Kubeflow(access).new_enough(), name, when.expression, submission)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from pipelines.checks import mlflow_place
 from pipelines.client import runs, upload
 from pipelines.client.access import Access
 from pipelines.client.cluster import Kubeflow
@@ -52,6 +53,8 @@ def command(access: Access, choices: Choices, name: str | None, once: bool, wait
         click.echo("\n".join([*submission.lines(access), f"{'run':12}{run_name}"]))
         return
 
+    if not choices.no_check:
+        mlflow_place.demand(access.namespace or "kubeflow", submission.package)
     kubeflow = Kubeflow(access).new_enough()
     version = upload.upload(kubeflow, submission.package)
     logger.info(

@@ -22,6 +22,22 @@ def test_nothing_is_made_where_nothing_is_named(no_mlflow: pytest.MonkeyPatch, t
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_pod_that_was_not_told_where_mlflow_is(no_mlflow: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    no_mlflow.chdir(tmp_path)
+    no_mlflow.setenv("KFP_RUN_ID", "0b-1")
+    no_mlflow.delenv("DVC_STAGE", raising=False)
+    problem = checks()["MLflow"].problem
+    assert problem is not None
+    assert problem.exit_code == 2
+    assert "this is a pod" in str(problem)
+
+
+def test_a_pod_that_has_no_mlflow(no_mlflow: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    no_mlflow.setenv("KFP_RUN_ID", "0b-1")
+    no_mlflow.setenv("MLFLOW_TRACKING_URI", "off")
+    assert checks()["MLflow"].problem is None
+
+
 @pytest.mark.parametrize("where", ["mlflow_here", "mlflow_server"])
 def test_an_mlflow_that_has_everything_is_well(
     where: str, request: pytest.FixtureRequest, no_mlflow: pytest.MonkeyPatch
@@ -31,7 +47,7 @@ def test_an_mlflow_that_has_everything_is_well(
         no_mlflow.setenv("MLFLOW_TRACKING_URI", place)
     (found,) = doctor_mlflow.examine()
     assert found.problem is None
-    assert "keeps models and takes files" in found.found
+    assert "keeps models, takes files and gives them back" in found.found
 
 
 def test_a_store_that_cannot_be_written_to_is_told(mlflow_server: str, no_mlflow: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,14 @@ def test_mlflow_answers_to_the_name_it_is_called_by(rendered: dict[str, Manifest
         assert {host, f"{host}:*"} <= set(allowed.split(","))
 
 
+def test_mlflow_offers_files_at_an_address_that_the_runs_know(rendered: dict[str, Manifests]) -> None:
+    (known,) = {each["data"]["AWS_ENDPOINT_URL"] for each in every(rendered, "ConfigMap")}
+    for deployment in every(rendered, "Deployment"):
+        variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+        (offered,) = (each["value"] for each in variables if each["name"] == "MLFLOW_S3_ENDPOINT_URL")
+        assert offered == known
+
+
 @pytest.mark.parametrize("params", ["params.yaml", "params.mura.yaml"])
 def test_the_runs_find_what_the_parameters_promise(rendered: dict[str, Manifests], params: str) -> None:
     there: dict[tuple[str, str], set[str]] = {}

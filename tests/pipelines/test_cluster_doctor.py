@@ -156,8 +156,13 @@ def test_everything_is_missing(doctor: Any, api: KubeflowApi, kubernetes: Kubern
         "mura-webhook does not exist; steps start without it. To make it: kubectl -n kubeflow create secret generic "
         "mura-webhook --from-literal=MURA_WEBHOOK_URL=..." in found["-- secret"]
     )
-    assert "is neither in a config map that we can read nor set here" in found["-- MLflow"]
-    assert said.endswith("error: doctor: 4 of 13 checks failed; the lines with `no` say what to do.\n")
+    assert found["no MLflow"].startswith(
+        "pods are not told where it is, and would not start: MLFLOW_TRACKING_URI is in "
+    )
+    assert (
+        "kubectl -n kubeflow create configmap mura-places --from-literal=MLFLOW_TRACKING_URI=http" in found["no MLflow"]
+    )
+    assert said.endswith("error: doctor: 5 of 13 checks failed; the lines with `no` say what to do.\n")
 
 
 def test_what_has_to_be_there_and_is_not(doctor: Any, kubernetes: Kubernetes, tmp_path: Path) -> None:
@@ -261,6 +266,97 @@ def test_mlflow_is_asked_where_pods_look_for_it(
     _, found, said = doctor()
     assert words in found[f"{mark} MLflow"]
     assert "hunter22" not in said
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"MLFLOW_TRACKING_URI": " "}, "kubectl -n kubeflow edit configmap mura-places"),
+        ({"AWS_ENDPOINT_URL": "x"}, "kubectl -n kubeflow edit configmap mura-places"),
+        ({"MLFLOW_TRACKING_URI": "off"}, "MLFLOW_TRACKING_URI is off in mura-places, and register and promote need"),
+    ],
+)
+def test_pods_that_are_not_told_where_mlflow_is(
+    doctor: Any, kubernetes: Kubernetes, content: dict[str, str], words: str
+) -> None:
+    kubernetes.objects["/api/v1/namespaces/kubeflow/configmaps/mura-places"]["data"] = content
+    code, found, _ = doctor()
+    assert code == 5
+    assert words in found["no MLflow"]
+
+
+def test_a_secret_may_say_where_mlflow_is(doctor: Any, kubernetes: Kubernetes, tmp_path: Path) -> None:
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document["kubeflow"]["environment"] = [{"secret": "all", "keys": ["MLFLOW_TRACKING_URI"]}]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
+    value = base64.b64encode(SECRET.encode()).decode()
+    kubernetes.put("namespaces/kubeflow/secrets/all", data={"MLFLOW_TRACKING_URI": value})
+    _, found, _ = doctor("--params", str(tmp_path / "params.yaml"))
+    assert "no MLflow" not in found
+
+
+STOCK = "templateDefaults: {retryStrategy: {limit: 2, retryPolicy: OnError}}"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"workflowDefaults": f"spec: {{{STOCK}}}"}, "OnError in workflow-controller-configmap: a pod that is deleted"),
+        ({"config": f"workflowDefaults: {{spec: {{{STOCK}}}}}"}, "whatever `retries` says"),
+        ({"config": "parallelism: 4"}, "OnFailure in workflow-controller-configmap: a step that ends with a code"),
+        ({"config": "["}, "OnFailure"),
+        ({"workflowDefaults": f"spec: {{{STOCK.replace('OnError', 'Always')}}}"}, "Always"),
+    ],
+)
+def test_what_the_cluster_retries_is_said(
+    doctor: Any, kubernetes: Kubernetes, content: dict[str, str], words: str
+) -> None:
+    kubernetes.put("namespaces/kubeflow/configmaps/workflow-controller-configmap", data=content)
+    code, found, said = doctor()
+    assert code == 0, said
+    assert words in found["ok retries"]
+
+
+def test_who_may_not_read_it_is_not_told_what_is_retried(doctor: Any, kubernetes: Kubernetes) -> None:
+    path = "/api/v1/namespaces/kubeflow/configmaps/workflow-controller-configmap"
+    kubernetes.put(path.removeprefix("/api/v1/"), data={})
+    kubernetes.denied = {path}
+    code, found, said = doctor()
+    assert code == 0, said
+    assert not [subject for subject in found if subject.endswith("retries")]
+
+
+@pytest.fixture
+def submit(mura: Mura, tmp_path: Path, bucket: Path, kubernetes: Kubernetes, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Submits where everything is there."""
+    (bucket / "mura.zip").write_bytes(b"a zip")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("KUBECONFIG", kubeconfig(tmp_path / "kubeconfig", kubernetes.url))
+    kubernetes.fill()
+    return lambda command, *words: mura(command, "--archive", "s3://bucket/mura.zip", *words)
+
+
+@pytest.mark.parametrize("command", [("submit",), ("schedule", "--cron", "0 0 3 * * *")])
+def test_a_run_is_refused_whose_pods_would_not_know_where_mlflow_is(
+    submit: Any, api: KubeflowApi, kubernetes: Kubernetes, command: tuple[str, ...]
+) -> None:
+    assert submit(*command)[0] == 0
+    before = len(api.runs)
+    del kubernetes.objects["/api/v1/namespaces/kubeflow/configmaps/mura-places"]
+    code, _, err = submit(*command)
+    assert code == 2
+    assert "error: MLflow: pods are not told where it is, and would not start" in err
+    assert len(api.runs) == before
+    assert submit(*command, "--no-check", "--no-cache")[0] == 0
+
+
+def test_a_run_is_submitted_where_we_may_not_see_what_its_pods_are_told(submit: Any, kubernetes: Kubernetes) -> None:
+    kubernetes.denied = {"/api/v1/namespaces/kubeflow/configmaps/mura-places"}
+    assert submit("submit")[0] == 0
+    kubernetes.denied = set()
+    # Of another cluster than the one that runs are sent to.
+    kubernetes.objects.clear()
+    assert submit("submit")[0] == 0
 
 
 def test_without_a_kubeconfig_the_rest_is_checked(doctor: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ class KubeflowApi:
     logs: dict[str, str] = field(default_factory=dict)
     """Logs that the server finds by the id of a node."""
     objects: dict[str, str] = field(default_factory=dict)
-    """Objects of Kubeflow's bucket, which the user interface reads."""
+    """Objects of buckets by their URIs, which the user interface reads."""
     lost: set[str] = field(default_factory=set)
     """Runs whose workflows were removed: they stay as they are."""
     cancelled: set[str] = field(default_factory=set)
@@ -750,7 +750,7 @@ def serve(api: KubeflowApi, certificate: tuple[Path, Path] | None = None, port: 
                         return
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
             if url.path == "/artifacts/get":
-                log = api.objects.get(query["key"]) if query["bucket"] == "mlpipeline" else None
+                log = api.objects.get(f"{query['source']}://{query['bucket']}/{query['key']}")
                 self.send(404 if log is None else 200, (log or "no such key").encode(), "application/octet-stream", {})
                 return
             kind = "application/json"

@@ -12,6 +12,7 @@ from components.kubeflow import argo
 
 # How a container ended is told by its log, and that one starts is no trouble.
 _NO_TROUBLE = re.compile(r"(\w+: )?Error \(exit code \d+\)|PodInitializing|ContainerCreating|pod deleted|child |\s*$")
+_LOG = re.compile(r"\w+://[^\"\\\\\s]+/executor-logs\b")
 _TROUBLED = ("Pending", "Error", "Failed")
 
 
@@ -33,6 +34,8 @@ class Workflow(NamedTuple):
     phase: str
     troubles: tuple[Trouble, ...]
     """Of its pods, the newest last."""
+    logs: Mapping[str, str]
+    """Where Kubeflow's launcher puts the logs of steps, as URIs, by the whole names of their nodes."""
 
 
 def read(document: Mapping[str, Any]) -> Workflow:
@@ -51,7 +54,16 @@ def read(document: Mapping[str, Any]) -> Workflow:
         made=str(metadata.get("creationTimestamp", "")),
         phase=str(status.get("phase", "")),
         troubles=tuple(troubles),
+        logs={str(node.get("name", "")): uri for node in pods if (uri := _log(node))},
     )
+
+
+def _log(node: Mapping[str, Any]) -> str:
+    """Where the launcher puts the log of a node: it is told so in the JSON of its arguments."""
+    parameters = (node.get("inputs") or {}).get("parameters") or ()
+    patch = next((str(each.get("value")) for each in parameters if each.get("name") == "pod-spec-patch"), "")
+    found = _LOG.search(patch)
+    return found[0] if found else ""
 
 
 def _nodes(status: Mapping[str, Any]) -> dict[str, Any]:

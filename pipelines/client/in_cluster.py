@@ -56,10 +56,17 @@ class InCluster:
     def log(self, run: Progress, step: str, lines: int | None = None) -> str | None:
         """The log of a step: of its last pod, or from Kubeflow's archive; None if there is none."""
         pods = (self._namespace.pods(self.run_id) or []) if self._namespace else []
-        mine = _latest([pod for pod in pods if not is_driver(pod.node)]).get(step)
-        if mine and self._namespace and (found := self._namespace.log(mine.name, lines)) is not None:
+        pod = _latest([pod for pod in pods if not is_driver(pod.node)]).get(step)
+        if pod and self._namespace and (found := self._namespace.log(pod.name, lines)) is not None:
             return found
-        return kept_logs.log(self.kubeflow, run, step)
+        if (kept := kept_logs.log(self.kubeflow, run, step)) is not None:
+            return kept
+        # Where Argo keeps no logs, Kubeflow's launcher does, at a place that the workflow knows.
+        places = {node: uri for workflow in self._workflows or () for node, uri in workflow.logs.items()}
+        mine = max(
+            (node for node in places if step_of(node)[0] == step), key=lambda node: step_of(node)[1], default=None
+        )
+        return kept_logs.at(self.kubeflow, places[mine]) if mine else None
 
     def log_of(self, pod: str, lines: int) -> str | None:
         """The log of a pod."""

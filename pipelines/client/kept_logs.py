@@ -42,17 +42,24 @@ def _by_node(kubeflow: Kubeflow, run_id: str, node: str) -> str | None:
 
 
 def _by_key(kubeflow: Kubeflow, run: Progress, node: str) -> str | None:
-    """Ask Kubeflow's user interface, which reads any object of the bucket."""
     namespace = kubeflow.access.namespace or NAMESPACE
     for template in _TEMPLATES:
         pod = f"{run.workflow}-{template}-{node.rpartition('-')[2]}"
         key = _KEY.format(namespace=namespace, workflow=run.workflow, date=run.created, pod=pod)
-        query = {"source": "minio", "namespace": namespace, "bucket": _BUCKET, "key": key}
-        try:
-            found = kubeflow.get("reading a log", "/artifacts/get", query=query)
-        except MuraError:
-            continue
-        # An address that the user interface does not know is answered with its page.
-        if isinstance(found, str) and not found.lstrip().lower().startswith("<!doctype"):
+        if (found := at(kubeflow, f"minio://{_BUCKET}/{key}")) is not None:
             return found
     return None
+
+
+def at(kubeflow: Kubeflow, uri: str) -> str | None:
+    """The log at a URI, from Kubeflow's user interface, which reads the objects of its buckets; None if it does not."""
+    source, _, place = uri.partition("://")
+    bucket, _, key = place.partition("/")
+    namespace = kubeflow.access.namespace or NAMESPACE
+    query = {"source": source, "namespace": namespace, "bucket": bucket, "key": key}
+    try:
+        found = kubeflow.get("reading a log", "/artifacts/get", query=query)
+    except MuraError:
+        return None
+    # An address that the user interface does not know is answered with its page.
+    return found if isinstance(found, str) and not found.lstrip().lower().startswith("<!doctype") else None

@@ -6,7 +6,7 @@ import pytest
 from kubeflow_api import Fault, KubeflowApi, Mura, executor, node_id, recorded
 from test_cluster_doctor import Kubernetes
 from test_cluster_doctor import kubernetes as kubernetes  # a fixture
-from test_in_cluster import AFTER, BEFORE, REFUSAL, log, pod, there
+from test_in_cluster import AFTER, BEFORE, REFUSAL, log, pod, there, workflow
 from test_in_cluster import cluster as cluster  # a fixture
 
 LOG = BEFORE + REFUSAL + AFTER.format(end="exit status 3")
@@ -65,8 +65,17 @@ def test_the_log_of_a_run_past_1_mib_is_read_by_its_place_in_the_bucket(api: Kub
     nodes = json.dumps(recorded("workflow-nodes.json.gz"))
     assert KEY in nodes
     api.replay("run-over-1MB")
-    api.objects[KEY] = "INFO train: epoch 5\n"
+    api.objects[f"minio://mlpipeline/{KEY}"] = "INFO train: epoch 5\n"
     assert mura("logs", "mura-2", "train-vgg16") == (0, "INFO train: epoch 5\n", "")
+
+
+def test_where_argo_keeps_no_logs_the_launcher_s_is_shown(api: KubeflowApi, mura: Mura, cluster: Kubernetes) -> None:
+    run = api.replay("run-over-1MB")
+    there(cluster, run)
+    workflow(cluster, run, *recorded("workflow-nodes.json.gz").values(), packed=True, phase="Succeeded")
+    place = f"minio://mlpipeline/v2/artifacts/mura/{run}/train-vgg16/ddc78728-e519-489c-8570-ac95382bacd3/executor-logs"
+    api.objects[place] = "INFO train: epoch 5\n"
+    assert mura("logs", run, "train-vgg16") == (0, "INFO train: epoch 5\n", "")
 
 
 def test_an_address_that_is_not_the_user_interface_gives_no_page_as_a_log(api: KubeflowApi, mura: Mura) -> None:

@@ -26,6 +26,9 @@ MAX_BYTES = 64_000_000
 # A zip is copied in pieces of so many bytes.
 PIECE = 1 << 22
 
+# The end of a file's place in DVC's cache or on its remote.
+_STORED = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{30})$")
+
 # What zipfile raises for damaged files. A damaged table of contents also gives impossible numbers and names.
 UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError)
 
@@ -50,9 +53,11 @@ class Archive:
     BY_VALUE: ClassVar[bool] = True
     WITH_DIGEST: ClassVar[bool] = True
 
-    def __init__(self, place: str, version: Version | None = None, key: str = "") -> None:
+    def __init__(self, place: str, version: Version | None = None, key: str = "", name: str = "") -> None:
         """Use `read`."""
         self.place = place
+        self.name = name or _name(place)
+        """For people. It does not change when an archive is copied to S3, and is part of what a manifest says."""
         self._key = key or uuid.uuid4().hex
         """The same for all copies of this object, in all processes."""
         self.version = version
@@ -62,8 +67,8 @@ class Archive:
         self._tree: Tree | None = None
         self._ends: dict[int, int] = {}
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, Version | None, str]]:
-        return type(self), (self.place, self.version, self._key)
+    def __reduce__(self) -> tuple[type[Self], tuple[str, Version | None, str, str]]:
+        return type(self), (self.place, self.version, self._key, self.name)
 
     @classmethod
     def read(cls, place: str | Path) -> Self:
@@ -82,11 +87,6 @@ class Archive:
             if found._zip is not None:
                 zip_safety.check_zip(found._zip, place)
             return cls(place, found.version)
-
-    @property
-    def name(self) -> str:
-        """The last part of the place. It does not change when an archive is copied to S3."""
-        return self.place.rstrip("/").rpartition("/")[2] or self.place
 
     @property
     def identity(self) -> list[str | int]:
@@ -109,7 +109,7 @@ class Archive:
             ServiceUnreachable: S3 does not answer.
         """
         self._check_unchanged()
-        return _opened(os.getpid(), self.place, self.version, self._key)
+        return _opened(os.getpid(), self.place, self.version, self._key, self.name)
 
     def __enter__(self) -> Self:
         if is_remote(self.place):
@@ -262,8 +262,14 @@ class Archive:
 
 # One handle: a worker reads one archive.
 @lru_cache(maxsize=1)
-def _opened(process: int, place: str, version: Version | None, key: str) -> Archive:  # noqa: ARG001 - not after a fork
-    return Archive(place, version, key).__enter__()
+def _opened(process: int, place: str, version: Version | None, key: str, name: str) -> Archive:  # noqa: ARG001 - not after a fork
+    return Archive(place, version, key, name).__enter__()
+
+
+def _name(place: str) -> str:
+    """The last part of a place. Of an object that DVC named by its content, the md5 that DVC knows it by."""
+    stored = _STORED.search(place)
+    return f"md5 {stored[1]}{stored[2]}" if stored else place.rstrip("/").rpartition("/")[2] or place
 
 
 def is_remote(place: str) -> bool:

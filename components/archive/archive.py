@@ -29,6 +29,9 @@ LIST_ROW_BYTES = 200
 # A zip is copied in pieces of so many bytes.
 PIECE = 1 << 22
 
+# The end of a file's place in DVC's cache or on its remote.
+_STORED = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{30})$")
+
 # What zipfile raises for damaged files. A damaged table of contents also gives impossible numbers and names.
 UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError)
 
@@ -54,10 +57,12 @@ class Archive:
     WITH_DIGEST: ClassVar[bool] = True
 
     def __init__(
-        self, place: str, version: Version | None = None, key: str = "", max_members: int = MAX_MEMBERS
+        self, place: str, version: Version | None = None, key: str = "", name: str = "", max_members: int = MAX_MEMBERS
     ) -> None:
         """Use `read`."""
         self.place = place
+        self.name = name or _name(place)
+        """For people. It does not change when an archive is copied to S3, and is part of what a manifest says."""
         self.max_members = max_members
         self._key = key or uuid.uuid4().hex
         """The same for all copies of this object, in all processes."""
@@ -68,8 +73,8 @@ class Archive:
         self._tree: Tree | None = None
         self._ends: dict[int, int] = {}
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str, Version | None, str, int]]:
-        return type(self), (self.place, self.version, self._key, self.max_members)
+    def __reduce__(self) -> tuple[type[Self], tuple[str, Version | None, str, str, int]]:
+        return type(self), (self.place, self.version, self._key, self.name, self.max_members)
 
     @classmethod
     def read(cls, place: str | Path, max_members: int = MAX_MEMBERS) -> Self:
@@ -102,16 +107,11 @@ class Archive:
         Raises:
             DataRefused, ServiceUnreachable: as `read`.
         """
-        checked = type(self)(self.place, self.version, max_members=max_members)
+        checked = type(self)(self.place, self.version, name=self.name, max_members=max_members)
         with checked as opened:
             if opened._zip is not None:
                 zip_safety.check_zip(opened._zip, self.place, max_members)
         return checked
-
-    @property
-    def name(self) -> str:
-        """The last part of the place. It does not change when an archive is copied to S3."""
-        return self.place.rstrip("/").rpartition("/")[2] or self.place
 
     @property
     def identity(self) -> list[str | int]:
@@ -134,7 +134,7 @@ class Archive:
             ServiceUnreachable: S3 does not answer.
         """
         self._check_unchanged()
-        return _opened(os.getpid(), self.place, self.version, self._key, self.max_members)
+        return _opened(os.getpid(), self.place, self.version, self._key, self.name, self.max_members)
 
     def __enter__(self) -> Self:
         if is_remote(self.place):
@@ -320,9 +320,16 @@ def _opened(
     place: str,
     version: Version | None,
     key: str,
+    name: str,
     max_members: int,
 ) -> Archive:
-    return Archive(place, version, key, max_members).__enter__()
+    return Archive(place, version, key, name, max_members).__enter__()
+
+
+def _name(place: str) -> str:
+    """The last part of a place. Of an object that DVC named by its content, the md5 that DVC knows it by."""
+    stored = _STORED.search(place)
+    return f"md5 {stored[1]}{stored[2]}" if stored else place.rstrip("/").rpartition("/")[2] or place
 
 
 def is_remote(place: str) -> bool:

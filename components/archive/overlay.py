@@ -2,7 +2,9 @@
 
 import csv
 import difflib
+import hashlib
 import io
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
@@ -10,6 +12,7 @@ from typing import ClassVar, NamedTuple, Self
 from components.artifacts.manifest import LABEL_NAMES
 from components.base.errors import DataRefused, UsageError
 from components.base.files import json_sha256
+from components.base.urls import S3_SCHEME
 
 COLUMNS = ("study", "old", "new", "source", "reason")
 WORDS = {"0": 0, "normal": 0, "negative": 0, "1": 1, "abnormal": 1, "positive": 1}
@@ -56,14 +59,18 @@ class Overlay:
         """Read an overlay and check it without the archive.
 
         Args:
-            place: the file; or its text, as Kubeflow passes it. A text has several lines.
+            place: the file; or what Kubeflow passes: its text, which has several lines, or `s3://.../<sha256>.csv`.
 
         Raises:
-            UsageError: there is no such file.
-            DataRefused: the file is no such CSV, or rows are invalid, contradict each other or repeat a study.
+            UsageError: there is no such file or object.
+            DataRefused: the file is no such CSV, or rows are invalid, contradict each other or repeat a study; or an
+                object has another content than its name says.
+            ServiceUnreachable: S3 does not answer.
         """
         if isinstance(place, str) and "\n" in place:
             return cls._parse(Path("the overlay"), place.encode())
+        if isinstance(place, str) and place.startswith(S3_SCHEME):
+            return cls._parse(Path("the overlay"), _stored(place))
         path = Path(place)
         try:
             with path.open("rb") as file:
@@ -146,6 +153,26 @@ class Overlay:
                 )
         _refuse(self.path, problems)
         return {studies[opinion.study]: opinion for opinion in self.opinions}
+
+
+def _stored(uri: str) -> bytes:
+    """The content of an object that is named by the digest of its content."""
+    # boto3 takes half a second to import.
+    from components.archive import s3
+
+    named = re.search(r"/([0-9a-f]{64})\.csv$", uri)
+    if named is None:
+        raise UsageError(f"{uri}: expected an overlay named by its content, s3://.../<sha256>.csv.")
+    found = s3.Object.find(s3.place(uri))
+    if found is None:
+        raise UsageError(f"{uri}: no such overlay on S3 at {s3.endpoint()}. `mura pipeline submit` stores it.")
+    if found.size > MAX_BYTES:
+        raise DataRefused(f"{uri}: more than {MAX_BYTES:,} bytes. Is this an overlay?")
+    with found as file:
+        content = b"".join(file.pieces())
+    if hashlib.sha256(content).hexdigest() != named[1]:
+        raise DataRefused(f"{uri}: its content has another sha256 than its name says. Remove it and submit again.")
+    return content
 
 
 def key(study: str) -> str:

@@ -14,5 +14,6 @@ base/
     variables.py     environment variables of the project
     space.py         room on a disk: refused before a long write, and named when it runs out
     surroundings.py  settings from outside that would change a result, and what is used instead
+    places.py        places and keys of a pod, from files into the environment
     urls.py          addresses without user and password
 """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from components.base import patience, surroundings
+from components.base import patience, places, surroundings
 from components.base.errors import ExitCode, Terminated, UsageError, classified, first_line, printable
 from components.base.step import STEPS
 from components.base.urls import check_written_out
@@ -98,6 +98,10 @@ def main() -> None:
     if sys.getfilesystemencoding() != "utf-8":
         # Names of files may have any letter, and a locale such as POSIX or Latin-1 does not.
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this very command
+    try:
+        places.settle()
+    except UsageError as error:
+        sys.exit(_tell(error))
     surroundings.settle()
     for stream in (sys.stdout, sys.stderr):
         # A path may have letters that the terminal's encoding has not.

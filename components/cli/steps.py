@@ -2,7 +2,7 @@
 
 An artifact is a directory to read, a list of them a flag to repeat, one that may be None a flag that may be left out, a
 section is `--params`, `out` is where the result goes. DVC's stages give `--settings` in place of everything that
-params.yaml says (settings.py).
+params.yaml says (settings.py), Kubeflow `--executor-input` in place of everything.
 """
 
 import importlib
@@ -30,7 +30,7 @@ from components.base.step import Declaration
 from components.cli import lineage, settings
 from components.cli.group import SETTINGS
 from components.cli.settings import BY_CANDIDATE, Used
-from components.kubeflow.executor import ExecutorInput
+from components.kubeflow.executor import BROUGHT, ExecutorInput, brought
 from components.params import DEFAULT
 from components.params.document import SECTIONS_BY_ENTRY, parse, read_params, section
 from components.params.ingest import MAX_MEMBERS, IngestParams
@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 # MURA's CSVs.
 LISTS = 4
 
+EXECUTOR_INPUT = "--executor-input"
 PART = "--part"
 """The flag for one share of a step's work."""
 CANDIDATE = "{candidate}"
@@ -121,18 +122,28 @@ def command(name: str) -> click.Command:
     )
 
     options.append(
-        click.Option(["--executor-input"], metavar="JSON", hidden=True, help="Inputs and outputs, from Kubeflow.")
+        click.Option(
+            [EXECUTOR_INPUT],
+            metavar="JSON",
+            hidden=True,
+            help="Inputs and outputs, from Kubeflow. In place of all flags that it has.",
+        )
     )
 
     options += _options_of_dvc(name)
     options += [click.Option([each.flag, each.name], metavar=each.metavar, help=each.help) for each in questions]
 
-    def callback(out: Path, executor_input: str | None, **flags: Any) -> None:
+    def callback(out: Path | None, executor_input: str | None, **flags: Any) -> None:
         for each in questions:
             if (asked := flags.pop(each.name)) is not None:
                 click.echo(each.answer(asked, {**flags, "out": out}))
                 return
-        _run_step(_call(name, flags, out), executor_input)
+        kubeflow = ExecutorInput(executor_input) if executor_input else None
+        if kubeflow is not None:
+            flags, out = _filled_in(kubeflow, inputs, flags, out or kubeflow.output(product))
+        if out is None:
+            raise click.UsageError("Missing option '--out'.", click.get_current_context())
+        _run_step(_call(name, flags, out), kubeflow)
 
     return _StepCommand(
         name,
@@ -152,7 +163,7 @@ class _StepCommand(click.Command):
         asks = bool(words & {each.flag for each in declaration(name).questions})
         chosen = {each.name: each.flag for each in inputs_of(step_function(name)) if not each.is_artifact}
         for option in self.params:
-            if asks or (SETTINGS in words and option.name in chosen):
+            if asks or EXECUTOR_INPUT in words or (SETTINGS in words and option.name in chosen):
                 option.required = False
         rest = super().parse_args(ctx, args)
         if ctx.params.get("settings") is not None:
@@ -160,6 +171,28 @@ class _StepCommand(click.Command):
                 if ctx.get_parameter_source(each) is ParameterSource.COMMANDLINE:
                     raise click.UsageError(f"{flag} is in {SETTINGS}: leave one of them out.", ctx)
         return rest
+
+
+def _filled_in(
+    kubeflow: ExecutorInput, inputs: list[Input], flags: dict[str, Any], out: Path | None
+) -> tuple[dict[str, Any], Path | None]:
+    """The flags, with what Kubeflow says in place of those that were not given.
+
+    Raises:
+        UsageError: neither says what the step needs.
+    """
+    context = click.get_current_context()
+    filled = dict(flags)
+    for each in inputs:
+        if each.many and each.kind in BROUGHT and not filled.get(f"{BROUGHT[each.kind]}s"):
+            # register: each model lies in its evaluation.
+            filled[f"{BROUGHT[each.kind]}s"] = tuple(brought(path, BROUGHT[each.kind]) for path in filled[each.name])
+    for each in inputs:
+        if not each.many and context.get_parameter_source(each.name) is not ParameterSource.COMMANDLINE:
+            filled[each.name] = kubeflow.artifact(each.name) if each.is_artifact else kubeflow.parameter(each.name)
+            if filled[each.name] is None and not each.optional:
+                raise UsageError(f"{EXECUTOR_INPUT}: it has no {each.name}, and {each.flag} is not given.")
+    return filled, out
 
 
 def _options_of_dvc(step: str) -> list[click.Parameter]:
@@ -262,14 +295,15 @@ def _call(step: str, flags: dict[str, Any], out: Path) -> Call:
     return Call(step, function, inputs, flags, place, candidate, used, code.digest(function.__module__), once)
 
 
-def _run_step(call: Call, executor_input: str | None) -> None:
+def _run_step(call: Call, kubeflow: ExecutorInput | None) -> None:
     """Read the artifacts, run the step in a work directory, put the result into its place."""
     started = time.monotonic()
-    kubeflow = ExecutorInput(executor_input) if executor_input else None
     if call.used is not None:
         call.used.check_code(call.code)
     if check := declaration(call.step).check:
         check()
+    if kubeflow is not None:
+        kubeflow.check_there()
     arguments = _arguments(call)
     if call.used is not None:
         call.used.check_files(arguments)
@@ -290,7 +324,7 @@ def _run_step(call: Call, executor_input: str | None) -> None:
         "%s: wrote %s, digest %s, %.0f s", call.step, call.out, artifact.digest[:12], time.monotonic() - started
     )
     if kubeflow is not None:
-        kubeflow.report(type(artifact)(call.out, artifact.facts, artifact.digest))
+        kubeflow.report(type(artifact)(call.out, artifact.facts, artifact.digest), arguments)
     if problem := artifact.verdict():
         raise problem
 
@@ -360,7 +394,8 @@ def _argument(of: Input, call: Call) -> Any:
             else parse(of.kind, value, str(call.used and call.used.file))
         )
     if of.kind is int:
-        return read_params(DEFAULT).seed if value is None else value
+        # In Kubeflow's JSON every number may be a float.
+        return read_params(DEFAULT).seed if value is None else int(value)
     if value is None:
         return None
     if of.many:

@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from components.archive.archive import Archive
 from components.artifacts.artifact import Artifact
 from components.artifacts.evaluation import SUMMARY, Evaluation
 from components.artifacts.manifest import DATA_DOCS, ValidManifest
 from components.artifacts.promotion import REPORT as PROMOTION_REPORT
 from components.artifacts.promotion import Promotion
-from components.artifacts.registration import RegisteredModel, Registration
+from components.artifacts.registration import RegisteredModel
 from components.artifacts.trained_model import TrainedModel
 from components.base import code
-from components.base.errors import DataRefused, UsageError
+from components.base.errors import DataRefused, OutsideFailed, UsageError
 from components.base.files import write_text
 from components.base.urls import without_credentials
 
@@ -34,6 +35,15 @@ DIGEST = "digest"
 """The output parameter with the digest of the artifact."""
 CODE = "code"
 """The input parameter with the digest of the code that the pipeline was compiled for."""
+NAME = "name"
+"""The input parameter `archive_name`: what people call the archive. Its object on S3 is named by its content."""
+BROUGHT: Mapping[type[Artifact[Any]], str] = {Evaluation: "model"}
+"""Artifacts in which another one lies, an input of their step, by its name. `register` finds each model in its
+evaluation: as inputs of its own, the models would take as much of a run's state as a whole step."""
+DIGITS = 32
+"""Digits of a digest that Kubeflow is told, 128 bits. What it is told stands many times in the state of a run."""
+# Where Kubeflow's launcher notes the store of an artifact, if there is no such note.
+_STORE = "store_session_info"
 # The directories in which Kubeflow's launcher keeps objects, by the store that they come from.
 _MOUNTS = {"s3://": "/s3/", "minio://": "/minio/", "gs://": "/gcs/"}
 
@@ -65,7 +75,9 @@ class ExecutorInput:
         """
         try:
             document = json.loads(text)
-            self.parameters: dict[str, Any] = document.get("inputs", {}).get("parameterValues", {})
+            inputs = document.get("inputs", {})
+            self.parameters: dict[str, Any] = inputs.get("parameterValues", {})
+            self._inputs: dict[str, Any] = inputs.get("artifacts", {})
             self._outputs: dict[str, Any] = document["outputs"].get("artifacts", {})
             self._output_file = Path(document["outputs"]["outputFile"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -73,11 +85,41 @@ class ExecutorInput:
                 f"--executor-input: expected the JSON that Kubeflow writes in place of {{{{$}}}} ({error!r})."
             ) from error
 
+    def parameter(self, name: str) -> Any:
+        """The value of an input; None if there is none of the name."""
+        return self.parameters.get(name)
+
+    def artifact(self, name: str) -> Path | None:
+        """The directory of an input artifact; None if there is none of the name."""
+        found = self._inputs.get(name)
+        return mounted(found["artifacts"][0]["uri"]) if found else None
+
+    def output(self, kind: type[Artifact[Any]]) -> Path | None:
+        """The directory for the result; None if it is no output of Kubeflow's."""
+        found = self._outputs.get(noun(kind))
+        return mounted(found["artifacts"][0]["uri"]) if found else None
+
+    def check_there(self) -> None:
+        """Check that the input artifacts still exist. Kubeflow's cache does not see it when their objects are removed.
+
+        Raises:
+            OutsideFailed: one is gone, or a file of it.
+        """
+        bringing = {noun(kind): along for kind, along in BROUGHT.items()}
+        for name, found in self._inputs.items():
+            uri = found["artifacts"][0]["uri"]
+            along = next((each for kind, each in bringing.items() if name.startswith(f"{kind}_")), None)
+            if _is_gone(mounted(uri)) or (along is not None and _is_gone(brought(mounted(uri), along))):
+                raise OutsideFailed(
+                    f"{name}: the cache's artifact is gone from the bucket, {uri}: objects were removed. Submit with "
+                    "--no-cache, and let the bucket keep artifacts for as long as the cache is used."
+                )
+
     def check(self, inputs: Mapping[str, Any], module: str) -> None:
         """Check that the artifacts are those that earlier steps made. Warn if the code is not that of the pipeline.
 
         Args:
-            inputs: the step's arguments by name.
+            inputs: the step's arguments by name. An archive gets its name from here.
             module: the step's module, `components.shard`.
 
         Raises:
@@ -85,22 +127,34 @@ class ExecutorInput:
         """
         for name, artifact in inputs.items():
             expected = self.parameters.get(f"{name}_{DIGEST}")
-            if isinstance(artifact, Artifact) and expected and artifact.digest != expected:
+            if isinstance(artifact, Artifact) and expected and not artifact.digest.startswith(expected):
                 raise DataRefused(
                     f"{artifact.path}: expected the {type(artifact).__name__} of digest {expected[:12]}, which the "
                     f"step before made, found {artifact.digest[:12]}. Was the artifact replaced?"
                 )
+            if isinstance(artifact, Archive) and (called := self.parameters.get(f"{name}_{NAME}")):
+                artifact.name = str(called)
         compiled = self.parameters.get(CODE)
-        if compiled and compiled != (found := code.digest(module)):
+        if compiled and not (found := code.digest(module)).startswith(compiled):
             logger.warning(
                 "the pipeline was compiled for code %s, this image contains %s; Kubeflow's cache knows only the first",
                 compiled[:12],
                 found[:12],
             )
 
-    def report(self, artifact: Artifact[Any]) -> None:
-        """Write what Kubeflow shows of an artifact, and the digest for its cache."""
-        outputs = {noun(type(artifact)): Content(_metadata(artifact))}
+    def report(self, artifact: Artifact[Any], inputs: Mapping[str, Any]) -> None:
+        """Write what Kubeflow shows of an artifact, and the digest for its cache. Put into it what it brings along.
+
+        Args:
+            artifact: the result, where Kubeflow takes it from.
+            inputs: the step's arguments by name.
+        """
+        if along := BROUGHT.get(type(artifact)):
+            shutil.copytree(inputs[along].path, brought(artifact.path, along), copy_function=_link, dirs_exist_ok=True)
+        if isinstance(artifact, TrainedModel) and (page := _mlflow(f"runs/{artifact.facts.run.run_id}")):
+            # In the step's log, a tab of the user interface. Metadata would be copied into every step that reads it.
+            logger.info("train: curves and model are in MLflow at %s", page)
+        outputs = {noun(type(artifact)): Content({})}
         outputs |= {name: view.content(artifact) for name, view in VIEWS.get(type(artifact), {}).items()}
         told = {}
         for name, content in outputs.items():
@@ -112,11 +166,26 @@ class ExecutorInput:
                 place = mounted(given["uri"])
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(content.file, place)
-            entry = {"name": given["name"], "uri": given["uri"], "metadata": content.metadata}
+            metadata = dict(content.metadata) if name in VIEWS.get(type(artifact), {}) else passed_on(given["uri"])
+            entry = {"name": given["name"], "uri": given["uri"], "metadata": metadata}
             told[name] = {"artifacts": [entry]}
-        document = {"artifacts": told, "parameterValues": {DIGEST: artifact.digest}}
+        document = {"artifacts": told, "parameterValues": {DIGEST: artifact.digest[:DIGITS]}}
         self._output_file.parent.mkdir(parents=True, exist_ok=True)
         write_text(self._output_file, json.dumps(document, allow_nan=False))
+
+
+def brought(path: Path, name: str) -> Path:
+    """The directory of an artifact that another one at `path` brings along. The card of that one does not list it."""
+    return path / f".{name}"
+
+
+def _link(source: str, target: str) -> None:
+    """A second name for a file, or a copy where it would lie on another disk."""
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def noun(kind: type[Artifact[Any]]) -> str:
@@ -130,28 +199,39 @@ def mounted(uri: str) -> Path:
     return Path(_MOUNTS.get(scheme, "") + uri.removeprefix(scheme))
 
 
-def _metadata(artifact: Artifact[Any]) -> dict[str, Any]:
-    """The digest, the plain facts, and links to MLflow."""
-    facts = artifact.facts.model_dump(mode="json")
-    plain = {name: value for name, value in facts.items() if isinstance(value, str | int | float)}
-    links: dict[str, str] = {}
-    if isinstance(artifact, TrainedModel):
-        run = artifact.facts.run
-        # A training that found no MLflow has no run.
-        links = {
-            "mlflow_run_id": run.run_id,
-            "mlflow_run": _mlflow(f"runs/{run.run_id}") if run.run_id else "",
-            "mlflow_model": run.model_uri,
-        }
-    if isinstance(artifact, Registration):
-        links = {version.candidate: _version_uri(version) for version in artifact.facts.versions}
-    return plain | {name: link for name, link in links.items() if link} | {DIGEST: artifact.digest}
+def passed_on(uri: str) -> dict[str, str]:
+    """The metadata of an artifact that other steps read.
+
+    It stands six times in the state of each of those steps, and Kubernetes limits the state of a run. So there are no
+    facts in it: people find them in the views, steps on the artifact's own card. Left alone, Kubeflow's launcher adds
+    where the store is and which secret opens it, 400 bytes, in quotes of quotes. It reads neither again: it opens the
+    bucket by its own configuration. Told that there is nothing to add, it adds nothing.
+    """
+    scheme = urlsplit(uri).scheme
+    return {_STORE: json.dumps({"Provider": scheme, "Params": {"fromEnv": "true"}})} if scheme else {}
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether an artifact has lost its card, or a file that the card lists."""
+    try:
+        card = json.loads((path / Artifact.CARD).read_bytes())
+        return not all((path / name).is_file() for name in card["files"])
+    except OSError:
+        return True
+    except (ValueError, KeyError, TypeError):
+        # Whoever reads it tells what is wrong with it.
+        return False
 
 
 def _training(model: TrainedModel) -> Content:
     # Other names than those of the curves: Kubeflow's MLflow integration logs these numbers to the run of the curves.
     facts = model.facts
-    counts = {"epochs": facts.epochs, "best_epoch": facts.best_epoch, "seconds": facts.seconds}
+    counts = {
+        "epochs": facts.epochs,
+        "best_epoch": facts.best_epoch,
+        "seconds": facts.seconds,
+        "parameters": facts.parameters,
+    }
     return Content({f"best_tuning_{name}": value for name, value in facts.tuning.items()} | counts)
 
 
@@ -164,18 +244,18 @@ def _operating_point(evaluation: Evaluation) -> Content:
     """ROC curve and confusion matrix on the test split."""
     with (evaluation.path / "plots" / "roc.csv").open(newline="") as file:
         points = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    # JSON has no infinity, the threshold of the first point, (0, 0): nothing is called abnormal.
+    above_all = 1 + max((point["threshold"] for point in points if math.isfinite(point["threshold"])), default=0.0)
     confusion = evaluation.facts.scores.test.confusion
     return Content(
         {
             "confidenceMetrics": [
                 {
-                    "confidenceThreshold": point["threshold"],
+                    "confidenceThreshold": min(point["threshold"], above_all),
                     "falsePositiveRate": point["false_positive_rate"],
                     "recall": point["sensitivity"],
                 }
                 for point in points
-                # The threshold of the first point is infinite.
-                if math.isfinite(point["threshold"])
             ],
             "confusionMatrix": {
                 "annotationSpecs": [{"displayName": "normal"}, {"displayName": "abnormal"}],
@@ -190,8 +270,10 @@ def _operating_point(evaluation: Evaluation) -> Content:
 
 def _champion(promotion: Promotion) -> Content:
     current = promotion.facts.current
+    # Of every candidate: the receipt of `register` is an input, and has no metadata.
+    versions = {version.candidate: _version_uri(version) for version in promotion.facts.candidates}
     if current is None:
-        return Content({"decision": promotion.facts.decision.outcome})
+        return Content({"decision": promotion.facts.decision.outcome, **versions})
     # The version is not the artifact's `uri`: a launcher would look for a store of that scheme.
     metadata = {
         "decision": promotion.facts.decision.outcome,
@@ -204,7 +286,7 @@ def _champion(promotion: Promotion) -> Content:
         "test_auroc": str(current.scores.test.auroc),
         "registry": _mlflow(f"models/{current.model}/versions/{current.version}"),
     }
-    return Content({name: value for name, value in metadata.items() if value})
+    return Content(versions | {name: value for name, value in metadata.items() if value})
 
 
 def _version_uri(version: RegisteredModel) -> str:
@@ -212,8 +294,11 @@ def _version_uri(version: RegisteredModel) -> str:
 
 
 def _mlflow(page: str) -> str:
-    """A page of MLflow's user interface; empty if MLflow is not a server."""
+    """A page of MLflow's user interface; empty if MLflow is not a server, or the page has no name."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if page.endswith("/"):
+        # A training that found no MLflow has no run.
+        return ""
     if urlsplit(uri).scheme not in ("http", "https"):
         return ""
     return f"{without_credentials(uri).rstrip('/')}/#/{page}"

@@ -9,6 +9,7 @@ import yaml
 
 from components.archive import dvc
 from components.base.errors import UsageError
+from components.base.urls import S3_SCHEME
 
 _PUSH = "`mura remote s3://...` or `dvc remote add`, then `dvc push`"
 # The settings of a DVC remote, and the variables of AWS' tools for the same.
@@ -31,6 +32,21 @@ class Located(NamedTuple):
     size: int | None
     source: str
     """Where the address is from: a .dvc file, a dvc.lock, or the address itself."""
+    name: str = ""
+    """What people call it: the name of the tracked file. Empty if the address is all that is known."""
+
+
+def demand_reachable(archive: str) -> None:
+    """Check that pods can read the archive at an address.
+
+    Raises:
+        UsageError: it is a path of this machine, or no address on S3.
+    """
+    if not archive.startswith(S3_SCHEME):
+        raise UsageError(
+            f"archive {archive}: pods cannot read a file of this machine. Name it as s3://bucket/key. One that DVC "
+            "tracks and `dvc push` stored is found by `mura pipeline submit`; `mura pipeline run-local` reads files."
+        )
 
 
 def locate(archive: str) -> Located:
@@ -64,7 +80,7 @@ def locate(archive: str) -> Located:
     remote = _remote(root, entry.get("remote"))
     uri = f"{remote}/{prefix}{digest[:2]}/{digest[2:]}"
     size = entry.get("size")
-    return Located(uri, digest, size if isinstance(size, int) else None, os.path.relpath(source))
+    return Located(uri, digest, size if isinstance(size, int) else None, os.path.relpath(source), path.name)
 
 
 def present(archive: Located) -> Located:

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from components.base.errors import UsageError
-from components.params.document import read_params
+from components.params.document import Params, read_params
+from components.params.kubeflow import EnvironmentSource
 from pipelines.checks import image_registry
-from pipelines.checks.tracked_archive import Located, locate, present
+from pipelines.checks.tracked_archive import Located, demand_reachable, locate, present
 from pipelines.client.access import Access
+from pipelines.graph import overlay_argument
 from pipelines.graph.compiling import compile_pipeline
 from pipelines.graph.package import Package
 
 logger = logging.getLogger(__name__)
 
-# Arguments of the pipeline: where the archive is, and the digest of its content.
-_ARCHIVE, _DIGEST = "archive", "archive_digest"
+# Arguments of the pipeline: where the archive is, the digest of its content, and what people call it.
+_ARCHIVE, _DIGEST, _NAME = "archive", "archive_digest", "archive_name"
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,12 @@ class Submission:
     archive: Located
     service_account: str | None
     pipeline_root: str | None
+    sources: tuple[EnvironmentSource, ...] = ()
+    """Secrets and config maps of the choices."""
 
     def lines(self, access: Access) -> list[str]:
         """The same for people, a line for each thing. There are no secrets in it."""
-        needs = self.package.needs
+        needs = self.package.needs.with_keys(self.sources)
         size = f", {self.archive.size:,} bytes" if self.archive.size is not None else ""
         told = [
             (
@@ -93,19 +97,18 @@ def gather(choices: Choices) -> Submission:
     located = locate(choices.archive or params.archive)
     if check:
         located = present(located)
-    if choices.package:
-        made = Package.read(choices.package)
-    else:
-        made = compile_pipeline(params, archive=located.uri, archive_digest=located.digest)
+    made = Package.read(choices.package) if choices.package else _compiled(params, located, store=check)
     if choices.no_cache:
         made = made.without_caching()
-    about_data = {_ARCHIVE: located.uri, _DIGEST: located.digest}
+    about_data = {_ARCHIVE: located.uri, _DIGEST: located.digest, _NAME: located.name}
     arguments: dict[str, Any] = {name: value for name, value in about_data.items() if name in made.parameters}
     for change in choices.changes:
         name, equals, text = change.partition("=")
         if not equals:
             raise UsageError(f"--set {change}: expected NAME=VALUE.")
         arguments[name] = made.argument(name, text)
+    if _ARCHIVE in arguments:
+        demand_reachable(str(arguments[_ARCHIVE]))
     if choices.no_check and not choices.no_cache and arguments.get(_DIGEST) == "":
         raise UsageError(
             f"--no-check: the digest of {located.uri} is not known, and Kubeflow's cache could take results of other "
@@ -124,4 +127,16 @@ def gather(choices: Choices) -> Submission:
         located,
         choices.service_account or params.kubeflow.service_account,
         choices.pipeline_root,
+        params.kubeflow.environment,
+    )
+
+
+def _compiled(params: Params, located: Located, store: bool) -> Package:
+    """The pipeline for an archive. A long overlay is stored beside the archive, if it may be."""
+    path = Path(params.labels.overlay)
+    overlay = overlay_argument.argument(path, located.uri)
+    if store and overlay_argument.store(path, overlay):
+        logger.info("overlay: %s stored as %s", path, overlay)
+    return compile_pipeline(
+        params, archive=located.uri, archive_digest=located.digest, archive_name=located.name, overlay=overlay
     )

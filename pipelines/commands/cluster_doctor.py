@@ -21,6 +21,7 @@ from pipelines.client.cluster import OLDEST_SERVER, Kubeflow, Server
 from pipelines.commands.options import PARAMS, cluster
 from pipelines.graph.compiling import compile_pipeline
 from pipelines.graph.package import Package
+from pipelines.graph.run_size import MOST, run_size
 
 _MLFLOW = TRACKING_URI
 # The service account of pods by default, by whether the server has a namespace for each user.
@@ -66,6 +67,8 @@ def examine(access: Access, params: Params, archive: str | None, context: str | 
     found, located = _archive(archive or params.archive)
     package, compiled = _package(params, located)
     yield compiled
+    if package is not None:
+        yield _size(package)
     kubeflow = Kubeflow(access)
     multi_user = False
     try:
@@ -85,7 +88,8 @@ def examine(access: Access, params: Params, archive: str | None, context: str | 
 
 
 def _package(params: Params, located: Located | None) -> tuple[Package | None, CheckResult]:
-    uri, digest = (located.uri, located.digest) if located else (None, "")
+    # An archive that is not found is reported by itself.
+    uri, digest = (located.uri, located.digest) if located else ("s3://bucket/archive.zip", "")
     try:
         package = compile_pipeline(params, archive=uri, archive_digest=digest)
     except MuraError as error:
@@ -94,6 +98,17 @@ def _package(params: Params, located: Located | None) -> tuple[Package | None, C
     return package, CheckResult(
         "pipeline", f"{len(package.steps)} steps, {size}, compiled by kfp {metadata.version('kfp')}"
     )
+
+
+def _size(package: Package) -> CheckResult:
+    """Whether the state of the run stays below what Argo keeps in one piece."""
+    size = run_size(package).total
+    found = f"about {size / 1000:.0f} kB at its end, of at most {MOST / 1000:.0f} kB"
+    if size > MOST:
+        return missing(
+            "run", f"{found}: Kubeflow would not see its last steps. Take candidates out of `train.candidates`."
+        )
+    return CheckResult("run", found)
 
 
 def _version(server: Server) -> CheckResult:
@@ -161,7 +176,7 @@ def _cluster(
         yield unknown("Kubernetes", f"no kubeconfig ({error}): {what}")
     else:
         if package is not None:
-            yield from there.examine(package.needs, account)
+            yield from there.examine(package.needs.with_keys(params.kubeflow.environment), account)
         yield from there.troubles()
         for source in params.kubeflow.environment:
             if source.config_map and _MLFLOW in source.keys:

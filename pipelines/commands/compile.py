@@ -6,26 +6,53 @@ import click
 
 from components.base.files import write_text
 from components.params.document import read_params
+from pipelines.checks.tracked_archive import demand_reachable
 from pipelines.commands.options import PARAMS
 from pipelines.graph.compiling import compile_pipeline
+from pipelines.graph.run_size import run_size
 
 
 @click.command("compile")
 @PARAMS
 @click.option("--archive", metavar="URI", help="Where the steps find the archive. [default: `archive` of --params]")
 @click.option("--archive-digest", default="", metavar="DIGEST", help="Digest of its content, for Kubeflow's cache.")
+@click.option(
+    "--overlay",
+    default="",
+    metavar="s3://.../SHA256.csv",
+    help="The overlay of labels, if it is too long for an argument. [default: `labels.overlay` of --params]",
+)
+@click.option(
+    "--kubernetes-manifest",
+    is_flag=True,
+    help="Write resources for `kubectl apply`, for servers that keep pipelines in Kubernetes.",
+)
+@click.option("--namespace", metavar="NAME", help="Of these resources. [default: that of whoever applies them]")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="The YAML to write. [default: print it]")
-def command(params: Path, archive: str | None, archive_digest: str, out: Path | None) -> None:
+def command(  # Parameters: the flags
+    params: Path,
+    archive: str | None,
+    archive_digest: str,
+    overlay: str,
+    kubernetes_manifest: bool,
+    namespace: str | None,
+    out: Path | None,
+) -> None:
     """Compile the pipeline to the YAML that Kubeflow Pipelines takes.
 
     Choices become defaults of the run's arguments. The section `kubeflow`, where the steps run, is fixed. The YAML
-    contains no address and no secret, only the names of the secrets and config maps.
+    contains no address and no secret, only the names of the secrets and config maps. The archive must be on S3.
     """
-    package = compile_pipeline(read_params(params), archive=archive, archive_digest=archive_digest)
-    text = package.text.decode()
+    if namespace and not kubernetes_manifest:
+        raise click.UsageError("--namespace is that of the resources of --kubernetes-manifest.")
+    choices = read_params(params)
+    demand_reachable(archive or choices.archive)
+    package = compile_pipeline(choices, archive=archive, archive_digest=archive_digest, overlay=overlay)
+    text = package.manifests(namespace) if kubernetes_manifest else package.text.decode()
     if out is None:
         click.echo(text, nl=False)
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, text)
-    click.echo(f"{out}: pipeline {package.name}, {len(text) / 1000:.0f} kB", err=True)
+    size = f"{len(text) / 1000:.0f} kB; a run becomes about {run_size(package).total / 1000:.0f} kB"
+    click.echo(f"{out}: pipeline {package.name}, {size}", err=True)

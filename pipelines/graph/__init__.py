@@ -7,4 +7,6 @@ graph/
     image_names.py   the image that runs the steps, named by its content
     compiling.py     params.yaml -> a compiled pipeline
     package.py       a compiled pipeline: its parameters, its steps, its needs
+    run_size.py      how large a run of it becomes in Kubernetes
+    overlay_argument.py   the overlay of labels as an argument of a run
 """

@@ -5,23 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from components.archive.overlay import Overlay
 from components.base.code import digest
-from components.base.errors import UsageError
 from components.params.document import Params
-from pipelines.graph import image_names
+from pipelines.graph import image_names, overlay_argument
 from pipelines.graph.package import Package
 from pipelines.kfp_extra import needs_kfp
 
-# Linux passes at most 128 KiB in one word of a command. A word is there twice: alone, and in the JSON of all inputs.
-_LONGEST_ARGUMENT = 100_000
 
-
-def compile_pipeline(
+def compile_pipeline(  # Parameters: each is an argument of the run, or the cache's key
     params: Params,
     *,
     archive: str | None = None,
     archive_digest: str = "",
+    archive_name: str = "",
+    overlay: str = "",
     code: Callable[[str], str] = digest,
 ) -> Package:
     """Compile the pipeline. The same choices give the same text.
@@ -31,10 +28,12 @@ def compile_pipeline(
         archive: where the steps find the archive, `s3://...`; by default the one of the choices.
         archive_digest: digest of its content. Kubeflow's cache does not see the content: without a digest, it takes an
             archive that was replaced for the old one.
+        archive_name: what people call it; by default the last part of its address.
+        overlay: what the steps are given as overlay; by default the one of the choices, as `overlay_argument` says.
         code: digest of the code that a module runs, for the cache; by default of this checkout.
 
     Raises:
-        UsageError: kfp is not installed, no image can be named, or the overlay is too long.
+        UsageError: kfp is not installed, no image can be named, or the overlay is long and has no place.
         DataRefused: the overlay of labels makes no sense.
     """
     with needs_kfp():
@@ -46,7 +45,8 @@ def compile_pipeline(
         arguments = {
             "archive": archive or params.archive,
             "archive_digest": archive_digest,
-            "overlay": _overlay(Path(params.labels.overlay)),
+            "archive_name": archive_name,
+            "overlay": overlay or overlay_argument.argument(Path(params.labels.overlay), archive or params.archive),
             **_choices(params),
         }
         tasks = definition.Tasks(params.kubeflow, references.__getitem__, code)
@@ -55,18 +55,6 @@ def compile_pipeline(
             file = Path(folder) / "pipeline.yaml"
             Compiler().compile(made, str(file), pipeline_parameters=arguments)
             return Package.parse(_without_heading(file.read_bytes()))
-
-
-def _overlay(path: Path) -> str:
-    """The text of the overlay of labels, as an argument: it can be seen, changed, and is part of the cache's key."""
-    Overlay.read(path)
-    text = path.read_text(encoding="utf-8-sig")
-    if len(text.encode()) > _LONGEST_ARGUMENT:
-        raise UsageError(
-            f"{path}: {len(text.encode()):,} bytes, more than the {_LONGEST_ARGUMENT:,} that an argument of a run can "
-            "have. Shorten the reasons, or leave opinions out."
-        )
-    return text
 
 
 def _without_heading(text: bytes) -> bytes:

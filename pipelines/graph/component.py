@@ -12,7 +12,7 @@ from components.artifacts.manifest import Manifest, ValidManifest
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.cli import steps
-from components.kubeflow.executor import CODE, DIGEST, VIEWS, noun
+from components.kubeflow.executor import CODE, DIGEST, NAME, VIEWS, noun
 
 # A receipt stands for an effect on a server. It is made in every run; the step does nothing if nothing is to do.
 RECEIPTS = ("register", "promote")
@@ -34,6 +34,8 @@ class Argument(NamedTuple):
     """Its type for kfp."""
     as_path: bool = False
     """Whether the command is given the path of an artifact, or the value itself."""
+    is_flag: bool = False
+    """Whether the command is given it by its flag."""
     with_digest: bool = False
     """Whether the component has a digest beside it, for Kubeflow's cache."""
 
@@ -51,6 +53,10 @@ def component(
     `shards_digest`: Kubeflow's cache knows an artifact only by the name of its output. Without the digest it would take
     the model of other shards. `code` is for the cache alone. Receipts are not cached and have neither.
 
+    The command reads its inputs from `--executor-input`, which Kubeflow writes into the pod in any case. Flags would
+    say them a second time, and what a pod is told stands six times in the state of the run. Flags are what the
+    executor's input does not say: places on a volume, and the order of a list.
+
     Its outputs are the artifact, named as its noun, its `digest`, and what the user interface shows of it.
 
     Args:
@@ -58,7 +64,7 @@ def component(
         image: reference of the image that runs it.
         name: of the component.
         given: names of the inputs that the task has. They say which optional inputs the component has, and what a list
-            is made of: `model_vgg16` and `model_vgg19` for `models`.
+            is made of: `evaluation_vgg16` and `evaluation_vgg19` for `evaluations`.
         on_volume: kinds of artifacts that are passed as a path on a volume, not as Kubeflow's artifacts.
     """
     function = steps.step_function(step)
@@ -69,6 +75,8 @@ def component(
         hints[each.name] = each.hint
         if each.with_digest and step not in RECEIPTS:
             hints[f"{each.name}_{DIGEST}"] = str
+        if (called := f"{each.name}_{NAME}") in given:
+            hints[called] = str
     if step not in RECEIPTS:
         hints[CODE] = str
     out = _output(product, on_volume)
@@ -79,8 +87,9 @@ def component(
         values = dict(zip(hints, placeholders, strict=True))
         args = []
         for each in (*arguments, out):
-            args += [each.flag, values[each.name].path if each.as_path else values[each.name]]
-        args += ["--executor-input", dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER]
+            if each.is_flag:
+                args += [each.flag, values[each.name].path if each.as_path else values[each.name]]
+        args += [steps.EXECUTOR_INPUT, dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER]
         return dsl.ContainerSpec(image=image, command=["mura", step], args=args)
 
     about = (inspect.getdoc(function) or "").split("\n")[0]
@@ -122,10 +131,11 @@ def _inputs(of: steps.Input, given: Collection[str], on_volume: Collection[type[
     elif of.optional and of.name not in given:
         names = []
     for name in names:
-        yield Argument(of.flag, name, hint, not by_value, of.kind.WITH_DIGEST)
+        is_flag = of.many or of.kind in on_volume
+        yield Argument(of.flag, name, hint, not by_value, is_flag, of.kind.WITH_DIGEST)
 
 
 def _output(product: type[Artifact[Any]], on_volume: Collection[type[Artifact[Any]]]) -> Argument:
     if product in on_volume:
-        return Argument("--out", "out", str)
+        return Argument("--out", "out", str, is_flag=True)
     return Argument("--out", noun(product), dsl.Output[_TYPES.get(product, dsl.Artifact)], as_path=True)

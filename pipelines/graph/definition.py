@@ -9,7 +9,7 @@ from kfp.dsl.graph_component import GraphComponent
 from kfp.dsl.pipeline_task import PipelineTask
 
 from components.artifacts.shards import Shards
-from components.kubeflow.executor import CODE, DIGEST
+from components.kubeflow.executor import CODE, DIGEST, DIGITS
 from components.params.document import Params
 from components.params.kubeflow import KubeflowParams
 from components.params.train import TrainParams, title
@@ -51,11 +51,11 @@ class Tasks:
             candidate: the candidate that the task is about.
         """
         name = f"{step}_{candidate.candidate}" if candidate else step
-        where = self._profile.step(f"{step}.{candidate.candidate}" if candidate else step)
+        where = f"{step}.{candidate.candidate}" if candidate else step
         if step not in RECEIPTS:
-            inputs = inputs | {CODE: self._code(f"components.{step}")}
+            inputs = inputs | {CODE: self._code(f"components.{step}")[:DIGITS]}
         on_volume = (Shards,) if self.shards_on_volume else ()
-        made = component(step, self._image(where.gpus > 0), name, inputs, on_volume)
+        made = component(step, self._image(self._profile.step(where).gpus > 0), name, inputs, on_volume)
         task = place(made(**inputs), self._profile, where).set_display_name(_display_name(step, candidate))
         # A result on the run's volume ends with the run.
         return task.set_caching_options(step not in RECEIPTS and "out" not in inputs)
@@ -63,8 +63,7 @@ class Tasks:
     def notify(self) -> PipelineTask:
         """Add the task that reports the end of the run."""
         task = notify(self._image(False))(run=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
-        placed = place(task, self._profile, self._profile.step("notify"))
-        return placed.set_display_name("Notify").set_caching_options(False)
+        return place(task, self._profile, "notify").set_display_name("Notify").set_caching_options(False)
 
 
 def pipeline(params: Params, arguments: Mapping[str, Any], tasks: Tasks) -> GraphComponent:
@@ -89,7 +88,10 @@ def pipeline(params: Params, arguments: Mapping[str, Any], tasks: Tasks) -> Grap
         pipeline_config=dsl.PipelineConfig(
             workspace=_workspace(profile) if tasks.shards_on_volume else None,
             active_deadline_seconds=profile.hours * 3600,
+            # Argo's own config map has an hour for success and for failure, which win over the time of any end.
             ttl_seconds_after_finished=profile.keep_hours * 3600,
+            ttl_seconds_after_success=profile.keep_hours * 3600,
+            ttl_seconds_after_failure=profile.keep_hours * 3600,
         ),
     )
     found: GraphComponent = decorate(
@@ -112,7 +114,8 @@ def _add_steps(tasks: Tasks, given: Inputs, candidates: Mapping[str, TrainParams
     archive = {"archive": given["archive"], "archive_digest": given["archive_digest"]}
     seed = {"seed": given["seed"]}
 
-    ingest = tasks.add("ingest", archive | seed | {"overlay": given["overlay"], "params": given["ingest"]})
+    called = {"archive_name": given["archive_name"]}
+    ingest = tasks.add("ingest", archive | called | seed | {"overlay": given["overlay"], "params": given["ingest"]})
     validate = tasks.add("validate", archive | _made("manifest", ingest, "manifest") | {"params": given["validate"]})
     valid = _made("manifest", validate, "valid_manifest")
     if tasks.shards_on_volume:
@@ -122,12 +125,12 @@ def _add_steps(tasks: Tasks, given: Inputs, candidates: Mapping[str, TrainParams
         shard = tasks.add("shard", archive | valid | {"params": given["shard"]})
         shards = _made("shards", shard, "shards")
 
+    # An evaluation brings its model along.
     made: Inputs = {}
     for name, candidate in candidates.items():
         train = tasks.add("train", shards | seed | {"params": given[f"train_{name}"]}, candidate)
         model = _made("model", train, "trained_model")
         evaluate = tasks.add("evaluate", valid | shards | model | seed | {"params": given["evaluate"]}, candidate)
-        made[f"model_{name}"] = train.outputs["trained_model"]
         made[f"evaluation_{name}"] = evaluate.outputs["evaluation"]
     register = tasks.add("register", made | {"params": given["register"]})
     tasks.add("promote", {"registration": register.outputs["registration"], "params": given["promote"]})

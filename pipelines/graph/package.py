@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from components.base.errors import UsageError
+from components.params.kubeflow import EnvironmentSource
 
 # By the names of kfp's compiler.
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -81,6 +82,12 @@ class Needs:
     """The number that all steps together ask for, by resource name."""
     rooms: tuple[Room, ...] = ()
     """One for each step that asks for cores and memory."""
+
+    def with_keys(self, sources: Iterable[EnvironmentSource]) -> "Needs":
+        """The same, with the keys that the choices name: a volume is of all keys, and names none."""
+        keys = {("secret" if each.secret else "config map", each.name): tuple(sorted(each.keys)) for each in sources}
+        named = (need._replace(keys=need.keys or keys.get((need.kind, need.name), ())) for need in self.sources)
+        return replace(self, sources=tuple(named))
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,33 @@ class Package:
                 task.pop("cachingOptions", None)
         documents = [spec, *([self.platform] if self.platform else [])]
         return Package(yaml.safe_dump_all(documents, sort_keys=True).encode(), spec, self.platform)
+
+    def manifests(self, namespace: str | None = None) -> str:
+        """The pipeline and this version of it as Kubernetes' resources, for servers that keep pipelines so.
+
+        Args:
+            namespace: of the resources; None for that of whoever applies them.
+        """
+        info = self.spec["pipelineInfo"]
+        shown = info.get("displayName", self.name)
+        where = {"namespace": namespace} if namespace else {}
+
+        def resource(kind: str, name: str, content: dict[str, Any]) -> dict[str, Any]:
+            api = "pipelines.kubeflow.org/v2beta1"
+            return {"apiVersion": api, "kind": kind, "metadata": {"name": name, **where}, "spec": content}
+
+        version = {
+            "pipelineName": self.name,
+            "displayName": self.version,
+            "description": info.get("description", ""),
+            "pipelineSpec": self.spec,
+            **({"platformSpec": self.platform} if self.platform else {}),
+        }
+        documents = [
+            resource("Pipeline", self.name, {"displayName": shown}),
+            resource("PipelineVersion", self.version, version),
+        ]
+        return yaml.safe_dump_all(documents, sort_keys=True)
 
     def argument(self, name: str, text: str) -> Any:
         """Parse the value of a parameter: text as it is, anything else as JSON.

@@ -3,24 +3,34 @@
 from kfp import kubernetes
 from kfp.dsl.pipeline_task import PipelineTask
 
+from components.base import places
 from components.base.variables import REQUIRE_GPU
 from components.kubeflow.pod import RUN_ID
 from components.params.kubeflow import KubeflowParams, StepProfile
 
+QUEUE = "kueue.x-k8s.io/queue-name"
+"""Kueue's label of a pod: the local queue that admits it."""
 
-def place(task: PipelineTask, profile: KubeflowParams, step: StepProfile) -> PipelineTask:
+
+def place(task: PipelineTask, profile: KubeflowParams, name: str) -> PipelineTask:
     """Give a task its resources, places, credentials and limits.
+
+    Args:
+        task: the task.
+        profile: where the steps run.
+        name: of the step, `train.vgg16`, as in `kubeflow.steps`.
 
     Kubeflow's API server adds the rest of the *restricted* Pod Security Standard to every pod: no more privileges, all
     capabilities dropped, the runtime's seccomp profile.
     """
+    step = profile.step(name)
     _resources(task, step)
-    _environment(task, profile)
+    _environment(task, profile, name.partition(".")[0])
     kubernetes.set_security_context(task, run_as_user=profile.user, run_as_group=profile.user, run_as_non_root=True)
     kubernetes.set_image_pull_policy(task, profile.pull_policy)
     if profile.pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(profile.pull_secrets))
-    for key, value in profile.labels.items():
+    for key, value in (profile.labels | ({QUEUE: profile.queue} if profile.queue else {})).items():
         kubernetes.add_pod_label(task, key, value)
     kubernetes.set_timeout(task, step.minutes * 60)
     if step.retries:
@@ -49,11 +59,10 @@ def _resources(task: PipelineTask, step: StepProfile) -> None:
         kubernetes.add_toleration(task, **toleration.model_dump())
 
 
-def _environment(task: PipelineTask, profile: KubeflowParams) -> None:
+def _environment(task: PipelineTask, profile: KubeflowParams, step: str) -> None:
+    """Mount places and keys, which `mura` reads when it starts. The id of the run is a variable of our own."""
     for source in profile.environment:
-        names = {key: key for key in source.keys}
-        if source.secret:
-            kubernetes.use_secret_as_env(task, source.secret, names, optional=source.optional)
-        else:
-            kubernetes.use_config_map_as_env(task, source.config_map, names, optional=source.optional)
+        if source.is_for(step):
+            mount = kubernetes.use_secret_as_volume if source.secret else kubernetes.use_config_map_as_volume
+            mount(task, source.name, f"{places.ROOT}/{source.name}", optional=source.optional)
     kubernetes.use_field_path_as_env(task, RUN_ID, "metadata.labels['pipeline/runid']")

@@ -18,6 +18,7 @@ from components.base.errors import RunFailed, ServiceUnreachable, UsageError
 from components.kubeflow.pod import RUN_ID
 from components.params.document import Params
 from components.params.kubeflow import KubeflowParams
+from pipelines.graph import overlay_argument
 from pipelines.graph.compiling import compile_pipeline
 from pipelines.graph.package import Package
 from pipelines.kfp_extra import needs_kfp
@@ -63,7 +64,7 @@ def run_local(
             raise UsageError(missing(archive))
         archive = str(Path(archive).absolute())
         readable.append(Path(archive))
-    package = compile_pipeline(_on_cpu(params), archive=archive)
+    package = compile_pipeline(_on_cpu(params), archive=archive, overlay=_overlay(params, readable))
     environment, database = _with_mlflow(environment, root)
     containers = Containers(dict.fromkeys(readable, "ro") | dict.fromkeys(database, "rw"))
 
@@ -113,6 +114,15 @@ def _engine(package: Package) -> Iterator[dict[str, Any]]:
         podman = "podman" in str(client.version().get("Components", "")).lower()
         # Rootless Podman can keep our user id in the container. In rootless Docker, id 0 is our user.
         yield {} if not rootless else {"userns_mode": "keep-id"} if podman else {"user": "0:0"}
+
+
+def _overlay(params: Params, readable: list[Path]) -> str:
+    """What the steps are given as overlay, if it is too long for an argument: the file, which they may read."""
+    path = Path(params.labels.overlay).absolute()
+    if not path.is_file() or path.stat().st_size <= overlay_argument.LONGEST:
+        return ""
+    readable.append(path)
+    return str(path)
 
 
 def _on_cpu(params: Params) -> Params:

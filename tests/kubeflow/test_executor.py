@@ -15,13 +15,13 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from components.artifacts.artifact import Artifact
 from components.artifacts.evaluation import SUMMARY, Evaluation
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
-from components.artifacts.registration import RegisteredModel, Registration, RegistrationFacts
+from components.artifacts.registration import RegisteredModel
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base import code
 from components.base.errors import DataRefused, UsageError
 from components.cli.main import run
 from components.kubeflow import notify, pod
-from components.kubeflow.executor import VIEWS, ExecutorInput, mounted, noun
+from components.kubeflow.executor import VIEWS, ExecutorInput, brought, mounted, noun, passed_on
 
 
 def handed(folder: Path, *outputs: str, **parameters: Any) -> str:
@@ -37,13 +37,13 @@ def handed(folder: Path, *outputs: str, **parameters: Any) -> str:
     return json.dumps(document)
 
 
-def told(folder: Path, artifact: Artifact[Any]) -> dict[str, Any]:
+def told(folder: Path, artifact: Artifact[Any], **inputs: Any) -> dict[str, Any]:
     """What is reported of an artifact, parsed as the launcher does: by protobuf, and nothing unknown in it."""
     kind = type(artifact)
-    ExecutorInput(handed(folder, noun(kind), *VIEWS.get(kind, {}))).report(artifact)
+    ExecutorInput(handed(folder, noun(kind), *VIEWS.get(kind, {}))).report(artifact, inputs)
     text = (folder / "deep" / "output_metadata.json").read_text()
     parsed = json_format.Parse(text, pipeline_spec_pb2.ExecutorOutput())
-    assert parsed.parameter_values["digest"].string_value == artifact.digest
+    assert parsed.parameter_values["digest"].string_value == artifact.digest[:32]
 
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is not JSON")
@@ -53,8 +53,13 @@ def told(folder: Path, artifact: Artifact[Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def evaluation(make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]) -> Evaluation:
-    made = make_evaluation(make_model())
+def model(make_model: Callable[..., TrainedModel]) -> TrainedModel:
+    return make_model()
+
+
+@pytest.fixture
+def evaluation(model: TrainedModel, make_evaluation: Callable[..., Evaluation]) -> Evaluation:
+    made = make_evaluation(model)
     plots = made.path / "plots"
     plots.mkdir()
     rows = "".join(f"{i / 200},{min(1, i / 100)},{1 - i / 200}\n" for i in range(1, 200))
@@ -63,27 +68,63 @@ def evaluation(make_model: Callable[..., TrainedModel], make_evaluation: Callabl
     return made
 
 
-def test_an_evaluation_is_shown_as_numbers_a_curve_a_matrix_and_a_page(tmp_path: Path, evaluation: Evaluation) -> None:
-    shown = told(tmp_path, evaluation)
+def test_an_evaluation_is_shown_as_numbers_a_curve_a_matrix_and_a_page(
+    tmp_path: Path, evaluation: Evaluation, model: TrainedModel
+) -> None:
+    shown = told(tmp_path, evaluation, model=model)
     assert shown["metrics"]["metadata"] == {"test_auroc": 0.8}
     roc = shown["roc"]["metadata"]
-    assert len(roc["confidenceMetrics"]) == 199
+    assert len(roc["confidenceMetrics"]) == 200
     assert set(roc["confidenceMetrics"][0]) == {"confidenceThreshold", "falsePositiveRate", "recall"}
     assert roc["confusionMatrix"]["rows"] == [{"row": [35, 15]}, {"row": [10, 40]}]
     assert (tmp_path / "report").read_text() == evaluation.report.read_text()
-    assert shown["evaluation"]["metadata"]["model_digest"] == evaluation.facts.model_digest
 
 
-def test_a_model_links_to_its_run_without_the_password(
-    tmp_path: Path, make_model: Callable[..., TrainedModel], monkeypatch: pytest.MonkeyPatch
+def test_the_curve_begins_where_nothing_is_called_abnormal(
+    tmp_path: Path, evaluation: Evaluation, model: TrainedModel
 ) -> None:
-    model = make_model()
+    """JSON has no infinity, which is the threshold there."""
+    first, second, *_ = told(tmp_path, evaluation, model=model)["roc"]["metadata"]["confidenceMetrics"]
+    assert (first["falsePositiveRate"], first["recall"]) == (0, 0)
+    assert first["confidenceThreshold"] > second["confidenceThreshold"]
+
+
+def test_the_next_steps_are_told_nothing_that_they_do_not_read(
+    tmp_path: Path, evaluation: Evaluation, model: TrainedModel
+) -> None:
+    """It would stand six times in the state of each step that reads the artifact. Left out, Kubeflow adds the store."""
+    for number, artifact in enumerate((evaluation, model)):
+        metadata = told(tmp_path / str(number), artifact, model=model)[noun(type(artifact))]["metadata"]
+        # A store that is none, as in a run on this machine.
+        assert metadata == {}
+    for scheme in ("minio", "s3", "gs"):
+        told_of_the_store = passed_on(f"{scheme}://bucket/v2/artifacts/mura/run/shard/0/shards")
+        assert json.loads(told_of_the_store.pop("store_session_info"))["Provider"] == scheme
+        assert told_of_the_store == {}
+
+
+def test_an_evaluation_brings_its_model_along(tmp_path: Path, evaluation: Evaluation, model: TrainedModel) -> None:
+    faults = Evaluation.faults(evaluation.path)
+    for _ in range(2):
+        told(tmp_path, evaluation, model=model)
+        assert Evaluation.faults(evaluation.path) == faults
+        assert TrainedModel.read(brought(evaluation.path, "model")).digest == model.digest
+
+
+def test_the_log_links_a_model_to_its_run_without_the_password(
+    tmp_path: Path, model: TrainedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://anna:secret@mlflow.example:5000/")
-    shown = told(tmp_path, model)
-    assert shown["trained_model"]["metadata"]["mlflow_run"] == f"https://mlflow.example:5000/#/runs/{'0' * 32}"
-    assert shown["metrics"]["metadata"]["best_tuning_auroc"] == 0.7
+    metrics = told(tmp_path, model)["metrics"]["metadata"]
+    assert f"MLflow at https://mlflow.example:5000/#/runs/{'0' * 32}" in caplog.text
+    assert metrics["best_tuning_auroc"] == 0.7
+    # Kubeflow takes metrics for numbers, also when it moves them to another database.
+    assert all(isinstance(value, int | float) for value in metrics.values())
+    caplog.clear()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
-    assert "mlflow_run" not in told(tmp_path, model)["trained_model"]["metadata"]
+    told(tmp_path, model)
+    assert caplog.text == ""
 
 
 @pytest.fixture
@@ -103,21 +144,16 @@ def version(evaluation: Evaluation) -> RegisteredModel:
     )
 
 
-def test_a_registration_links_each_candidate_to_its_version(tmp_path: Path, version: RegisteredModel) -> None:
-    path = tmp_path / "registration"
-    path.mkdir()
-    other = version.model_copy(update={"version": 4, "candidate": "narrow"})
-    shown = told(tmp_path / "told", Registration.seal(path, RegistrationFacts(versions=(version, other))))
-    links = {name: shown["registration"]["metadata"][name] for name in ("wide", "narrow")}
-    assert links == {"wide": "models:/mura/3", "narrow": "models:/mura/4"}
-
-
-def test_a_model_that_was_trained_without_mlflow_has_no_links(
-    tmp_path: Path, make_model: Callable[..., TrainedModel], monkeypatch: pytest.MonkeyPatch
+def test_a_model_that_was_trained_without_mlflow_has_no_link(
+    tmp_path: Path,
+    make_model: Callable[..., TrainedModel],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example:5000")
-    shown = told(tmp_path, make_model(run=TrackedRun(run_id="", model_uri="")))["trained_model"]["metadata"]
-    assert not [name for name in shown if name.startswith("mlflow")]
+    told(tmp_path, make_model(run=TrackedRun(run_id="", model_uri="")))
+    assert caplog.text == ""
 
 
 def test_the_champion_is_a_model_at_its_place_in_the_registry(tmp_path: Path, version: RegisteredModel) -> None:
@@ -130,12 +166,14 @@ def test_the_champion_is_a_model_at_its_place_in_the_registry(tmp_path: Path, ve
         challenger=version,
         previous=None,
         current=version,
-        candidates=(version,),
+        candidates=(version, version.model_copy(update={"version": 4, "candidate": "narrow"})),
     )
     shown = told(tmp_path / "told", Promotion.seal(path, facts))
     assert shown["champion"]["metadata"]["version"] == "models:/mura/3"
     assert shown["champion"]["metadata"]["candidate"] == "wide"
     assert shown["champion"]["metadata"]["alias"] == "models:/mura@champion"
+    links = {name: shown["champion"]["metadata"][name] for name in ("wide", "narrow")}
+    assert links == {"wide": "models:/mura/3", "narrow": "models:/mura/4"}
 
 
 @pytest.mark.parametrize("scheme", ["s3", "minio", "gs"])
@@ -146,7 +184,7 @@ def test_pages_go_where_the_launcher_takes_them_from(scheme: str) -> None:
 def test_what_goes_by_a_volume_is_no_output_of_kubeflow(
     tmp_path: Path, make_model: Callable[..., TrainedModel]
 ) -> None:
-    ExecutorInput(handed(tmp_path)).report(make_model())
+    ExecutorInput(handed(tmp_path)).report(make_model(), {})
     document = json.loads((tmp_path / "deep" / "output_metadata.json").read_text())
     assert document["artifacts"] == {}
     assert list(document["parameterValues"]) == ["digest"]

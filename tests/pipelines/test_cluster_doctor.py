@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -138,7 +139,18 @@ def test_all_is_well(doctor: Any) -> None:
     assert found["ok secret"] == "mura-webhook: 1 of 1 keys"
     assert found["ok MLflow"].endswith("/mlflow (the config map's) answers")
     assert "15 steps" in found["ok pipeline"]
+    assert re.fullmatch(r"about 7\d\d kB at its end, of at most 900 kB", found["ok run"])
     assert found["-- image"].endswith("`localhost` means an image loaded onto the nodes")
+
+
+def test_a_run_that_kubeflow_would_lose_sight_of(doctor: Any, tmp_path: Path) -> None:
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    candidates = document["train"]["candidates"]
+    candidates |= {f"wide_{number}": {"architecture": "custom_cnn"} for number in range(4)}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(document))
+    code, found, _ = doctor("--params", str(tmp_path / "params.yaml"))
+    assert code == 5
+    assert re.match(r"about 1\d{3} kB at its end, of at most 900 kB: .* `train.candidates`", found["no run"])
 
 
 def test_everything_is_missing(doctor: Any, api: KubeflowApi, kubernetes: Kubernetes) -> None:
@@ -162,7 +174,7 @@ def test_everything_is_missing(doctor: Any, api: KubeflowApi, kubernetes: Kubern
     assert (
         "kubectl -n kubeflow create configmap mura-places --from-literal=MLFLOW_TRACKING_URI=http" in found["no MLflow"]
     )
-    assert said.endswith("error: doctor: 5 of 13 checks failed; the lines with `no` say what to do.\n")
+    assert said.endswith("error: doctor: 5 of 14 checks failed; the lines with `no` say what to do.\n")
 
 
 def test_what_has_to_be_there_and_is_not(doctor: Any, kubernetes: Kubernetes, tmp_path: Path) -> None:
@@ -246,7 +258,7 @@ def test_nobody_answers(
     assert found["-- archive"].startswith("not checked: ")
     assert found["-- Kubernetes"].startswith("does not answer (")
     assert found["-- MLflow"] == f"{nowhere} (ours) cannot be reached from here (ConnectionError)"
-    assert "1 of 7 checks failed" in said
+    assert "1 of 8 checks failed" in said
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The compiled pipeline: the same graph as dvc.yaml's, fit for a cluster."""
 
+import hashlib
 import json
 import os
 import re
@@ -40,7 +41,7 @@ def with_candidates(params: Params, **candidates: dict[str, Any]) -> Params:
 
 def code(module: str) -> str:
     """Stands for the digest of a step's code."""
-    return f"code of {module}"
+    return hashlib.sha256(module.encode()).hexdigest()
 
 
 def compiled_of(params: Params) -> Package:
@@ -93,7 +94,8 @@ def test_the_defaults_of_the_arguments_are_the_committed_choices(package: Packag
         assert defaults.pop(section) == committed[section]
     for name, choices in train["candidates"].items():
         assert defaults.pop(f"train_{name}") == {"candidate": name, **train["default"], **choices}
-    assert defaults == {"archive_digest": "", "overlay": (ROOT / DEMO.labels.overlay).read_text()}
+    overlay = (ROOT / DEMO.labels.overlay).read_text()
+    assert defaults == {"archive_digest": "", "archive_name": "", "overlay": overlay}
 
 
 def test_chosen_body_parts_are_a_default_that_the_step_reads() -> None:
@@ -142,8 +144,9 @@ def dvc_commands(params: Params) -> dict[str, Command]:
 
 
 def kubeflow_commands(package: Package) -> dict[str, Command]:
-    commands = {}
-    for name, task in tasks_of(package).items():
+    """The same from the inputs of the tasks, which a step reads from `--executor-input`."""
+    tasks, commands = tasks_of(package), {}
+    for name, task in tasks.items():
         component = package.spec["components"][task["componentRef"]["name"]]
         container = containers_of(package).get(component["executorLabel"])
         if container is None:
@@ -152,16 +155,37 @@ def kubeflow_commands(package: Package) -> dict[str, Command]:
         mura, step = container["command"]
         assert mura == "mura"
         told = []
-        for flag, value in zip(container["args"][::2], container["args"][1::2], strict=True):
-            if artifact := re.fullmatch(r"\{\{\$\.inputs\.artifacts\['(\w+)'\]\.path\}\}", value):
-                told.append((flag, task["inputs"]["artifacts"][artifact[1]]["taskOutputArtifact"]["producerTask"]))
-            elif parameter := re.fullmatch(r"\{\{\$\.inputs\.parameters\['(\w+)'\]\}\}", value):
-                source = task["inputs"]["parameters"][parameter[1]]["componentInputParameter"]
-                told.append((flag, source.removeprefix("pipelinechannel--")))
+        for each in steps.inputs_of(steps.step_function(step)):
+            if each.is_artifact:
+                # Those of a list are told apart by the candidate.
+                word = each.flag.removeprefix("--").replace("-", "_")
+                artifacts = task["inputs"]["artifacts"].items()
+                makers = [
+                    source["taskOutputArtifact"]["producerTask"]
+                    for key, source in artifacts
+                    if key == each.name or (each.many and key.startswith(f"{word}_"))
+                ]
+                if (step, word) == ("register", "model"):
+                    # Each lies in its evaluation.
+                    evaluated = [s["taskOutputArtifact"]["producerTask"] for _, s in artifacts]
+                    models = [tasks[maker]["inputs"]["artifacts"]["model"] for maker in evaluated]
+                    makers = [model["taskOutputArtifact"]["producerTask"] for model in models]
+                told += [(each.flag, maker) for maker in makers]
             else:
-                assert flag in ("--out", "--executor-input")
+                source = task["inputs"]["parameters"]["params" if each.is_section else each.name]
+                told.append((each.flag, source["componentInputParameter"].removeprefix("pipelinechannel--")))
         commands[name] = (step, sorted(told))
     return commands
+
+
+def test_a_step_is_told_everything_once(package: Package) -> None:
+    """What a pod is told stands six times in the state of a run. Flags say only the order of a list."""
+    for name, container in containers_of(package).items():
+        args = container["args"]
+        if name == "exec-notify":
+            continue
+        assert args[-2:] == ["--executor-input", "{{$}}"]
+        assert set(args[:-2:2]) == ({"--evaluation"} if name == "exec-register" else set())
 
 
 @pytest.mark.parametrize(
@@ -214,10 +238,11 @@ def test_the_cache_knows_the_code_of_each_step(package: Package) -> None:
     found = {name: task["inputs"]["parameters"].get("code") for name, task in tasks_of(package).items()}
     digests = {name: each["runtimeValue"]["constant"] for name, each in found.items() if each}
     assert digests == {
-        task: code(f"components.{step}")
+        task: code(f"components.{step}")[:32]
         for task, (step, _) in kubeflow_commands(package).items()
         if step not in ("register", "promote")
     }
+    assert len(set(digests.values())) == 5
     assert "code" not in package.parameters
 
 
@@ -230,14 +255,46 @@ def test_only_placeholders_that_every_launcher_fills_are_used(package: Package) 
     assert [each for each in found if not re.fullmatch(known, each)] == []
 
 
-def test_an_overlay_that_no_command_can_take_is_refused(tmp_path: Path) -> None:
+def with_overlay(folder: Path, rows: int) -> Params:
+    """The choices with an overlay of so many opinions."""
     row = "train/XR_WRIST/patient{:05d}/study1_negative,0,1,a reader,{}\n"
-    (tmp_path / "overlay.csv").write_text(
-        "study,old,new,source,reason\n" + "".join(row.format(i, "x" * 1000) for i in range(100))
-    )
-    labels = DEMO.labels.model_copy(update={"overlay": str(tmp_path / "overlay.csv")})
-    with pytest.raises(UsageError, match=r"overlay\.csv: 1\d\d,\d{3} bytes, more than"):
-        compile_pipeline(DEMO.model_copy(update={"labels": labels}))
+    text = "".join(row.format(i, "x" * 50) for i in range(rows))
+    (folder / "overlay.csv").write_text(f"study,old,new,source,reason\n{text}")
+    return DEMO.model_copy(update={"labels": DEMO.labels.model_copy(update={"overlay": str(folder / "overlay.csv")})})
+
+
+STORED = "s3://bucket/dvc/files/md5/e5/0d747f6ee29ffaf42a833de877896f"
+
+
+@pytest.mark.parametrize(
+    ("archive", "folder"),
+    [
+        (STORED, "s3://bucket/dvc"),
+        ("s3://bucket/e5/0d747f6ee29ffaf42a833de877896f", "s3://bucket"),
+        ("s3://bucket/deep/mura.zip", "s3://bucket/deep"),
+        # Not into the archive itself.
+        ("s3://bucket/mura/", "s3://bucket"),
+    ],
+)
+def test_a_long_overlay_is_an_address_that_its_content_decides(tmp_path: Path, archive: str, folder: str) -> None:
+    params = with_overlay(tmp_path, 300)
+    given = compile_pipeline(params, archive=archive, code=code).parameters["overlay"].default
+    digest = hashlib.sha256((tmp_path / "overlay.csv").read_bytes()).hexdigest()
+    assert given == f"{folder}/overlays/{digest}.csv"
+    other = compile_pipeline(with_overlay(tmp_path, 301), archive=archive, code=code).parameters["overlay"].default
+    assert other != given
+
+
+def test_a_short_overlay_is_seen_and_changed_as_text(tmp_path: Path) -> None:
+    params = with_overlay(tmp_path, 3)
+    given = compile_pipeline(params, archive=STORED, code=code).parameters["overlay"].default
+    assert given == (tmp_path / "overlay.csv").read_text()
+
+
+@pytest.mark.parametrize("archive", ["data/phantom.zip", "s3://bucket/"])
+def test_a_long_overlay_without_a_place_is_refused(tmp_path: Path, archive: str) -> None:
+    with pytest.raises(UsageError, match=r"overlay\.csv: 3\d,\d{3} bytes, more than the 1,000 .*--overlay s3://"):
+        compile_pipeline(with_overlay(tmp_path, 300), archive=archive, code=code)
 
 
 def pods(package: Package) -> dict[str, dict[str, Any]]:
@@ -260,6 +317,8 @@ def pods(package: Package) -> dict[str, dict[str, Any]]:
         }
         volumes: list[dict[str, Any]] = [{"name": each, "emptyDir": {}} for each in scratch]
         volumes += [{"name": each["volumeName"], "emptyDir": {}} for each in own.get("emptyDirMounts", [])]
+        volumes += [{"name": each["secretName"], "secret": {}} for each in own.get("secretAsVolume", [])]
+        volumes += [{"name": each["configMapName"], "configMap": {}} for each in own.get("configMapAsVolume", [])]
         volumes += [{"name": "pvc", "persistentVolumeClaim": {}} for _ in own.get("pvcMount", [])]
         made[name] = {
             "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
@@ -296,17 +355,33 @@ def test_a_profile_of_root_is_refused() -> None:
 
 def test_no_place_and_no_secret_is_compiled_in(package: Package) -> None:
     assert not re.search(rb"(https?|s3|sqlite|postgresql)://", package.text)
-    keys = {key for source in DEMO.kubeflow.environment for key in source.keys}
-    for executor in pods_of(package).values():
-        names = [each for source in executor["secretAsEnv"] + executor["configMapAsEnv"] for each in source["keyToEnv"]]
-        assert {each["envVar"] for each in names} == keys
     # Environment variables with a value would be one.
     assert all("env" not in container for container in containers_of(package).values())
 
 
-def test_the_workflow_fits_into_kubernetes(package: Package) -> None:
-    """Argo's workflow has about three times the pipeline's size (kubeflow/pipelines#13738), an object 1.5 MiB."""
-    assert len(json.dumps([package.spec, package.platform])) * 3 < 1.5 * 2**20 / 4
+def test_places_and_keys_are_files_of_the_steps_that_need_them(package: Package) -> None:
+    """As variables they would clash with those of Kubeflow's own MLflow integration: the pod would be invalid."""
+    given = {}
+    for executor, pod in pods_of(package).items():
+        assert not {"secretAsEnv", "configMapAsEnv"} & pod.keys()
+        assert [each["name"] for each in pod["fieldPathAsEnv"]] == ["KFP_RUN_ID"]
+        mounted = [*pod.get("secretAsVolume", []), *pod.get("configMapAsVolume", [])]
+        names = {each.get("secretName") or each["configMapName"]: each for each in mounted}
+        assert {each["mountPath"] for each in mounted} == {f"/etc/mura/{name}" for name in names}
+        assert all(each["optional"] for each in mounted)
+        given[executor.removeprefix("exec-")] = set(names)
+    assert given["ingest"] == given["shard"] == {"mura-places", "mura-s3"}
+    assert given["train-vgg16"] == given["promote"] == {"mura-places", "mura-s3", "mura-mlflow"}
+    # It reads artifacts, and nothing else.
+    assert given["evaluate-vgg16"] == set()
+    assert given["notify"] == {"mura-places", "mura-mlflow", "mura-webhook"}
+
+
+def test_a_finished_workflow_is_kept_as_long_as_it_is_said(package: Package) -> None:
+    """Argo's own config map has an hour for success and for failure, and these win over the time of any end."""
+    config = package.platform["platforms"]["kubernetes"]["pipelineConfig"]
+    kinds = ("resourceTtlOnCompletion", "resourceTtlOnSuccess", "resourceTtlOnFailure")
+    assert [config.get(kind) for kind in kinds] == [DEMO.kubeflow.keep_hours * 3600] * 3
 
 
 def test_clusters_differ_by_values_only(package: Package) -> None:
@@ -315,6 +390,7 @@ def test_clusters_differ_by_values_only(package: Package) -> None:
             DEMO,
             pull_secrets=("registry",),
             labels={"team": "radiology"},
+            queue="research",
             steps={
                 "default": StepProfile(cpu="500m", memory="1Gi"),
                 "train": StepProfile(gpus=1, gpu_type="amd.com/gpu", shared_memory="1Gi", retries=2),
@@ -339,7 +415,7 @@ def test_clusters_differ_by_values_only(package: Package) -> None:
     assert train["tolerations"] == [{"effect": "NoSchedule", "key": "gpu", "operator": "Exists"}]
     assert train["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
     assert shard["imagePullSecret"][0]["secretName"] == "registry"
-    assert shard["podMetadata"]["labels"] == {"team": "radiology"}
+    assert shard["podMetadata"]["labels"] == {"team": "radiology", "kueue.x-k8s.io/queue-name": "research"}
 
 
 def test_gpu_steps_run_the_gpu_image() -> None:
@@ -365,7 +441,7 @@ def test_shards_on_a_volume_are_no_artifact_and_still_known_by_their_digest() ->
 def test_without_kfp_one_line_says_how_to_install_it() -> None:
     script = (
         "import sys; sys.modules['kfp'] = None; sys.modules['kfp.compiler'] = None; "
-        "from components.cli.main import run; sys.exit(run(['pipeline', 'compile']))"
+        "from components.cli.main import run; sys.exit(run(['pipeline', 'compile', '--archive', 's3://b/k']))"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
@@ -385,3 +461,37 @@ def test_the_command_writes_what_is_compiled(
     capsys.readouterr()
     assert run(words) == 0
     assert capsys.readouterr().out == (tmp_path / "deep" / "mura.yaml").read_text()
+
+
+def test_an_archive_of_this_machine_is_refused_before_it_fails_in_a_pod(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    for words in ([], ["--archive", "data/phantom.zip"], ["--archive", "file:///data/phantom.zip"]):
+        assert run(["pipeline", "compile", *words]) == 2
+        out, err = capfd.readouterr()
+        assert out == ""
+        (line,) = err.splitlines()
+        assert "pods cannot read a file of this machine" in line
+
+
+def test_the_resources_for_servers_that_keep_pipelines_in_kubernetes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    words = ["pipeline", "compile", "--archive", STORED]
+    assert run([*words, "--out", str(tmp_path / "mura.yaml")]) == 0
+    plain = Package.read(tmp_path / "mura.yaml")
+    words += ["--kubernetes-manifest", "--out", str(tmp_path / "resources.yaml")]
+    assert run([*words, "--namespace", "team"]) == 0
+    pipeline, version = yaml.safe_load_all((tmp_path / "resources.yaml").read_text())
+    assert (pipeline["kind"], pipeline["metadata"]) == ("Pipeline", {"name": "mura", "namespace": "team"})
+    assert (version["kind"], version["metadata"]) == ("PipelineVersion", {"name": plain.version, "namespace": "team"})
+    assert {each["apiVersion"] for each in (pipeline, version)} == {"pipelines.kubeflow.org/v2beta1"}
+    assert version["spec"]["pipelineName"] == "mura"
+    assert (version["spec"]["pipelineSpec"], version["spec"]["platformSpec"]) == (plain.spec, plain.platform)
+    assert run(words) == 0
+    made = yaml.safe_load_all((tmp_path / "resources.yaml").read_text())
+    assert all("namespace" not in each["metadata"] for each in made)
+    assert run(["pipeline", "compile", "--namespace", "team"]) == 2
+    assert "--kubernetes-manifest" in capfd.readouterr().err

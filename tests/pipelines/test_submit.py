@@ -181,7 +181,36 @@ def test_the_choices_are_compiled_with_the_data_as_defaults(api: KubeflowApi, mu
     defaults = {name: each["defaultValue"] for name, each in spec["root"]["inputDefinitions"]["parameters"].items()}
     assert (defaults["archive"], defaults["archive_digest"]) == (OBJECT, MD5)
     sent = run_of(api)["runtime_config"]["parameters"]
-    assert sent == {"archive": OBJECT, "archive_digest": MD5, "train_vgg16": {"epochs": 1}, "seed": 7}
+    about_data = {"archive": OBJECT, "archive_digest": MD5, "archive_name": "phantom.zip"}
+    assert sent == about_data | {"train_vgg16": {"epochs": 1}, "seed": 7}
+
+
+def test_a_long_overlay_is_stored_beside_the_archive(api: KubeflowApi, mura: Mura, here: Path, bucket: Path) -> None:
+    pushed(bucket)
+    row = "train/XR_WRIST/patient{:05d}/study1_negative,0,1,a reader,plate\n"
+    text = (here / "data/overlay.csv").read_text() + "".join(row.format(number) for number in range(300))
+    (here / "data/overlay.csv").write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    parameters = (here / "params.yaml").read_text().replace("image: localhost/mura", "image: localhost/mura:cpu-1")
+    (here / "params.yaml").write_text(parameters)
+    # Nothing is sent, and so nothing is stored.
+    assert mura("submit", "--dry-run")[0] == 0
+    assert not (bucket / "dvc/overlays").exists()
+    for _ in range(2):
+        code, _, err = mura("submit")
+        assert code == 0, err
+    stored = bucket / f"dvc/overlays/{digest}.csv"
+    assert stored.read_text() == text
+    (version,) = api.versions.values()
+    defaults = version["pipeline_spec"]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+    assert defaults["overlay"]["defaultValue"] == f"s3://bucket/dvc/overlays/{digest}.csv"
+
+
+def test_what_is_sent_needs_no_server(mura: Mura, here: Path) -> None:
+    """Keys are those of the choices: a mounted secret names none."""
+    code, out, err = mura("submit", "--dry-run", "--no-check")
+    assert code == 0, err
+    assert "secret      mura-s3 (optional): AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY" in out
 
 
 def test_flags_choose_where_and_as_whom(api: KubeflowApi, mura: Mura, here: Path) -> None:
@@ -269,6 +298,7 @@ def test_a_dry_run_asks_nobody_and_shows_no_secret(
             ("--archive", "s3://b/x.zip"),
             "--no-check: the digest of s3://b/x.zip is not known, and Kubeflow's cache could",
         ),
+        (("--package", "p.yaml", "--set", "archive=data/phantom.zip"), "archive data/phantom.zip: pods cannot read"),
         (("--pipeline-root", "bucket/runs"), "--pipeline-root bucket/runs: expected s3://bucket/prefix."),
     ],
 )

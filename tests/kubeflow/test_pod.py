@@ -1,0 +1,169 @@
+"""A step in a pod: it finds its inputs, and the places of its outputs, in what Kubeflow tells it."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from miniature import archive, use_cores, write_zip
+
+from components.artifacts.evaluation import Evaluation
+from components.artifacts.manifest import Manifest
+from components.artifacts.registration import Registration
+from components.artifacts.trained_model import TrainedModel
+from components.cli.main import run
+from components.kubeflow.executor import brought
+
+HEADER = "study,old,new,source,reason\n"
+
+
+def told(folder: Path, output: str, artifacts: dict[str, Path], **parameters: Any) -> list[str]:
+    """The flag, with what Kubeflow's driver writes for it: numbers may be floats."""
+
+    def listed(name: str, path: Path) -> dict[str, Any]:
+        return {"artifacts": [{"name": name, "type": {"schemaTitle": "x"}, "uri": str(path)}]}
+
+    document = {
+        "inputs": {
+            "artifacts": {name: listed(name, path) for name, path in artifacts.items()},
+            "parameterValues": parameters,
+        },
+        "outputs": {
+            "artifacts": {output: listed(output, folder / output)},
+            "outputFile": str(folder / "output_metadata.json"),
+        },
+    }
+    return ["--executor-input", json.dumps(document)]
+
+
+INGEST = {"params": {"tuning_fraction": 0.25, "body_parts": "all"}, "seed": 1.0, "overlay": HEADER}
+
+
+def ingest(folder: Path, zip_file: Path, **parameters: Any) -> Manifest:
+    words = told(folder, "manifest", {}, **{**INGEST, "archive": str(zip_file), **parameters})
+    assert run(["ingest", *words]) == 0
+    return Manifest.read(folder / "manifest")
+
+
+@pytest.fixture
+def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An archive as DVC's remote has it: named by its content."""
+    use_cores(1, monkeypatch)
+    place = tmp_path / "files/md5/e5"
+    place.mkdir(parents=True)
+    return write_zip(place / "0d747f6ee29ffaf42a833de877896f", archive())
+
+
+def test_a_step_reads_everything_from_what_kubeflow_tells_it(tmp_path: Path, stored: Path) -> None:
+    made = ingest(tmp_path / "pod", stored, archive_name="MURA-v1.1.zip")
+    document = json.loads((tmp_path / "pod/output_metadata.json").read_text())
+    assert document["parameterValues"] == {"digest": made.digest[:32]}
+    assert document["artifacts"]["manifest"]["artifacts"][0]["metadata"] == {}
+    # The flags say the same.
+    words = ["--archive", str(stored), "--seed", "1", "--params", json.dumps(INGEST["params"])]
+    assert run(["ingest", *words, "--out", str(tmp_path / "here")]) == 0
+    assert Manifest.read(tmp_path / "here").digest == made.digest
+
+
+def test_the_archive_has_its_own_name_and_not_that_of_its_object(tmp_path: Path, stored: Path) -> None:
+    assert ingest(tmp_path / "named", stored, archive_name="MURA-v1.1.zip").facts.archive == "MURA-v1.1.zip"
+    # Without one, what DVC knows it by.
+    for number, name in enumerate(({}, {"archive_name": ""})):
+        named = ingest(tmp_path / str(number), stored, **name).facts.archive
+        assert named == "md5 e50d747f6ee29ffaf42a833de877896f"
+
+
+def test_a_flag_wins_and_what_nobody_says_is_named(
+    tmp_path: Path, stored: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = told(tmp_path, "manifest", {}, **INGEST, archive="/nowhere.zip")
+    assert run(["ingest", *words, "--archive", str(stored), "--out", str(tmp_path / "elsewhere")]) == 0
+    assert (tmp_path / "elsewhere/card.json").is_file()
+    capfd.readouterr()
+    assert run(["ingest", *told(tmp_path, "manifest", {}, **INGEST)]) == 2
+    assert capfd.readouterr().err.startswith("error: --executor-input: it has no archive, and --archive is not given.")
+    assert run(["ingest", "--archive", str(stored)]) == 2
+    assert "Missing option '--out'" in capfd.readouterr().err
+
+
+def test_an_overlay_on_s3_is_read_and_its_name_says_what_is_in_it(
+    tmp_path: Path, stored: Path, bucket: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    digest = hashlib.sha256(HEADER.encode()).hexdigest()
+    (bucket / f"{digest}.csv").write_text(HEADER)
+    made = ingest(tmp_path / "pod", stored, overlay=f"s3://bucket/{digest}.csv")
+    assert made.digest == ingest(tmp_path / "text", stored).digest
+    wrong = {f"{'0' * 64}.csv": (2, "no such overlay on S3"), "overlay.csv": (2, "named by its content")}
+    (bucket / f"{'1' * 64}.csv").write_text(HEADER)
+    wrong[f"{'1' * 64}.csv"] = (3, "its content has another sha256 than its name says")
+    for name, (code, why) in wrong.items():
+        capfd.readouterr()
+        words = told(tmp_path, "manifest", {}, **{**INGEST, "archive": str(stored), "overlay": f"s3://bucket/{name}"})
+        assert run(["ingest", *words]) == code
+        (line,) = capfd.readouterr().err.splitlines()
+        assert why in line
+
+
+@pytest.fixture
+def receipt(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+) -> Callable[[], int]:
+    """Runs `register` in a pod, with two evaluations that bring their models; as an experiment, without MLflow."""
+    monkeypatch.setenv("DVC_EXP_NAME", "trial")
+    places = {}
+    for name in ("wide", "narrow"):
+        model = make_model(candidate=name)
+        evaluation = make_evaluation(model)
+        shutil.copytree(model.path, brought(evaluation.path, "model"))
+        places[f"evaluation_{name}"] = evaluation.path.rename(tmp_path / name)
+    words = told(tmp_path / "pod", "registration", places, params={"model": "mura"})
+    for path in places.values():
+        words += ["--evaluation", str(path)]
+    return lambda: run(["register", *words])
+
+
+def test_register_finds_each_model_in_its_evaluation(
+    tmp_path: Path, receipt: Callable[[], int], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    assert receipt() == 0
+    assert Registration.read(tmp_path / "pod/registration").facts.trial == "trial"
+    assert f"models {tmp_path}/wide/.model {tmp_path}/narrow/.model" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "gone", ["wide", "wide/card.json", "wide/metrics.json", "wide/.model", "narrow/.model/model.weights.h5"]
+)
+def test_what_the_cache_knows_and_the_bucket_has_no_longer_is_told(
+    tmp_path: Path, receipt: Callable[[], int], gone: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The objects of an artifact are removed, all or some of them, and the cache still says that the step is done."""
+    path = tmp_path / gone
+    path.unlink() if path.is_file() else shutil.rmtree(path)
+    assert receipt() == 5
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"error: evaluation_{gone.partition('/')[0]}: the cache's artifact is gone from the bucket")
+    assert "Submit with --no-cache" in line
+
+
+def test_an_empty_directory_is_gone_too(
+    tmp_path: Path, receipt: Callable[[], int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(tmp_path / "wide")
+    (tmp_path / "wide").mkdir()
+    assert receipt() == 5
+    assert "--no-cache" in capfd.readouterr().err
+
+
+def test_a_changed_file_is_still_refused_as_data(
+    tmp_path: Path, receipt: Callable[[], int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wide/metrics.json").write_text("{}")
+    assert receipt() == 3
+    assert "changed since its step wrote it" in capfd.readouterr().err

@@ -72,9 +72,11 @@ class Made:
         self.shards = Shards.read(ARTIFACTS / "shards")
         self.manifest = ValidManifest.read(ARTIFACTS / "valid_manifest")
 
-    def model(self, name: str, place: str = "model/{}", record: bool = True, **facts: Any) -> TrainedModel:
+    def model(
+        self, name: str, place: str = "model/{}", record: bool = True, weights: bytes | None = None, **facts: Any
+    ) -> TrainedModel:
         known = {"shards_digest": self.shards.digest, "data_digest": self.shards.facts.data_digest}
-        made = self._make_model("custom_cnn", weights=name.encode(), candidate=name, **known | facts)
+        made = self._make_model("custom_cnn", weights=weights or name.encode(), candidate=name, **known | facts)
         return self._put(made, place.format(name), record)  # type: ignore[return-value]
 
     def evaluation(self, model: TrainedModel, place: str = "evaluation/{}", **facts: Any) -> Evaluation:
@@ -306,8 +308,7 @@ def test_another_model_of_the_same_choices_takes_the_place_of_the_one_here(made:
     assert main.run(["collect", str(here.path)]) == 0
     shutil.rmtree(made.path)
     # Another processor ends with other weights.
-    other = made._make_model("custom_cnn", weights=b"other", candidate="wide", shards_digest=made.shards.digest)
-    made._put(other, "model/wide")
+    other = made.model("wide", weights=b"other")
     assert main.run(["collect", str(made.path)]) == 0
     assert TrainedModel.read(ARTIFACTS / "model" / "wide").digest == other.digest
     assert set(stale()) == {"train@custom_cnn", "evaluate@custom_cnn", "evaluate@wide"}

@@ -13,7 +13,7 @@ from dvc_project import Project
 from components.artifacts.evaluation import Evaluation
 from components.artifacts.trained_model import TrainedModel
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 SMALL = {"architecture": "custom_cnn", "batch_size": 32}
 # It is stopped after an epoch, and has many, so that it cannot be done before.
 LONG, EPOCHS = "long", 12

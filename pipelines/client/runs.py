@@ -51,6 +51,8 @@ class Row(NamedTuple):
     """How long it has worked; None if that is not known, or it has not started."""
     why: str = ""
     """Why it is in this state, if Kubernetes says so."""
+    attempt: int = 1
+    """How often it was started."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,8 @@ class _Moment:
             state = self._running(span) if state == "running" else state
         seconds = ((end or self.now) - start).total_seconds()
         going = self.run not in ENDED
-        return Row(step.key, step.name, state, seconds if end is not None or going else None)
+        tries = len(self.nodes[step.key].ids) if step.key in self.nodes else 1
+        return Row(step.key, step.name, state, seconds if end is not None or going else None, attempt=tries)
 
     def _driver_failed(self, key: str) -> bool:
         driver = self.tasks.get(f"{key}{argo.DRIVER}")

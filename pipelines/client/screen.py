@@ -45,7 +45,7 @@ class Screen:
             return
         for row in run.rows:
             # Kubernetes alternates between reasons; one of them is enough.
-            told = f"{row.state} ..." if row.why else row.state
+            told = f"{row.state} {row.attempt} ..." if row.why or row.attempt > 1 else row.state
             if told not in ("not started", self._shown.get(row.key, "waiting")):
                 self._shown[row.key] = told
                 took = f", {duration(row.seconds)}" if row.seconds is not None and row.state in _OVER else ""
@@ -62,7 +62,8 @@ class Screen:
 def _state(row: Row) -> str:
     """The state of a step, and why."""
     why = row.why if len(row.why) <= _LONG else f"{row.why[: _LONG - 1]}…"
-    return f"{row.state} ({why})" if why else row.state
+    again = f", attempt {row.attempt}" if row.attempt > 1 else ""
+    return f"{row.state}{again} ({why})" if why else f"{row.state}{again}"
 
 
 def _table(run: Progress) -> Table:

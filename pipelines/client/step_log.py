@@ -35,13 +35,15 @@ def read(text: str) -> StepLog:
     ours: list[str] = []
     theirs: list[str] = []
     inside = False
-    for line in text.splitlines():
+    for whole in text.split("\n"):
         # A progress bar redraws its line: the last state of it is enough.
-        line = line.rstrip().rpartition("\r")[2]
-        if inside:
-            # The closing bracket of what was printed stands at the beginning of a line.
-            inside = not _CLOSES.match(line)
-        elif found := _LAUNCHER.match(line):
+        line = whole.rstrip().rpartition("\r")[2]
+        # What the launcher prints is indented, and closed by a bracket at the beginning of a line.
+        if inside and (line.startswith(" ") or _CLOSES.match(line)):
+            inside = line.startswith(" ")
+            continue
+        inside = False
+        if found := _LAUNCHER.match(line):
             theirs.append(line)
             inside = bool(_OPENS.search(found["said"]))
         elif _ARGO.match(line):

@@ -78,7 +78,9 @@ def experiment(kubeflow: Kubeflow, name: str) -> str:
             namespace=kubeflow.namespace,
             filter=whose_name("EQUALS", name),
         )
-        return next((str(each.experiment_id) for each in found), None)
+        # For the server, names that differ in case are the same: there may be one of another case and not this one too.
+        ids = {each.display_name: str(each.experiment_id) for each in found}
+        return ids.get(name) or next(iter(ids.values()), None)
 
     def make() -> str:
         body = kubeflow.client.api_models.V2beta1Experiment(display_name=name, namespace=kubeflow.namespace or None)

@@ -162,6 +162,16 @@ def test_once_is_enough(api: KubeflowApi, mura: Mura, here: Path) -> None:
     assert len(api.runs) == 4
 
 
+def test_an_experiment_of_another_case_is_the_same_for_the_server(api: KubeflowApi, mura: Mura, here: Path) -> None:
+    words = ("submit", "--package", "p.yaml", "--no-check", "--experiment")
+    for name in ("Mine", "mine"):
+        assert mura(*words, name)[0] == 0
+    assert [each["display_name"] for each in api.experiments.values()] == ["Mine"]
+    api.experiments["exact"] = {"experiment_id": "exact", "display_name": "mine"}
+    assert mura(*words, "mine")[0] == 0
+    assert list(api.runs.values())[-1]["experiment_id"] == "exact"
+
+
 def test_a_run_that_lost_its_workflow_is_not_enough(api: KubeflowApi, mura: Mura, here: Path) -> None:
     limit = {"platforms": {"kubernetes": {"pipelineConfig": {"activeDeadlineSeconds": 10800}}}}
     (here / "p.yaml").write_text(yaml.safe_dump_all([package(), limit]))

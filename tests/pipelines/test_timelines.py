@@ -85,7 +85,7 @@ WORK = {
     "Train (custom CNN)": "2 min 14 s",
     "Train (Inception-v3)": "5 min 34 s",
     # Its first pod was deleted.
-    "Train (VGG-16)": "2 min 59 s",
+    "Train (VGG-16)": "attempt 2, 2 min 59 s",
     # It waited for a CPU for 81 s.
     "Train (VGG-19)": "4 min 50 s",
     "Evaluate (custom CNN)": "22 s",
@@ -105,6 +105,27 @@ def test_a_run_whose_last_steps_kubeflow_lost_is_told_as_it_ended(api: KubeflowA
         "Kubeflow has not told of the end of Register, Promote, Notify. It stops telling of steps when the workflow of "
         "a run grows past 1 MiB.",
         "mura-20261128-143554 succeeded in 12 min 05 s.",
+    ]
+
+
+def test_a_step_that_is_tried_again_says_so(api: KubeflowApi, mura: Mura) -> None:
+    run = api.replay("run-over-1MB")
+    (last,) = api.timelines[run]
+    early = json.loads(json.dumps(last))
+    early["answer"] |= {"state": "RUNNING", "finished_at": "1970-01-01T00:00:00Z"}
+    for task in early["answer"]["run_details"]["task_details"]:
+        mine = {child["pod_name"] for child in task.get("child_tasks", ())} & {
+            "mura-wfcm5-1122435953",
+            "mura-wfcm5-4163024200",
+            "mura-wfcm5-3082262811",
+        }
+        if mine or task.get("display_name") == "executor(1)":
+            task |= {"state": "RUNNING", "end_time": "0001-01-01T00:00:00Z"}
+    api.timelines[run] = [early, last]
+    out = mura("watch", "--interval", "0")[1]
+    assert [line for line in told(out) if "VGG-16" in line and "Train" in line] == [
+        "Train (VGG-16): running, attempt 2",
+        "Train (VGG-16): done, attempt 2, 2 min 59 s",
     ]
 
 

@@ -96,7 +96,11 @@ class KubeflowParams(Section):
     labels: dict[str, str] = Field(default={}, description="Labels of the pods, for accounting or network policies")
     queue: str | None = Field(default=None, pattern=_VOLUME, description="Kueue's local queue, which admits the pods")
     environment: tuple[EnvironmentSource, ...] = Field(description="Places and credentials: secrets and config maps")
-    keep_hours: int = Field(gt=0, description="How long the finished workflow's pods and logs stay on the cluster")
+    keep_hours: int = Field(
+        gt=0,
+        description="How long the finished workflow's pods and logs stay on the cluster. "
+        "At most a day where Kubeflow's persistence agent keeps its own TTL_SECONDS_AFTER_WORKFLOW_FINISH, 86400",
+    )
     hours: int = Field(gt=0, description="Time limit of the whole run")
     shards: Literal["artifact", "workspace"] = Field(
         description="How shards reach the trainings: as Kubeflow's artifact, which each pod downloads, or on a "

@@ -10,8 +10,8 @@ import pytest
 
 from components.base import places
 from components.base.errors import UsageError
-from components.params.document import parse
-from components.params.kubeflow import EnvironmentSource
+from components.params.document import parse, read_params
+from components.params.kubeflow import EnvironmentSource, KubeflowParams
 
 
 @pytest.fixture
@@ -124,3 +124,29 @@ def test_the_command_reads_them_before_anything_uses_them(mounted: Path) -> None
 def test_what_cannot_be_mounted_or_set_is_refused(changes: dict[str, object], why: str) -> None:
     with pytest.raises(UsageError, match=why):
         parse(EnvironmentSource, {"secret": "mura-s3", "keys": ["A"]} | changes, "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("others", "why"),
+    [
+        ([{"secret": "a", "keys": ["A"]}, {"config_map": "a", "keys": ["B"]}], "gives ingest the name a twice"),
+        ([{"secret": "a", "keys": ["A"]}, {"secret": "b", "keys": ["A"]}], "gives ingest the key A twice"),
+        (
+            [{"secret": "a", "keys": ["A"]}, {"secret": "a", "keys": ["B"], "steps": ["train"]}],
+            "gives train the name a twice",
+        ),
+    ],
+)
+def test_a_pod_has_each_volume_and_each_variable_once(others: list[dict[str, object]], why: str) -> None:
+    profile = read_params(Path(__file__).parents[2] / "params.yaml").kubeflow.model_dump()
+    with pytest.raises(UsageError, match=why):
+        parse(KubeflowParams, profile | {"environment": others}, "params.yaml")
+
+
+def test_steps_may_have_different_keys_of_one_name() -> None:
+    profile = read_params(Path(__file__).parents[2] / "params.yaml").kubeflow.model_dump()
+    read = {"secret": "reader", "keys": ["AWS_ACCESS_KEY_ID"], "steps": ["ingest", "shard"]}
+    written = {"secret": "writer", "keys": ["AWS_ACCESS_KEY_ID"], "steps": ["train"]}
+    assert (
+        parse(KubeflowParams, profile | {"environment": [read, written]}, "params.yaml").environment[1].name == "writer"
+    )

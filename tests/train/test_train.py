@@ -237,8 +237,10 @@ def test_an_interrupted_training_ends_in_the_same_weights(
     run: Train, interrupted: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = run("whole")
-    interrupted("resumed")
+    before = json.loads((interrupted("resumed") / "state.json").read_text())["seconds"]
     resumed = run("resumed")
+    # The time of all attempts.
+    assert resumed.facts.seconds > round(before, 1) > 0
     assert "train: small goes on after epoch 1" in caplog.text
     # The files name layers by how many this process has made, so they differ; the numbers may not.
     one, two = (architectures.load(model).get_weights() for model in (whole, resumed))

@@ -131,6 +131,8 @@ def find_in(archive: Archive, path: Path, folder: Path) -> pd.DataFrame:
         DataRefused, OutsideFailed: as `find`; or the disk is too small.
     """
     with pq.ParquetFile(path) as file, tempfile.TemporaryDirectory(dir=folder, prefix=".spectra-") as here:
+        if "spectrum" not in file.schema_arrow.names:
+            raise KeyError("spectrum")
         count = file.metadata.num_rows
         space.require(folder, count * SPECTRUM_SIDE**2, f"spectra of {count:,} images")
         has = np.zeros(count, bool)
@@ -262,12 +264,12 @@ def candidates(spectra: Spectra, matters: Callable[[Rows, Rows], Flags]) -> Cand
     for first in range(0, len(WARPS), together) if len(leaders) else ():
         entries = np.concatenate([spectra.hashes(warp, leaders) for warp in WARPS[first : first + together]])
         lookup = Lookup(queries, entries, RADIUS, bands)
+
+        def of_band(band: int, lookup: Lookup = lookup, first: int = first) -> Candidates:
+            return _nearest(sift(query, entry, first) for query, entry in lookup.hits(band))
+
         with ThreadPoolExecutor(min(workers.cores(), THREADS if len(leaders) >= MANY else bands)) as pool:
-            found += pool.map(
-                lambda band, lookup=lookup, first=first: _nearest(sift(*hit, first) for hit in lookup.hits(band)),
-                range(bands),
-            )
-        found = [_nearest(found)]
+            found = [_nearest([*found, *pool.map(of_band, range(bands))])]
     return _nearest(found)
 
 

@@ -93,7 +93,8 @@ def _completeness(facts: ManifestFacts) -> list[Any]:
             "image_once",
             "Every image has one row",
             "A repeated row counts an image twice in every metric.",
-            gxe.ExpectColumnValuesToBeUnique(column="image"),
+            gxe.ExpectColumnValuesToBeUnique(column="image number"),
+            About(shown=()),
         ),
     ]
 
@@ -118,7 +119,8 @@ def _records(facts: ManifestFacts) -> list[Any]:
             "place_once",
             "Every place, by split, body part, patient, study and view, has one image",
             "Two files for one view, such as image1.png and image01.png, count the view twice.",
-            gxe.ExpectColumnValuesToBeUnique(column="place"),
+            gxe.ExpectColumnValuesToBeUnique(column="place number"),
+            About(shown=("place",)),
         ),
         _expect(
             "decodes",

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 Hashes = NDArray[np.uint64]
 Rows = NDArray[np.int64]
 
-# Hashes that are compared in one step: 2 MB, which fit into the cache of a core.
-_BLOCK = 2**18
+# Hashes that are compared in one step: 256 kB, which fit into the cache of a core.
+_BLOCK = 2**15
 # Pairs that `hits` gives at once.
 _BATCH = 2**15
 # Bits of a bucket's number. numpy sorts numbers of 16 bits in linear time.

@@ -66,6 +66,7 @@ def page(validation: Validation, archive: Archive) -> str:
         validation.outcomes,
     )
     images, pairs = tables["images"], tables["near"]
+    counted = images[["study", "patient", "split", "body_part", "abnormal"]]
     broken = [outcome for outcome in outcomes if not outcome.success]
     told = [*broken, *(outcome for outcome in outcomes if outcome.tolerated)]
     with Pictures(archive, params.pictures) as pictures:
@@ -89,8 +90,8 @@ def page(validation: Validation, archive: Archive) -> str:
         pictures=params.pictures,
         left_out=pictures.left_out,
         splits=SPLITS,
-        totals={split: _counted(images[images["split"] == split]) for split in SPLITS},
-        parts={part: _by_split(images[images["body_part"] == part]) for part in _parts(images, manifest.facts)},
+        totals={split: _counted(counted[counted["split"] == split]) for split in SPLITS},
+        parts={part: _by_split(counted[counted["body_part"] == part]) for part in _parts(images, manifest.facts)},
         shifts=tables["shifts"].set_index("body_part").to_dict("index"),
         modes=_modes(images),
         drawings=_drawings(images, tables.get("reference")),
@@ -140,7 +141,8 @@ def _members(offender: Offender, images: pd.DataFrame, pairs: pd.DataFrame) -> l
 
 
 def _pairs(pairs: pd.DataFrame, images: pd.DataFrame, pictures: Pictures) -> list[Pair]:
-    facts = images.drop_duplicates("image").set_index("image")[["split", "abnormal"]].to_dict("index")
+    wanted = images["image"].isin({*pairs["first"].head(PAIRS), *pairs["second"].head(PAIRS)})
+    facts = images[wanted].drop_duplicates("image").set_index("image")[["split", "abnormal"]].to_dict("index")
     found = []
     for pair in pairs.head(PAIRS).to_dict("records"):
         members = pair["first"], pair["second"]
@@ -171,7 +173,7 @@ def _counted(images: pd.DataFrame) -> dict[str, int | float | None]:
 
 
 def _modes(images: pd.DataFrame) -> dict[str, dict[str, int]]:
-    modes = images["mode"].fillna("not decoded")
+    modes = images["mode"].astype("str").fillna("not decoded")
     return {
         str(mode): {split: int(((modes == mode) & (images["split"] == split)).sum()) for split in SPLITS}
         for mode in sorted(set(modes))

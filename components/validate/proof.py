@@ -1,13 +1,16 @@
 """`mura validate`: prove a manifest, or refuse it. The reports are written in both cases."""
 
 import hashlib
+import json
 import logging
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from components.archive.archive import Archive
 from components.artifacts.manifest import (
@@ -21,8 +24,8 @@ from components.artifacts.manifest import (
     ValidManifest,
     ValidManifestFacts,
 )
-from components.base.errors import DataRefused
-from components.base.files import json_sha256, write_text
+from components.base.errors import DataRefused, first_line
+from components.base.files import write_text
 from components.base.words import count, in_words
 from components.params.validate import DEFAULTS, ValidateParams
 from components.validate import data_docs, duplicates, results, suite, tables
@@ -38,6 +41,11 @@ LONGEST = 280
 # Images that are read to check that archive and manifest belong together.
 SAMPLE = 3
 
+# Expectations about copies that are not equal.
+NEAR = tuple(name for name in DEFAULTS if name.startswith("near_"))
+# Columns that are a data set's identity, and rows of them that are read at once.
+IDENTITY, BATCH = ["image", "sha256", "abnormal", "split"], 65_536
+
 logger = logging.getLogger(__name__)
 
 
@@ -45,15 +53,15 @@ def run(
     archive: Archive, manifest: Manifest, params: ValidateParams, out: Path, reference: Manifest | None = None
 ) -> ValidManifest:
     """Do what `components.validate.validate` says."""
-    table = manifest.table
-    _check_archive(archive, table)
+    _check_archive(archive, manifest.path / TABLE)
     try:
-        pairs = _copies(archive, table, params)
-        judged = tables.arranged(manifest, pairs, params, None if reference is None else reference.table)
+        pairs = _copies(archive, manifest.path / TABLE, params, out)
+        judged = tables.arranged(manifest, pairs, params, reference)
         expected = expectations(manifest.facts, params, judged)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataRefused(
-            f"{manifest.path / TABLE}: not the table that a Manifest promises ({type(error).__name__}: {error}). "
+            f"{manifest.path / TABLE}: not the table that a Manifest promises ({type(error).__name__}: "
+            f"{first_line(error)}). "
             "Run `mura ingest` again."
         ) from error
     result = suite.run(judged, expected)
@@ -79,7 +87,7 @@ def _sealed(manifest: Manifest, outcomes: Sequence[Outcome], out: Path) -> Valid
     facts = ValidManifestFacts(
         **manifest.facts.model_dump(),
         manifest_digest=manifest.digest,
-        data_digest=data_digest(manifest.table),
+        data_digest=_digest_of(out / TABLE),
         expectations=len(outcomes),
         warnings=warned,
     )
@@ -93,11 +101,11 @@ def _sealed(manifest: Manifest, outcomes: Sequence[Outcome], out: Path) -> Valid
     return valid
 
 
-def _copies(archive: Archive, table: pd.DataFrame, params: ValidateParams) -> pd.DataFrame:
+def _copies(archive: Archive, path: Path, params: ValidateParams, out: Path) -> pd.DataFrame:
     """Pairs of copies, as `duplicates.find` gives them. None if all expectations about them are skipped."""
-    if all(params.judgement(name).severity == "skip" for name in DEFAULTS if name.startswith("near_")):
-        table = table.head(0)
-    return duplicates.find(archive, table)
+    if all(params.judgement(name).severity == "skip" for name in NEAR):
+        return duplicates.find(archive, pq.read_schema(path).empty_table().to_pandas())
+    return duplicates.find_in(archive, path, out)
 
 
 def _skipped(params: ValidateParams, outcomes: Iterable[Outcome], judged: Mapping[str, Any]) -> dict[str, str]:
@@ -116,12 +124,15 @@ def _skipped(params: ValidateParams, outcomes: Iterable[Outcome], judged: Mappin
     }
 
 
-def _check_archive(archive: Archive, table: pd.DataFrame) -> None:
+def _check_archive(archive: Archive, path: Path) -> None:
     """Compare the digests of a few images, spread over the table."""
-    read = table[table["sha256"].notna()] if "sha256" in table else table.head(0)
+    if not {"image", "sha256"} <= set(pq.read_schema(path).names):
+        return
+    table = pq.read_table(path, columns=["image", "sha256"])
+    read = np.flatnonzero(table["sha256"].is_valid())
     with archive:
         for place in sorted({len(read) * step // SAMPLE for step in range(SAMPLE)} if len(read) else ()):
-            image, expected = read["image"].iloc[place], read["sha256"].iloc[place]
+            image, expected = (table[name][int(read[place])].as_py() for name in ("image", "sha256"))
             try:
                 found = hashlib.sha256(archive.bytes_of(image)).hexdigest()
             except KeyError:
@@ -142,8 +153,35 @@ def data_digest(table: pd.DataFrame) -> str:
     Returns:
         sha256 (hex) of the ascending list of [image, sha256, abnormal, split].
     """
-    rows = table[["image", "sha256", "abnormal", "split"]].sort_values("image")
-    return json_sha256(rows.astype({"abnormal": int}).to_numpy(dtype=object).tolist())
+    rows = table[IDENTITY].sort_values("image").astype({"abnormal": int})
+    return _digest(rows.itertuples(index=False, name=None))
+
+
+def _digest_of(path: Path) -> str:
+    """`data_digest` of a table, of which a part is in memory, if its rows are in order."""
+    with pq.ParquetFile(path) as file:
+        batches = (batch.to_pandas().astype({"abnormal": int}) for batch in file.iter_batches(BATCH, columns=IDENTITY))
+        try:
+            return _digest(row for rows in batches for row in rows.itertuples(index=False, name=None))
+        except _NotAscending:
+            return data_digest(file.read(columns=IDENTITY).to_pandas())
+
+
+class _NotAscending(Exception):
+    """Rows are not in the order of their images."""
+
+
+def _digest(rows: Iterable[tuple[Any, ...]]) -> str:
+    """`json_sha256` of a list of rows, without the list."""
+    digest, before = hashlib.sha256(b"["), None
+    for row in rows:
+        if before is not None and not before < row[0]:
+            raise _NotAscending
+        text = json.dumps(row, separators=(",", ":"), ensure_ascii=True)
+        digest.update(f"{'' if before is None else ','}{text}".encode())
+        before = row[0]
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def refusal(what: str, outcomes: Sequence[Outcome]) -> str:

@@ -41,13 +41,14 @@ MEMBERS = 20
 def summary(validation: Validation) -> str:
     """validation.json."""
     reference, outcomes, images = validation.reference, validation.outcomes, validation.tables["images"]
+    counted = images[["study", "patient", "split", "abnormal"]]
     document = {
         "format": FORMAT,
         "verdict": verdict(outcomes),
         "counts": counts(outcomes),
         "manifest": manifest_facts(validation.manifest),
         "reference": None if reference is None else {"digest": reference.digest, "archive": reference.facts.archive},
-        "splits": {split: _split(images[images["split"] == split]) for split in SPLITS},
+        "splits": {split: _split(counted[counted["split"] == split]) for split in SPLITS},
         "expectations": [_entry(outcome) for outcome in outcomes],
         "skipped": dict(validation.skipped),
     }

@@ -6,20 +6,28 @@ Values that do not belong to images, studies or patients have tables of their ow
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
+from pandas.api.types import is_integer_dtype, union_categoricals
 
 from components.archive import member_paths, mura_v1_1
-from components.archive.member_paths import PATH
-from components.artifacts.manifest import BODY_PARTS, LABEL_NAMES, TEST, TRAIN, Manifest
+from components.artifacts.manifest import BODY_PARTS, LABEL_NAMES, TABLE, TEST, TRAIN, Manifest
 from components.params.validate import ValidateParams
 from components.validate import drift, duplicates
 
 RECORDED = ["study", "patient", "body_part", "view", "source_split", "split", "directory_label"]
 RECORDED += ["bytes", "sha256", "width", "height", "mode", "channel_difference", "pixels_sha256", "mean", "std"]
 RECORDED += ["low", "median", "high", "black", "white", "frame", "rim", "centre", "phash"]
+SPECTRUM = "spectrum"
+# Columns with few different words.
+WORDS = ("patient", "body_part", "source_split", "split", "mode", "problem")
+# Rows that are arranged at once.
+BLOCK = 65_536
 # Copies that the first of several equal pictures names.
 TWINS = 3
 # Grey levels, 0 to 255. The standard deviation of MURA's test images together is 46.
@@ -30,7 +38,7 @@ GREY_LEVELS = {"mean": "grey levels", "std": "grey levels", "contrast": "grey le
 
 
 def arranged(
-    manifest: Manifest, pairs: pd.DataFrame, params: ValidateParams, reference: pd.DataFrame | None
+    manifest: Manifest, pairs: pd.DataFrame, params: ValidateParams, reference: Manifest | None
 ) -> dict[str, pd.DataFrame]:
     """The tables of the expectations, by name.
 
@@ -38,75 +46,166 @@ def arranged(
         manifest: what is validated.
         pairs: of copies, as `duplicates.find` gives them.
         params: which archives count as the published one, and limits for contrast and frame.
-        reference: the table of another manifest.
+        reference: another manifest.
 
     Returns:
         `images`; `near`, pairs of copies that are not equal; `groups` and `shifts`; `counts` if the archive counts as
         the published one, and `patients` if it is there as a whole: patients are not published by body part;
         `reference` and `drifts` if there is a reference.
     """
-    table, parts = manifest.table, manifest.facts.body_parts
+    parts = manifest.facts.body_parts
     near = pairs[pairs["kind"] == duplicates.NEAR]
-    judged = {"images": images(table, params).assign(**_near(table, near)), "near": near}
-    judged |= {"groups": groups(table), "shifts": shifts(table)}
+    table = images(manifest.path / TABLE, params)
+    for name, column in _near(table, near).items():
+        table[name] = column
+    judged = {"images": table, "near": near, "groups": groups(table), "shifts": shifts(table)}
     if params.published == "mura-v1.1" or (params.published == "auto" and is_published(table, parts)):
         judged |= {"counts": counts(table, parts)} | ({} if parts else {"patients": patients(table)})
     if reference is not None:
-        before = images(reference, params)
-        judged |= {"reference": before, "drifts": drifts(judged["images"], before)}
+        before = images(reference.path / TABLE, params)
+        judged |= {"reference": before, "drifts": drifts(table, before)}
     return judged
 
 
-def images(table: pd.DataFrame, params: ValidateParams) -> pd.DataFrame:
-    """The manifest with additional columns for expectations.
+def images(path: Path, params: ValidateParams) -> pd.DataFrame:
+    """The rows of a manifest with the columns that expectations and reports need.
 
     Several values that should be one are joined by ` and `. Each fault of a picture is reported once: the contrast of a
     blank picture is not judged, nor the border of a picture without contrast, and so on.
 
-    Args:
-        table: the manifest's.
-        params: limits for contrast and border.
+    Words that are repeated are categories, and digests are left out: a row takes 200 bytes, not 1,000.
 
-    Returns:
-        The same rows.
+    Args:
+        path: the table of the manifest.
+        params: limits for contrast and border.
     """
-    image, split, abnormal = table["image"], table["split"], table["abnormal"]
-    study = _study(table)
-    place = table["study"].str.rsplit("/", n=1).str[-1] + " view " + table["view"].astype("str")
-    place = split + " " + table["body_part"] + " " + table["patient"] + " " + place
+    with pq.ParquetFile(path) as file:
+        blocks = [
+            _block(batch.to_pandas(), params)
+            for batch in file.iter_batches(
+                BLOCK, columns=[name for name in file.schema_arrow.names if name != SPECTRUM]
+            )
+        ] or [_block(file.schema_arrow.empty_table().to_pandas(), params)]
+    table = pd.DataFrame({name: _joined([block.pop(name) for block in blocks]) for name in list(blocks[0])})
+    split, study, abnormal = table["split"], _study(table), table["abnormal"]
+    has_training = bool((split == TRAIN).any())
+    repeated, place_hash = table.pop("image hash"), table.pop("place hash")
+    table["image number"] = _numbered(repeated, table["image"].notna(), lambda rows: table["image"][rows])
+    again = table["image number"].duplicated(keep=False)
+    # `image_once` finds repeated rows. They are no second image at the same place.
+    placed = place_hash.notna() & ~again
+    table["place number"] = _numbered(place_hash, placed, lambda rows: _place(table.loc[rows]))
+    twice = table["place number"].duplicated(keep=False) & table["place number"].notna()
+    table["place"] = _place(table.loc[twice]).astype("category")
+    table["label of the study"] = _together(abnormal, study)
+    table["patient of the study"] = _together(table["patient"], study)
+    table["body part of the study"] = _together(table["body_part"], study)
+    table["views of the study"] = _firsts(study).map(study.value_counts()).astype("Int32")
+    table["splits of the patient"] = _together(split, table["patient"])
+    # Without training images at all, `splits_present` says it.
+    table["splits of the body part"] = _together(split, table["body_part"]) if has_training else pd.NA
+    table["labels of the split"] = _together(abnormal, split)
+    _keep_repeated(table, path)
+    for name, column in _twins(table).items():
+        table[name] = column
+    return table
+
+
+def _block(table: pd.DataFrame, params: ValidateParams) -> dict[str, pd.Series]:
+    """Columns of some rows that follow from the row alone."""
+    image, split = table["image"], table["split"]
+    tail = table["study"].str.rsplit("/", n=1).str[-1]
     # Other gates find images that are missing, damaged or misnamed.
-    sound = table["found"] & table["problem"].isna() & image.str.contains(PATH)
+    fault = image.map(member_paths.fault).astype("str")
+    sound = table["found"] & table["problem"].isna() & fault.isna()
     sides = table[["width", "height"]]
     shorter, longer = sides.min(axis=1), sides.max(axis=1)
     contrast = (table["high"] - table["low"]).mask((table["std"] < BLANK_STD).fillna(value=True))
     plain = contrast.isna() | (contrast < params.min_contrast)
     inversion = (table["rim"] - table["centre"]).round(1)
-    has_training = pd.Series(bool((split == TRAIN).any()), table.index)
-    return table.assign(
-        **{
-            # `image_once` finds repeated rows. They are no second image at the same place.
-            "place": place.mask(image.duplicated(keep=False)),
-            "not recorded": _absent(table.loc[sound, RECORDED]),
-            "label of the study": _together(abnormal, study),
-            "patient of the study": _together(table["patient"], study),
-            "body part of the study": _together(table["body_part"], study),
-            "views of the study": _firsts(study).map(study.value_counts()).astype("Int64"),
-            "published and actual split": table["source_split"] + " " + split,
-            "fault of the path": image.map(member_paths.fault).astype("str"),
-            "splits of the patient": _together(split, table["patient"]),
-            # Without training images at all, `splits_present` says it.
-            "splits of the body part": _together(split, table["body_part"].where(has_training)),
-            "labels of the split": _together(abnormal, split),
-            "label": abnormal.map(LABELS).astype("str"),
-            "shorter side": shorter,
-            "longer side": longer,
-            "aspect": (longer / shorter).round(2),
-            "contrast": contrast,
-            "border": table["frame"].mask(plain),
-            "rim above centre": inversion.mask(plain | (table["frame"] > params.max_frame)),
-        },
-        **_twins(table),
-    )
+    place = _place(table.assign(study=tail))
+    return {
+        "image": image,
+        "image hash": _hashed(image),
+        **{name: table[name].astype("category") for name in WORDS},
+        "study": table["study"].astype("category"),
+        "view": _small(table["view"]),
+        "found": table["found"],
+        "listed": table["listed"],
+        "abnormal": _small(table["abnormal"]),
+        "directory_label": _small(table["directory_label"]),
+        "channel_difference": _small(table["channel_difference"]),
+        "mean": table["mean"],
+        "std": table["std"],
+        "pixels hash": _hashed(table["pixels_sha256"]),
+        "place hash": _hashed(place),
+        "not recorded": _absent(table.loc[sound, RECORDED]).reindex(table.index).astype("category"),
+        "published and actual split": (table["source_split"] + " " + split).astype("category"),
+        "fault of the path": fault.astype("category"),
+        "label": table["abnormal"].map(LABELS).astype("str").astype("category"),
+        "shorter side": _small(shorter),
+        "longer side": _small(longer),
+        "aspect": (longer / shorter).round(2),
+        "contrast": _small(contrast),
+        "border": table["frame"].mask(plain),
+        "rim above centre": inversion.mask(plain | (table["frame"] > params.max_frame)),
+    }
+
+
+def _small(numbers: pd.Series) -> pd.Series:
+    """Whole numbers in as few bytes as they need."""
+    return pd.to_numeric(numbers, downcast="integer") if is_integer_dtype(numbers.dtype) else numbers
+
+
+def _joined(blocks: list[pd.Series]) -> pd.Series:
+    """Blocks of a column, one after the other. Categories are in ascending order."""
+    if isinstance(blocks[0].dtype, pd.CategoricalDtype):
+        return pd.Series(union_categoricals([each.array for each in blocks], sort_categories=True))
+    return pd.concat(blocks, ignore_index=True)
+
+
+def _hashed(words: pd.Series) -> pd.Series:
+    """A number for each word; missing for a missing one. Other words seldom have the same."""
+    numbers = pd.util.hash_array(words.fillna("").to_numpy(dtype=object), categorize=False).view(np.int64)
+    return pd.Series(pd.arrays.IntegerArray(numbers, words.isna().to_numpy()), words.index)
+
+
+def _numbered(hashed: pd.Series, valid: pd.Series, words: Callable[[pd.Series], pd.Series]) -> pd.Series:
+    """The row of each word, of a repeated word its first row: as unique as the words, and smaller.
+
+    Args:
+        hashed: of the words.
+        valid: rows that have a word.
+        words: gives the words of some rows.
+    """
+    number = np.arange(len(hashed))
+    alike = valid & hashed.where(valid).duplicated(keep=False)
+    found = words(alike)
+    number[alike.to_numpy()] = found.index.to_series().groupby(found.to_numpy(dtype=object)).transform("min")
+    return pd.Series(pd.arrays.IntegerArray(number, ~valid.to_numpy(dtype=bool)), hashed.index)
+
+
+def _place(rows: pd.DataFrame) -> pd.Series:
+    """`train wrist patient00001 study1_positive view 2`: what may be there once."""
+    study = rows["study"].astype("str").str.rsplit("/", n=1).str[-1] + " view " + rows["view"].astype("str")
+    words = [rows[name].astype("str") for name in ("split", "body_part", "patient")]
+    return words[0] + " " + words[1] + " " + words[2] + " " + study
+
+
+def _keep_repeated(table: pd.DataFrame, path: Path) -> None:
+    """Give the table `pixels_sha256` where it is there more than once."""
+    hashed = table.pop("pixels hash")
+    again = (hashed.notna() & hashed.duplicated(keep=False)).to_numpy()
+    digests = []
+    with pq.ParquetFile(path) as file:
+        at = 0
+        for batch in file.iter_batches(BLOCK, columns=["pixels_sha256"]):
+            digest = batch.column(0).to_pandas()
+            digest.index += at
+            digests.append(digest[again[at : at + len(digest)]])
+            at += len(digest)
+    found = pd.concat(digests) if digests else pd.Series(dtype="str")
+    table["pixels_sha256"] = found.astype("category").reindex(table.index)
 
 
 def groups(table: pd.DataFrame) -> pd.DataFrame:
@@ -148,7 +247,8 @@ def counts(table: pd.DataFrame, parts: Sequence[str] | None = None) -> pd.DataFr
         parts: the body parts that were chosen; None for all.
     """
     label = table["abnormal"].map(LABELS).astype("str").fillna("no label")
-    keys = [table["source_split"].fillna("no split"), table["body_part"].fillna("no body part"), label]
+    split, part = (table[name].astype("str") for name in ("source_split", "body_part"))
+    keys = [split.fillna("no split"), part.fillna("no body part"), label]
     found = {
         "images": table.groupby(keys).size(),
         "studies": table["study"].groupby(keys).nunique(),
@@ -247,13 +347,16 @@ def _share(some: tuple[int, int]) -> float | None:
 
 
 def _study(table: pd.DataFrame) -> pd.Series:
-    """The study's path without its label: study1_positive and study1_negative are one study with two labels."""
-    return table["study"].str.replace(r"_[a-z]+$", "", regex=True)
+    """The study without its label: study1_positive and study1_negative are one study with two labels. A number."""
+    study = table["study"]
+    numbers = study.cat.categories.str.replace(r"_[a-z]+$", "", regex=True).factorize()[0]
+    codes = np.append(numbers, -1)[study.cat.codes]
+    return pd.Series(pd.arrays.IntegerArray(codes.astype(np.int32), codes < 0), table.index)
 
 
 def _first_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The first row of every study."""
-    return table.loc[_firsts(_study(table)).index]
+    return table.loc[_firsts(_study(table)).index, ["split", "body_part", "abnormal"]]
 
 
 def _firsts(unit: pd.Series) -> pd.Series:
@@ -262,9 +365,28 @@ def _firsts(unit: pd.Series) -> pd.Series:
 
 
 def _together(values: pd.Series, unit: pd.Series) -> pd.Series:
-    """The distinct values of every unit, joined by ` and `, in its first row."""
-    pairs = pd.DataFrame({"unit": unit, "value": values.astype("str")}).dropna().drop_duplicates().sort_values("value")
-    return _firsts(unit).map(pairs.groupby("unit")["value"].agg(" and ".join))
+    """The distinct values of every unit, joined by ` and `, in its first row. Categories."""
+    words = values.astype("category")
+    names = [str(name) for name in words.cat.categories]
+    units, codes = unit.factorize()[0], words.cat.codes.to_numpy(dtype=np.int32)
+    first = (units >= 0) & ~pd.Series(units).duplicated().to_numpy()
+    known = (units >= 0) & (codes >= 0)
+    pairs = pd.DataFrame({"unit": units[known], "word": codes[known]}).drop_duplicates()
+    of_unit = np.full(units.max(initial=-1) + 1, -1, np.int32)
+    of_unit[pairs["unit"]] = pairs["word"]
+    # Few units have several values.
+    several: dict[int, list[str]] = defaultdict(list)
+    again = pairs[pairs["unit"].duplicated(keep=False)]
+    for number, word in zip(again["unit"].tolist(), again["word"].tolist(), strict=True):
+        several[number].append(names[word])
+    together: dict[str, int] = {}
+    for number, some in several.items():
+        joined = " and ".join(sorted(some))
+        of_unit[number] = (
+            names.index(joined) if joined in names else together.setdefault(joined, len(names) + len(together))
+        )
+    found = np.where(first, of_unit[units] if len(of_unit) else -1, -1)
+    return pd.Series(pd.Categorical.from_codes(found, pd.Index([*names, *together], dtype="str")), unit.index)
 
 
 def _absent(recorded: pd.DataFrame) -> pd.Series:
@@ -278,8 +400,13 @@ def _twins(table: pd.DataFrame) -> dict[str, pd.Series]:
 
     They stand in the column that matters most: in another split, with another label, of another patient, or again.
     """
-    pictures = table.drop_duplicates("image")
-    again = pictures[pictures["pixels_sha256"].notna() & pictures["pixels_sha256"].duplicated(keep=False)]
+    again = table.loc[
+        table["pixels_sha256"].notna(),
+        ["image", "pixels_sha256", "std", "split", "abnormal", "patient"],
+    ].drop_duplicates("image")
+    words = ("pixels_sha256", "split", "patient")
+    again = again.assign(**{name: again[name].astype("str") for name in words})
+    again = again[again["pixels_sha256"].duplicated(keep=False)]
     # Blank pictures are all equal. Another expectation finds them.
     again = again[(again["std"] >= BLANK_STD).fillna(value=False)]
     same = again.groupby("pixels_sha256")
@@ -292,7 +419,7 @@ def _twins(table: pd.DataFrame) -> dict[str, pd.Series]:
     important, foreign = digest.isin(digest[elsewhere | otherwise]), digest.isin(digest[others])
     first = _firsts(digest)
     return {
-        name: first.map(named[chosen].groupby(digest).agg(_some))
+        name: _words(first.map(named[chosen].groupby(digest).agg(_some)), table)
         for name, named, chosen in (
             ("same picture in another split", _in_split(again), elsewhere),
             ("same picture with another label", _labelled(again), otherwise),
@@ -302,14 +429,21 @@ def _twins(table: pd.DataFrame) -> dict[str, pd.Series]:
     }
 
 
+def _words(words: pd.Series, table: pd.DataFrame) -> pd.Series:
+    """Words of some rows as a column of the table."""
+    return words.astype("str").astype("category").reindex(table.index)
+
+
 def _near(table: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, pd.Series]:
     """Names of near copies, in the row of the first one and the column that matters most."""
     elsewhere, otherwise = pairs["splits"].astype(bool), pairs["labels"].astype(bool)
-    second = table.drop_duplicates("image").set_index("image").loc[pairs["second"]].reset_index().set_index(pairs.index)
+    rows = table.loc[table["image"].isin(pairs["second"]), ["image", "split", "abnormal"]].drop_duplicates("image")
+    rows = rows.assign(split=rows["split"].astype("str"))
+    second = rows.set_index("image").loc[pairs["second"]].reset_index().set_index(pairs.index)
     alike = " with similarity " + pairs["similarity"].map(similarity_in_words).astype("str")
-    first = _firsts(table["image"])
+    first = _firsts(table.loc[table["image"].isin(pairs["first"]), "image"])
     return {
-        f"near picture {name}": first.map((named + alike)[chosen].groupby(pairs["first"]).agg(_some))
+        f"near picture {name}": _words(first.map((named + alike)[chosen].groupby(pairs["first"]).agg(_some)), table)
         for name, named, chosen in (
             ("in another split", _in_split(second), elsewhere),
             ("with another label", _labelled(second), otherwise),

@@ -109,7 +109,9 @@ def _with(row: Row, run: Progress, pod: StepPod | None, trouble: str) -> Row:
     """A step with what its pod says."""
     if pod is None or row.state in ("reused", "cancelled"):
         # Argo's own words say why there is no pod.
-        return row._replace(why=trouble) if trouble and row.state in ("waiting", "running", "failed") else row
+        if trouble and not run.ended and row.state in ("waiting", "starting", "running"):
+            return row._replace(state="waiting", why=trouble, seconds=None)
+        return row._replace(why=trouble) if trouble and row.state == "failed" else row
     if pod.phase == "Pending" and not run.ended:
         return row._replace(state=pod.waits, why=pod.why, seconds=None)
     seconds = ((pod.end or run.now) - pod.start).total_seconds() if pod.start and (pod.end or not run.ended) else None

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from components.kubeflow import argo
 
 # How a container ended is told by its log, and that one starts is no trouble.
-_NO_TROUBLE = re.compile(r"(\w+: )?Error \(exit code \d+\)|PodInitializing|ContainerCreating|pod deleted|child |\s*$")
+_NO_TROUBLE = re.compile(
+    r"(\w+: )?Error \(exit code \d+\)\s*$|PodInitializing|ContainerCreating|pod deleted|child |\s*$"
+)
 _LOG = re.compile(r"\w+://[^\"\\\\\s]+/executor-logs\b")
 _TROUBLED = ("Pending", "Error", "Failed")
 

@@ -188,6 +188,22 @@ def test_why_a_pod_cannot_be_made(api: KubeflowApi, mura: Mura, cluster: Kuberne
     assert f"failed in Ingest, Train (VGG-16) after 10 min 00 s. Ingest: {INVALID}. Its logs:" in err
 
 
+def test_a_run_that_fails_before_its_first_step_says_why(api: KubeflowApi, mura: Mura, cluster: Kubernetes) -> None:
+    run = api.run("mura-1", ("FAILED", {}))
+    api.story = [("FAILED", {"ingest": "RUNTIME_STATE_UNSPECIFIED"})]
+    there(cluster, run)
+    # As it is in the recorded workflow.
+    message = (
+        "wait: Error (exit code 64): timed out waiting for the condition: failed to put file: We encountered an error"
+    )
+    workflow(
+        cluster, run, {"type": "Pod", "phase": "Error", "name": f"{WORKFLOW}(0).root-driver(2)", "message": message}
+    )
+    code, _, err = mura("watch", "mura-1")
+    assert code == 6
+    assert f"mura-1 failed after 10 min 00 s. root: {message}." in err
+
+
 def test_a_failure_that_kubeflow_lost_is_found_by_its_pod(api: KubeflowApi, mura: Mura, cluster: Kubernetes) -> None:
     run = api.replay("run-over-1MB")
     api.timelines[run][0]["answer"]["state"] = "FAILED"

@@ -93,7 +93,7 @@ class Namespace:
         if newest.phase in ("Failed", "Error"):
             yield unknown("pods", f"the newest run, {newest.name}, could not start {step}: {why}")
         else:
-            yield missing("pods", f"the newest run, {newest.name}, cannot start {step}: {why}")
+            yield missing("pods", f"the newest run, {newest.name}, cannot start {step}: {why}. Change what it names.")
 
     def places(self, name: str) -> dict[str, str]:
         """The content of a config map; empty if there is none, or we may not read it."""

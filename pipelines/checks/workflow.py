@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 from components.kubeflow import argo
 
 # How a container ended is told by its log, and that one starts is no trouble.
-_NO_TROUBLE = re.compile(r"(\w+: )?Error \(exit code \d+\)|PodInitializing|ContainerCreating|pod deleted|child |\s*$")
+_NO_TROUBLE = re.compile(
+    r"(\w+: )?Error \(exit code \d+\)\s*$|PodInitializing|ContainerCreating|pod deleted|child |\s*$"
+)
 _LOG = re.compile(r"\w+://[^\"\\\\\s]+/executor-logs\b")
 _TROUBLED = ("Pending", "Error", "Failed")
 
@@ -33,7 +35,7 @@ class Workflow(NamedTuple):
     made: str
     phase: str
     troubles: tuple[Trouble, ...]
-    """Of its pods, the newest last."""
+    """Of the last pods of its steps."""
     logs: Mapping[str, str]
     """Where Kubeflow's launcher puts the logs of steps, as URIs, by the whole names of their nodes."""
 
@@ -43,9 +45,11 @@ def read(document: Mapping[str, Any]) -> Workflow:
     metadata, status = document.get("metadata", {}), document.get("status") or {}
     pods = [node for node in _nodes(status).values() if node.get("type") == "Pod"]
     pods.sort(key=lambda node: str(node.get("startedAt", "")))
+    # What went wrong with an earlier attempt of a step is over.
+    latest = {argo.step_of(str(node.get("name", "")))[0]: node for node in pods}
     troubles = (
         Trouble(str(node.get("name", "")), " ".join(str(node["message"]).split()))
-        for node in pods
+        for node in latest.values()
         if node.get("phase") in _TROUBLED and not _NO_TROUBLE.match(str(node.get("message") or ""))
     )
     return Workflow(

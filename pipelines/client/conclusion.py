@@ -65,6 +65,8 @@ def _fail(run: Progress, kubeflow: Kubeflow, cluster: InCluster, steps: Sequence
         _show(failure)
     reasons = [_reason(failure) for failure in failures if failure.killed or (failure.log and failure.log.launcher)]
     reasons += [f"{row.name}: {row.why}" for row in run.rows if row.state == "failed" and row.why]
+    steps_of_it = {row.key for row in run.rows}
+    reasons += [f"{name}: {why}" for name, why in cluster.troubles.items() if name not in steps_of_it]
     logs = f"Its logs: `mura pipeline logs {run.name}`, or {kubeflow.run_link(run.run_id)}"
     told = " ".join(f"{reason.rstrip('.')}." for reason in reasons)
     error = RunFailed(

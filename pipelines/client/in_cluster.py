@@ -33,6 +33,8 @@ class InCluster:
         self.name = kubeflow.access.namespace or kept_logs.NAMESPACE
         self.failed: list[StepPod] = []
         """Pods that failed, when the run was looked at last."""
+        self.troubles: dict[str, str] = {}
+        """Why pods could not be made, by the names of their steps or groups of steps."""
         self._namespace = _namespace(self.name)
         self._seen = False
         self._workflows: list[Workflow] | None = None
@@ -48,10 +50,9 @@ class InCluster:
         self.failed = [pod for pod in pods if pod.phase == "Failed" and latest.get(step_of(pod.node)[0], pod) == pod]
         self._workflows = self._namespace.workflows(self.run_id) if self._namespace else None
         self._seen = self._seen or bool(self._workflows)
-        troubles = self._troubles(run)
-        return replace(
-            run, rows=tuple(_with(row, run, latest.get(row.key), troubles.get(row.key, "")) for row in run.rows)
-        )
+        self.troubles = self._troubles(run)
+        rows = (_with(row, run, latest.get(row.key), self.troubles.get(row.key, "")) for row in run.rows)
+        return replace(run, rows=tuple(rows))
 
     def log(self, run: Progress, step: str, lines: int | None = None) -> str | None:
         """The log of a step: of its last pod, or from Kubeflow's archive; None if there is none."""
@@ -109,7 +110,9 @@ def _with(row: Row, run: Progress, pod: StepPod | None, trouble: str) -> Row:
     """A step with what its pod says."""
     if pod is None or row.state in ("reused", "cancelled"):
         # Argo's own words say why there is no pod.
-        return row._replace(why=trouble) if trouble and row.state in ("waiting", "running", "failed") else row
+        if trouble and not run.ended and row.state in ("waiting", "starting", "running"):
+            return row._replace(state="waiting", why=trouble, seconds=None)
+        return row._replace(why=trouble) if trouble and row.state == "failed" else row
     if pod.phase == "Pending" and not run.ended:
         return row._replace(state=pod.waits, why=pod.why, seconds=None)
     seconds = ((pod.end or run.now) - pod.start).total_seconds() if pod.start and (pod.end or not run.ended) else None

@@ -170,18 +170,38 @@ INVALID = (
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_why_a_pod_cannot_be_made(api: KubeflowApi, mura: Mura, cluster: Kubernetes, packed: bool) -> None:
-    run = api.run("mura-1", ("RUNNING", {"ingest": "RUNNING"}), ("FAILED", {"ingest": "FAILED"}))
+    run = api.run(
+        "mura-1", ("RUNNING", {"ingest": "RUNNING"}), ("FAILED", {"ingest": "FAILED", "train-vgg16": "FAILED"})
+    )
     there(cluster, run)
     nodes = [
         {"type": "Pod", "phase": "Error", "name": executor("ingest"), "message": INVALID},
         {"type": "Retry", "phase": "Error", "name": executor("ingest")[:-3], "message": "No more retries left"},
+        {"type": "Pod", "phase": "Error", "name": executor("train-vgg16"), "message": "exceeded quota"},
+        {"type": "Pod", "phase": "Failed", "name": executor("train-vgg16", 1), "message": "main: Error (exit code 1)"},
         {"type": "Pod", "phase": "Failed", "name": executor("notify"), "message": "main: Error (exit code 1)"},
     ]
     workflow(cluster, run, *nodes, packed=packed)
     code, out, err = mura("watch", "mura-1", "--interval", "0")
     assert code == 6
-    assert f"Ingest: running ({INVALID})" in lines(out)
-    assert f"failed in Ingest after 10 min 00 s. Ingest: {INVALID}. Its logs:" in err
+    assert f"Ingest: waiting ({INVALID})" in lines(out)
+    assert f"failed in Ingest, Train (VGG-16) after 10 min 00 s. Ingest: {INVALID}. Its logs:" in err
+
+
+def test_a_run_that_fails_before_its_first_step_says_why(api: KubeflowApi, mura: Mura, cluster: Kubernetes) -> None:
+    run = api.run("mura-1", ("FAILED", {}))
+    api.story = [("FAILED", {"ingest": "RUNTIME_STATE_UNSPECIFIED"})]
+    there(cluster, run)
+    # As it is in the recorded workflow.
+    message = (
+        "wait: Error (exit code 64): timed out waiting for the condition: failed to put file: We encountered an error"
+    )
+    workflow(
+        cluster, run, {"type": "Pod", "phase": "Error", "name": f"{WORKFLOW}(0).root-driver(2)", "message": message}
+    )
+    code, _, err = mura("watch", "mura-1")
+    assert code == 6
+    assert f"mura-1 failed after 10 min 00 s. root: {message}." in err
 
 
 def test_a_failure_that_kubeflow_lost_is_found_by_its_pod(api: KubeflowApi, mura: Mura, cluster: Kubernetes) -> None:
@@ -210,7 +230,8 @@ def test_the_doctor_says_why_the_newest_run_has_no_pod(
     cluster.fill()
     node = {"type": "Pod", "phase": "Error", "name": executor("ingest"), "message": INVALID}
     workflow(cluster, "r", node, phase=phase)
-    line = f"{mark}  pods              the newest run, mura-abcde, {words} start ingest: {INVALID}"
+    what = ". Change what it names." if mark == "no" else ""
+    line = f"{mark}  pods              the newest run, mura-abcde, {words} start ingest: {INVALID}{what}"
     assert line in mura("doctor", "--archive", "s3://bucket/x.zip")[1].splitlines()
     workflow(cluster, "r", node, phase="Succeeded")
     assert "pods " not in mura("doctor", "--archive", "s3://bucket/x.zip")[1]

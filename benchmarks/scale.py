@@ -25,12 +25,11 @@ import numpy as np
 from benchmarks import harness
 from components.archive.archive import Archive
 from components.artifacts.manifest import BODY_PARTS, TABLE, Manifest
-from components.ingest.contents import read_contents
+from components.ingest.contents import read_contents, read_names
 from components.ingest.image_facts import FACTS
-from components.ingest.table import TableWriter
+from components.ingest.reading import write_rows
 from components.params.document import read_params
 from components.params.ingest import IngestParams
-from components.validate import duplicates, proof
 
 ROOT = "MURA-v1.1"
 STEPS = ("ingest", "near-duplicates", "validate")
@@ -107,23 +106,25 @@ def facts(images: list[str], seed: int = 1) -> Iterator[dict[str, Any]]:
 
 def ingest(count: int, folder: Path) -> None:
     """Lists, splits and the table, without decoding."""
-    archive = Drawn(count)
-    contents = read_contents(archive, None, IngestParams(tuning_fraction=0.1), seed=1)
+    archive, params = Drawn(count), IngestParams(tuning_fraction=0.1)
+    contents = read_contents(archive, read_names(archive, params), None, params, seed=1)
     folder.mkdir(parents=True)
-    drawn = facts(contents.images)
-    with TableWriter(folder / TABLE) as table:
-        table.add_described(contents.describe(image) | next(drawn) for image in contents.images)
+    write_rows(contents, contents.images, facts(contents.images), folder)
     Manifest.seal(folder, contents.facts)
 
 
 def near_duplicates(count: int, folder: Path) -> None:
     """Pairs that may be copies."""
+    from components.validate import duplicates
+
     found = duplicates.find_in(Drawn(count), folder / TABLE, folder.parent)
     assert not len(found), "drawn pictures are all different"
 
 
 def validate(count: int, folder: Path) -> None:
     """Everything but near-duplicates."""
+    from components.validate import proof
+
     params = read_params(PARAMS).validate_
     skipped = {name: {"severity": "skip"} for name in proof.NEAR}
     params = params.model_validate(params.model_dump() | {"expectations": skipped, "pictures": False})

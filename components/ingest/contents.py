@@ -90,17 +90,33 @@ class Contents(NamedTuple):
         )
 
 
-def read_contents(archive: Archive, overlay: Overlay | None, params: IngestParams, seed: int) -> Contents:
-    """Read the table of contents, the CSVs and the overlay of an open archive.
+class Names(NamedTuple):
+    """The files of an archive."""
+
+    members: list[str]
+    """All of them, ascending."""
+    pictures: list[str]
+    chosen: list[str]
+    """Pictures of the chosen body parts."""
+
+
+def read_names(archive: Archive, params: IngestParams) -> Names:
+    """The table of contents of an open archive."""
+    members = list(archive.members())
+    pictures = [member for member in members if _is_picture(member)]
+    choice = Choice(params.chosen)
+    return Names(members, pictures, [picture for picture in pictures if choice.has(picture)])
+
+
+def read_contents(archive: Archive, names: Names, overlay: Overlay | None, params: IngestParams, seed: int) -> Contents:
+    """Read the CSVs of an open archive, and what follows from them.
 
     Raises:
         DataRefused: as `components.ingest.ingest`.
     """
     choice = Choice(params.chosen)
-    members = list(archive.members())
-    listing = read_listing(archive, members)
-    pictures = [member for member in members if _is_picture(member)]
-    every = sorted({*pictures, *listing.images})
+    listing = read_listing(archive, names.members)
+    every = sorted({*names.pictures, *listing.images})
     choice.check(archive, every)
     images = [image for image in every if choice.has(image)]
     left_out = [image for image in every if not choice.has(image)]
@@ -111,25 +127,21 @@ def read_contents(archive: Archive, overlay: Overlay | None, params: IngestParam
         studies += 1
         without_image.discard(study)
     patients, tuning = _patients(images, params.tuning_fraction, seed)
+    others = (name for name in names.members if not _is_picture(name) and not is_sidecar(name))
     facts = ManifestFacts(
         archive=archive.name,
         images=len(images),
         studies=studies,
         patients=patients,
-        sidecars=sum(map(is_sidecar, members)),
-        others=tuple(
-            member
-            for member in members
-            if not _is_picture(member) and not is_sidecar(member) and member not in listing.files
-        ),
+        sidecars=sum(map(is_sidecar, names.members)),
+        others=tuple(name for name in others if name not in listing.files),
         overlay_digest=overlay.digest if overlay else None,
         overlay_studies=sum(choice.has(study) for study in opinions),
         body_parts=params.chosen,
         left_out_images=len(left_out),
         left_out_studies=choice.studies_by_part(left_out),
     )
-    chosen = [picture for picture in pictures if choice.has(picture)]
-    return Contents(images, chosen, listing, opinions, tuning, facts, without_image)
+    return Contents(images, names.chosen, listing, opinions, tuning, facts, without_image)
 
 
 def _is_picture(member: str) -> bool:

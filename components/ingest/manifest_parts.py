@@ -16,8 +16,8 @@ from components.base import code, workers
 from components.base.errors import DataRefused
 from components.base.part import Part
 from components.base.words import count
-from components.ingest.contents import read_contents
-from components.ingest.reading import write_rows
+from components.ingest.contents import read_contents, read_names
+from components.ingest.reading import images_read, write_rows
 from components.ingest.table import TableWriter, read_in_batches
 from components.params.ingest import IngestParams
 
@@ -32,7 +32,7 @@ def run(
 ) -> ManifestPart:
     """Do what `components.ingest.ingest_part` says."""
     with archive:
-        contents = read_contents(archive, overlay, params, seed)
+        contents = read_contents(archive, read_names(archive, params), overlay, params, seed)
         origin = ManifestOrigin(
             code=code.digest(STEP),
             contents=archive.contents_digest(),
@@ -42,7 +42,8 @@ def run(
             manifest=contents.facts,
         )
         images = contents.images[part.share(len(contents.images))]
-        problems = write_rows(archive, contents, images, out)
+        with images_read(archive, [image for image in images if contents.has(image)], out) as facts:
+            problems = write_rows(contents, images, facts, out)
     logger.info(
         "ingest: part %s: %s of %s; %s",
         part,

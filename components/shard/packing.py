@@ -11,7 +11,7 @@ import pandas as pd
 
 from components.archive.archive import Archive
 from components.artifacts.artifact import File
-from components.artifacts.manifest import SPLITS, TRAIN, ValidManifest
+from components.artifacts.manifest import SPLITS, TABLE, TRAIN, ValidManifest
 from components.artifacts.shards import RECORDS, PartFacts, Shards, ShardsFacts, SplitFacts, split_digest
 from components.base import space, workers
 from components.base.files import CHECKPOINT
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
             params: image size and images per file.
             folder: where the files are written.
         """
-        table = manifest.table
+        table = pd.read_parquet(manifest.path / TABLE, columns=["split", *Row._fields])
         rows = {split: table[table["split"] == split] for split in SPLITS}
         jobs = {split: _jobs(rows[split], split, params, folder) for split in SPLITS}
         facts = ShardsFacts(

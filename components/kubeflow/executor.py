@@ -23,6 +23,7 @@ from components.artifacts.manifest import DATA_DOCS, ValidManifest
 from components.artifacts.promotion import REPORT as PROMOTION_REPORT
 from components.artifacts.promotion import Promotion
 from components.artifacts.registration import RegisteredModel
+from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.base import code
 from components.base.errors import DataRefused, OutsideFailed, UsageError
@@ -44,6 +45,7 @@ DIGITS = 32
 """Digits of a digest that Kubeflow is told, 128 bits. What it is told stands many times in the state of a run."""
 # Where Kubeflow's launcher notes the store of an artifact, if there is no such note.
 _STORE = "store_session_info"
+_CARDS = (Artifact.CARD, Shards.CARD)
 # The directories in which Kubeflow's launcher keeps objects, by the store that they come from.
 _MOUNTS = {"s3://": "/s3/", "minio://": "/minio/", "gs://": "/gcs/"}
 
@@ -213,11 +215,11 @@ def passed_on(uri: str) -> dict[str, str]:
 
 def _is_gone(path: Path) -> bool:
     """Whether an artifact has lost its card, or a file that the card lists."""
-    try:
-        card = json.loads((path / Artifact.CARD).read_bytes())
-        return not all((path / name).is_file() for name in card["files"])
-    except OSError:
+    card = next((path / name for name in _CARDS if (path / name).is_file()), None)
+    if card is None:
         return True
+    try:
+        return not all((path / name).is_file() for name in json.loads(card.read_bytes())["files"])
     except (ValueError, KeyError, TypeError):
         # Whoever reads it tells what is wrong with it.
         return False

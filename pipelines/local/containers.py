@@ -1,5 +1,6 @@
 """Run containers on this machine, one after the other, and report how each ended."""
 
+import json
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -11,6 +12,7 @@ import click
 from kfp.local import docker_task_handler
 
 from components.base.errors import DataRefused, ExitCode, GateRefused, RunFailed, UsageError
+from components.cli.steps import EXECUTOR_INPUT
 
 LAST_LINES = 20
 _PAUSE = 0.3  # seconds between two looks at a container
@@ -116,9 +118,10 @@ class Containers:
 
 
 def _task(command: list[str]) -> str:
-    """The task of a command. Its result goes to <root>/<run>/<task>/<noun>."""
-    if "--out" in command[:-1]:
-        return Path(command[command.index("--out") + 1]).parent.name
+    """The task of a command. What it tells Kubeflow goes to <root>/<run>/<task>/."""
+    if EXECUTOR_INPUT in command[:-1]:
+        told = json.loads(command[command.index(EXECUTOR_INPUT) + 1])
+        return Path(told["outputs"]["outputFile"]).parent.name
     return command[1]
 
 

@@ -77,7 +77,8 @@ def shell(words: str, times: int = 1) -> tuple[list[int], Containers]:
     containers = Containers(dict.fromkeys(MOUNTS, "ro"))
     client = docker.from_env()
     with containers.in_place_of_kfps():
-        command = ["sh", "-c", words, "--out", "/root/run/task/noun"]
+        told = json.dumps({"outputs": {"outputFile": "/root/run/task/executor_output.json"}})
+        command = ["sh", "-c", words, "--executor-input", told]
         codes = [
             docker_task_handler.run_docker_container(client, IMAGE, command, {}, network_mode="host")
             for _ in range(times)

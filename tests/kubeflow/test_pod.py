@@ -14,8 +14,9 @@ from components.artifacts.evaluation import Evaluation
 from components.artifacts.manifest import Manifest
 from components.artifacts.registration import Registration
 from components.artifacts.trained_model import TrainedModel
+from components.base.errors import OutsideFailed
 from components.cli.main import run
-from components.kubeflow.executor import brought
+from components.kubeflow.executor import ExecutorInput, brought
 
 HEADER = "study,old,new,source,reason\n"
 
@@ -167,3 +168,13 @@ def test_a_changed_file_is_still_refused_as_data(
     (tmp_path / "wide/metrics.json").write_text("{}")
     assert receipt() == 3
     assert "changed since its step wrote it" in capfd.readouterr().err
+
+
+def test_shards_have_a_card_of_another_name(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards/index.json").write_text('{"files": {"train-00000-of-00001.tfrecord": {}}}')
+    _, text = told(tmp_path, "trained_model", {"shards": tmp_path / "shards"})
+    with pytest.raises(OutsideFailed, match="shards: the cache's artifact is gone"):
+        ExecutorInput(text).check_there()
+    (tmp_path / "shards/train-00000-of-00001.tfrecord").touch()
+    ExecutorInput(text).check_there()

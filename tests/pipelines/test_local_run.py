@@ -1,11 +1,15 @@
 """The pipeline in containers of this machine, as far as no container runs. The rest is in tests/container."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from kfp.local import docker_task_handler
 
 from components.cli.main import run
-from pipelines.local.containers import Attempt, StepFailed
+from pipelines.local.containers import Attempt, Containers, StepFailed
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,3 +44,31 @@ def test_what_is_missing_is_told_in_one_line(
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert hint in line
+
+
+class Engine:
+    """A container engine whose containers end at once, with the code that is their last word."""
+
+    def __init__(self) -> None:
+        self.containers = self
+
+    def create(self, image: str, words: list[str], **options: Any) -> Any:
+        return SimpleNamespace(
+            status="exited",
+            attrs={"State": {"ExitCode": int(words[-1])}},
+            start=lambda: None,
+            logs=lambda: b"",
+            remove=lambda force: None,
+        )
+
+
+def test_two_candidates_are_two_tasks(capfd: pytest.CaptureFixture[str]) -> None:
+    """What one of them ends with is not what the other one is told to have ended with."""
+    containers = Containers({})
+    with containers.in_place_of_kfps():
+        for task, code in {"train-vgg16": 2, "train-vgg19": 0}.items():
+            told = json.dumps({"outputs": {"outputFile": f"/root/run/{task}/executor_output.json"}})
+            command = ["mura", "train", "--executor-input", told, str(code)]
+            assert docker_task_handler.run_docker_container(Engine(), "image", command, {}) == code
+    assert [(each.task, each.code) for each in containers.attempts] == [("train-vgg16", 2), ("train-vgg19", 0)]
+    assert "run-local: train-vgg19 done" in capfd.readouterr().err

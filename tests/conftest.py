@@ -57,6 +57,8 @@ def no_mlflow(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in ("RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME", "REGISTRY_URI"):
         monkeypatch.delenv(f"MLFLOW_{name}", raising=False)
     # The tests may run in a pod themselves.
+    for name in ("KUBERNETES_SERVICE_HOST", "KFP_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MURA_PATIENCE", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")

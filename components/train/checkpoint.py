@@ -78,7 +78,7 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.saved: State | None = None
-        """What this process has saved last."""
+        """What was saved last, as far as this process knows."""
         self._file = path / "state.json"
 
     def state(self, code: str, precision: str) -> State | None:
@@ -102,7 +102,8 @@ class Checkpoint:
         elif saved["precision"] != precision:
             reason = f"is in {saved['precision']}, and this training is in {precision}"
         else:
-            return State.model_validate(saved)
+            self.saved = State.model_validate(saved)
+            return self.saved
         logger.warning("train: the checkpoint %s; training starts anew", reason)
         return None
 

@@ -92,7 +92,9 @@ def _train(training: "Training", checkpoint: Checkpoint) -> tuple[State, Trained
 
 def _last_words(candidate: str, checkpoint: Checkpoint) -> str:
     """What a training says that SIGTERM ends."""
-    epochs = checkpoint.saved.epochs if checkpoint.saved else 0
+    if checkpoint.saved is None:
+        return f"train: {candidate} ends before it begins; the same command starts it again."
+    epochs = checkpoint.saved.epochs
     if not epochs:
         return f"train: {candidate} ends before an epoch is done; the same command begins anew."
     return (

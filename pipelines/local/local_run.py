@@ -152,8 +152,8 @@ def _with_mlflow(environment: dict[str, str], root: Path) -> tuple[dict[str, str
     """The environment with an MLflow, and the directory of its database if it must be mounted."""
     uri = environment.get("MLFLOW_TRACKING_URI")
     run = {RUN_ID: f"local-{uuid.uuid4().hex[:12]}"}
-    if uri is None:
-        return {"MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow.db'}", **environment, **run}, []
+    if not uri:
+        return {**environment, "MLFLOW_TRACKING_URI": f"sqlite:///{root / 'mlflow.db'}", **run}, []
     if urlsplit(uri).scheme == "sqlite":
         return {**environment, **run}, [Path(uri.removeprefix("sqlite:///")).absolute().parent]
     return {**environment, **run}, []

@@ -81,9 +81,15 @@ class Started:
         return Done(self.process.returncode, told)
 
 
-def both(here: Path, worker_seed: int = 1) -> tuple[Started, Started]:
+def both(here: Path, worker_seed: int = 1, chief: str = "chief") -> tuple[Started, Started]:
     addresses = (f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}")
-    return Started(here, "chief", 0, addresses), Started(here, "worker", 1, addresses, worker_seed)
+    return Started(here, chief, 0, addresses), Started(here, "worker", 1, addresses, worker_seed)
+
+
+def wait_for_an_epoch(here: Path, chief: Started, name: str = "chief") -> None:
+    state = here / name / ".model.partial" / "checkpoint" / "state.json"
+    while chief.process.poll() is None and not (state.is_file() and json.loads(state.read_text())["curves"]):
+        time.sleep(0.05)
 
 
 def error_lines(done: Done) -> list[str]:
@@ -112,9 +118,7 @@ class Story(NamedTuple):
 def story(here: Path) -> Story:
     """A training whose worker is taken away after the first epoch, started again, and done."""
     chief, worker = both(here)
-    state = here / "chief" / ".model.partial" / "checkpoint" / "state.json"
-    while chief.process.poll() is None and not (state.is_file() and json.loads(state.read_text())["curves"]):
-        time.sleep(0.05)
+    wait_for_an_epoch(here, chief)
     worker.process.kill()
     survivor = chief.end()
     worker.end()
@@ -155,6 +159,18 @@ def test_two_train_the_network_that_one_trains(here: Path, story: Story) -> None
     for name in ("learning_rate", "tuning_loss"):
         assert [float(row[name]) for row in two] == pytest.approx([float(row[name]) for row in one], rel=0.01)
     assert [float(row["loss"]) for row in two] == pytest.approx([float(row["loss"]) for row in one], rel=0.05)
+
+
+def test_a_chief_that_is_terminated_says_where_it_goes_on(here: Path) -> None:
+    """TensorFlow has a handler of its own for the signal: it would take it for a notice to go on for a while."""
+    chief, worker = both(here, chief="ended")
+    wait_for_an_epoch(here, chief, "ended")
+    chief.process.terminate()
+    done = chief.end()
+    worker.end()
+    assert done.code == 143, done.told
+    (line,) = error_lines(done)
+    assert line.startswith("terminated: train: pair ends after epoch")
 
 
 def test_workers_that_were_told_different_things_refuse(here: Path) -> None:

@@ -326,6 +326,10 @@ def test_a_training_that_is_terminated_says_where_it_goes_on_and_does(
     assert told.value.exit_code == 143
     with closing(sqlite3.connect(mlflow_here / "mlflow.db")) as database:
         assert sorted(status for (status,) in database.execute("SELECT status FROM runs")) == ["FINISHED", "KILLED"]
+    # Taken away again before the training goes on: what was saved counts.
+    with terminated_at(Terminating("MLflow run")) as told:
+        run("ended", epochs=3)
+    assert "ends after epoch 2, which is saved in" in str(told.value)
     resumed = run("ended", epochs=3)
     assert "train: small goes on after epoch 2" in caplog.text
     assert resumed.curves.read_bytes() == whole.curves.read_bytes()
@@ -357,6 +361,12 @@ def test_what_is_being_saved_is_saved_to_the_end(
     assert (copy / "epoch-1.npz").read_bytes() == (mlflow_here / "ended/checkpoint/epoch-1.npz").read_bytes()
 
 
+def test_a_training_that_is_terminated_while_it_reads_starts_again(run: Train) -> None:
+    with terminated_at(Terminating("images of 32 px")) as told:
+        run("ended")
+    assert str(told.value) == "train: small ends before it begins; the same command starts it again."
+
+
 def test_a_command_that_is_terminated_ends_with_143_and_one_line(
     shards: Shards, mlflow_here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -368,7 +378,7 @@ def test_a_command_that_is_terminated_ends_with_143_and_one_line(
     finally:
         logging.getLogger("components").removeHandler(handler)
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("terminated")]
-    assert told == ["terminated: train: small ends before an epoch is done; the same command begins anew."]
+    assert told == ["terminated: train: small ends before it begins; the same command starts it again."]
 
 
 # MLflow.

@@ -18,7 +18,7 @@ each more exact and more expensive than the one before:
 import functools
 import logging
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,7 +69,7 @@ THREADS = 2
 # Pairs that a worker gets at once.
 _CHUNK = 32
 # Rows of a table that are read at once.
-_ROWS = 2**13
+_ROWS = 2**16
 
 
 Codes = NDArray[np.int32]
@@ -113,7 +113,7 @@ def find(archive: Archive, table: pd.DataFrame) -> pd.DataFrame:
     low = np.zeros((len(table), SPECTRUM_SIDE**2), np.int8)
     has = table["spectrum"].notna().to_numpy()
     low[has] = np.frombuffer(b"".join(table["spectrum"][has]), np.int8).reshape(-1, SPECTRUM_SIDE**2)
-    return _find(archive, table.__getitem__, low, has)
+    return _find(archive, lambda name: iter([table[name]]), low, has)
 
 
 def find_in(archive: Archive, path: Path, folder: Path) -> pd.DataFrame:
@@ -138,44 +138,53 @@ def find_in(archive: Archive, path: Path, folder: Path) -> pd.DataFrame:
         has = np.zeros(count, bool)
         at = 0
         with (Path(here) / "low").open("wb") as low:
-            for batch in file.iter_batches(_ROWS, columns=["spectrum"]):
+            for batch in file.iter_batches(_ROWS // 8, columns=["spectrum"]):
                 spectra = batch.column(0)
                 has[at : at + len(spectra)] = spectra.is_valid().to_numpy(zero_copy_only=False)
                 nothing = bytes(SPECTRUM_SIDE**2)
                 low.write(b"".join(nothing if each is None else each for each in spectra.to_pylist()))
                 at += len(spectra)
-        return _find(
-            archive,
-            lambda name: pd.read_parquet(path, columns=[name])[name],
-            LowOnDisk(Path(here) / "low", count),
-            has,
-        )
+
+        def column(name: str) -> Iterator[pd.Series]:
+            return (batch.to_pandas()[name] for batch in file.iter_batches(_ROWS, columns=[name]))
+
+        return _find(archive, column, LowOnDisk(Path(here) / "low", count), has)
 
 
-def _find(archive: Archive, column: Callable[[str], pd.Series], low: Low, has: Flags) -> pd.DataFrame:
-    """As `find`, with one column of the table at a time."""
+Column = Callable[[str], Iterator[pd.Series]]
+"""Gives a column of a table by its name, in pieces."""
+
+
+def _find(archive: Archive, column: Column, low: Low, has: Flags) -> pd.DataFrame:
+    """As `find`, with a piece of the table at a time."""
     # Rows of pictures, ascending by name, each name once.
-    image, digest = pa.array(column("image"), pa.large_string()), column("pixels_sha256")
+    image = pa.chunked_array([pa.array(piece, pa.large_string()) for piece in column("image")], pa.large_string())
+    digests = _codes(column("pixels_sha256"))
     at = _ascending(image)
-    at = at[(has & digest.notna().to_numpy())[at]]
-    digests = digest.factorize()[0][at]
-    del digest
+    at = at[(has & (digests >= 0))[at]]
+    digests = digests[at]
+
+    def names(rows: Rows) -> list[str]:
+        return [image[row].as_py() for row in at[rows].tolist()]
+
     differ = _Differences.of(column, at)
     exact = equal_pairs(digests, differ)
     # One of several equal pictures is enough to find near copies.
     single = np.flatnonzero(~pd.Series(digests).duplicated().to_numpy())
-    aspect = (column("width") / column("height")).to_numpy(dtype=np.float64, na_value=1)[at[single]]
+    sides = zip(column("width"), column("height"), strict=True)
+    aspects = [(width / height).to_numpy(dtype=np.float64, na_value=1) for width, height in sides]
+    aspect = np.concatenate([np.empty(0), *aspects])[at[single]]
     near = candidates(Spectra.of(low, aspect, at[single]), lambda one, other: differ(single[one], single[other]))
     near = near._replace(copy=single[near.copy], original=single[near.original])
-    similar = _confirmed(archive, lambda rows: image.take(pa.array(at[rows])).to_pylist(), near)
+    similar = _confirmed(archive, names, near)
 
     kept = similar >= LEAST_SIMILAR
     one = np.concatenate([exact[:, 0], near.copy[kept]])
     other = np.concatenate([exact[:, 1], near.original[kept]])
     found = pd.DataFrame(
         {
-            "first": pd.Series(image.take(pa.array(at[np.minimum(one, other)])).to_pylist(), dtype="str"),
-            "second": pd.Series(image.take(pa.array(at[np.maximum(one, other)])).to_pylist(), dtype="str"),
+            "first": pd.Series(names(np.minimum(one, other)), dtype="str"),
+            "second": pd.Series(names(np.maximum(one, other)), dtype="str"),
             "kind": pd.Series([EXACT] * len(exact) + [NEAR] * int(kept.sum()), dtype="str"),
             "similarity": np.concatenate([np.ones(len(exact)), np.minimum(similar[kept].round(4), 0.9999)]),
             "mirrored": np.concatenate([np.zeros(len(exact), bool), near.mirrored[kept]]),
@@ -193,7 +202,22 @@ def _find(archive: Archive, column: Callable[[str], pd.Series], low: Low, has: F
     return found.sort_values(order, ascending=[True, False, True, True], ignore_index=True)
 
 
-def _ascending(image: pa.Array) -> Rows:
+def _codes(words: Iterator[pd.Series]) -> Codes:
+    """A number for each word, the same for the same; -1 for a missing one. int32 [N].
+
+    Words are compared by a hash of 64 bits: of ten million different ones, two have the same once in 400,000 times.
+    """
+    hashed, missing = [np.empty(0, np.uint64)], [np.empty(0, bool)]
+    for piece in words:
+        missing.append(piece.isna().to_numpy())
+        known = piece.astype("str").fillna("").to_numpy(dtype=object)
+        hashed.append(pd.util.hash_array(known, categorize=False))
+    codes = pd.factorize(np.concatenate(hashed))[0].astype(np.int32)
+    codes[np.concatenate(missing)] = -1
+    return codes
+
+
+def _ascending(image: pa.ChunkedArray) -> Rows:
     """Rows in ascending order of their names, each name once: its first row."""
     # As `mura ingest` writes them; sorting would take as much memory again.
     if pc.all(pc.greater(image[1:], image[:-1])).as_py() is not False:
@@ -321,8 +345,8 @@ class _Differences:
         self._split, self._patient, self._label = split, patient, label
 
     @classmethod
-    def of(cls, column: Callable[[str], pd.Series], at: Rows) -> "_Differences":
-        return cls(*(column(name).factorize()[0].astype(np.int32)[at] for name in ("split", "patient", "abnormal")))
+    def of(cls, column: Column, at: Rows) -> "_Differences":
+        return cls(*(_codes(column(name))[at] for name in ("split", "patient", "abnormal")))
 
     def __call__(self, one: Rows, other: Rows) -> Flags:
         named = self.named(one, other)

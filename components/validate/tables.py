@@ -25,7 +25,7 @@ RECORDED += ["bytes", "sha256", "width", "height", "mode", "channel_difference",
 RECORDED += ["low", "median", "high", "black", "white", "frame", "rim", "centre", "phash"]
 SPECTRUM = "spectrum"
 # Columns with few different words.
-WORDS = ("patient", "body_part", "source_split", "split", "mode", "problem")
+WORDS = ("body_part", "source_split", "split", "mode", "problem")
 # Rows that are arranged at once.
 BLOCK = 65_536
 # Copies that the first of several equal pictures names.
@@ -87,7 +87,10 @@ def images(path: Path, params: ValidateParams) -> pd.DataFrame:
             )
         ] or [_block(file.schema_arrow.empty_table().to_pandas(), params)]
     table = pd.DataFrame({name: _joined([block.pop(name) for block in blocks]) for name in list(blocks[0])})
-    split, study, abnormal = table["split"], _study(table), table["abnormal"]
+    split, abnormal = table["split"], table["abnormal"]
+    # study1_positive and study1_negative are one study with two labels.
+    table["study number"] = study = _codes(table.pop("study hash"))
+    patient = _codes(table.pop("patient hash"))
     has_training = bool((split == TRAIN).any())
     repeated, place_hash = table.pop("image hash"), table.pop("place hash")
     table["image number"] = _numbered(repeated, table["image"].notna(), lambda rows: table["image"][rows])
@@ -98,10 +101,10 @@ def images(path: Path, params: ValidateParams) -> pd.DataFrame:
     twice = table["place number"].duplicated(keep=False) & table["place number"].notna()
     table["place"] = _place(table.loc[twice]).astype("category")
     table["label of the study"] = _together(abnormal, study)
-    table["patient of the study"] = _together(table["patient"], study)
+    table["patient of the study"] = _together(table["patient"], study, patient)
     table["body part of the study"] = _together(table["body_part"], study)
     table["views of the study"] = _firsts(study).map(study.value_counts()).astype("Int32")
-    table["splits of the patient"] = _together(split, table["patient"])
+    table["splits of the patient"] = _together(split, patient)
     # Without training images at all, `splits_present` says it.
     table["splits of the body part"] = _together(split, table["body_part"]) if has_training else pd.NA
     table["labels of the split"] = _together(abnormal, split)
@@ -128,7 +131,10 @@ def _block(table: pd.DataFrame, params: ValidateParams) -> dict[str, pd.Series]:
         "image": image,
         "image hash": _hashed(image),
         **{name: table[name].astype("category") for name in WORDS},
-        "study": table["study"].astype("category"),
+        "study": table["study"],
+        "study hash": _hashed(table["study"].str.replace(r"_[a-z]+$", "", regex=True)),
+        "patient": table["patient"],
+        "patient hash": _hashed(table["patient"]),
         "view": _small(table["view"]),
         "found": table["found"],
         "listed": table["listed"],
@@ -346,17 +352,15 @@ def _share(some: tuple[int, int]) -> float | None:
     return round(some[0] / some[1], 4) if some[1] else None
 
 
-def _study(table: pd.DataFrame) -> pd.Series:
-    """The study without its label: study1_positive and study1_negative are one study with two labels. A number."""
-    study = table["study"]
-    numbers = study.cat.categories.str.replace(r"_[a-z]+$", "", regex=True).factorize()[0]
-    codes = np.append(numbers, -1)[study.cat.codes]
-    return pd.Series(pd.arrays.IntegerArray(codes.astype(np.int32), codes < 0), table.index)
+def _codes(hashed: pd.Series) -> pd.Series:
+    """A small number for each word, by its hash."""
+    codes = hashed.factorize()[0].astype(np.int32)
+    return pd.Series(pd.arrays.IntegerArray(codes, codes < 0), hashed.index)
 
 
 def _first_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The first row of every study."""
-    return table.loc[_firsts(_study(table)).index, ["split", "body_part", "abnormal"]]
+    return table.loc[_firsts(table["study number"]).index, ["split", "body_part", "abnormal"]]
 
 
 def _firsts(unit: pd.Series) -> pd.Series:
@@ -364,29 +368,31 @@ def _firsts(unit: pd.Series) -> pd.Series:
     return unit[unit.notna() & ~unit.duplicated()]
 
 
-def _together(values: pd.Series, unit: pd.Series) -> pd.Series:
-    """The distinct values of every unit, joined by ` and `, in its first row. Categories."""
-    words = values.astype("category")
-    names = [str(name) for name in words.cat.categories]
-    units, codes = unit.factorize()[0], words.cat.codes.to_numpy(dtype=np.int32)
-    first = (units >= 0) & ~pd.Series(units).duplicated().to_numpy()
-    known = (units >= 0) & (codes >= 0)
-    pairs = pd.DataFrame({"unit": units[known], "word": codes[known]}).drop_duplicates()
-    of_unit = np.full(units.max(initial=-1) + 1, -1, np.int32)
-    of_unit[pairs["unit"]] = pairs["word"]
+def _together(values: pd.Series, unit: pd.Series, codes: pd.Series | None = None) -> pd.Series:
+    """The distinct values of every unit, joined by ` and `, in its first row.
+
+    Args:
+        values: by row.
+        unit: by row.
+        codes: a number for each value, where there are too many for categories.
+    """
+    number = values.astype("category").cat.codes if codes is None else codes.fillna(-1)
+    rows = pd.DataFrame({"unit": unit.factorize()[0], "word": number.to_numpy(dtype=np.int32)})
+    rows = rows[rows["unit"] >= 0]
+    firsts = rows["unit"].drop_duplicates()
+    first = np.empty(len(firsts), np.int64)
+    first[firsts] = firsts.index
+    pairs = rows[rows["word"] >= 0].drop_duplicates()
+    again = pairs["unit"].duplicated(keep=False)
+    found = values.iloc[pairs.index[~again]].astype("str").set_axis(first[pairs["unit"][~again]])
     # Few units have several values.
     several: dict[int, list[str]] = defaultdict(list)
-    again = pairs[pairs["unit"].duplicated(keep=False)]
-    for number, word in zip(again["unit"].tolist(), again["word"].tolist(), strict=True):
-        several[number].append(names[word])
-    together: dict[str, int] = {}
-    for number, some in several.items():
-        joined = " and ".join(sorted(some))
-        of_unit[number] = (
-            names.index(joined) if joined in names else together.setdefault(joined, len(names) + len(together))
-        )
-    found = np.where(first, of_unit[units] if len(of_unit) else -1, -1)
-    return pd.Series(pd.Categorical.from_codes(found, pd.Index([*names, *together], dtype="str")), unit.index)
+    words = values.iloc[pairs.index[again]].astype("str").tolist()
+    for number_of_unit, word in zip(pairs["unit"][again].tolist(), words, strict=True):
+        several[int(first[number_of_unit])].append(word)
+    joined = pd.Series({row: " and ".join(sorted(some)) for row, some in several.items()}, dtype="str")
+    found = pd.concat([found, joined]) if several else found
+    return (found.astype("category") if codes is None else found).reindex(values.index)
 
 
 def _absent(recorded: pd.DataFrame) -> pd.Series:

@@ -226,7 +226,7 @@ def _is_gone(path: Path) -> bool:
 
 
 def _training(model: TrainedModel) -> Content:
-    # Other names than those of the curves: Kubeflow's MLflow integration logs these numbers to the run of the curves.
+    # Other names than those of the curves: Kubeflow's MLflow plugin logs these numbers to the run of the task.
     facts = model.facts
     counts = {
         "epochs": facts.epochs,

@@ -72,12 +72,14 @@ def _joining(parts: "list[AnyPart]", place: str | None) -> _Joining:
     from components.artifacts.parts import ManifestPart, ShardsPart
     from components.artifacts.shards import Shards
     from components.ingest import merge_manifest
+    from components.params.ingest import IngestParams
     from components.shard import merge_shards
 
     if of_manifest := [part for part in parts if isinstance(part, ManifestPart)]:
         if place is None:
             raise UsageError("merge: parts of a manifest need --archive, the archive that they were made from.")
-        archive = Archive.read(place, of_manifest[0].facts.origin.params["max_members"])
+        params = IngestParams.model_validate(of_manifest[0].facts.origin.params)
+        archive = Archive.read(place, params.max_members)
         return _Joining(Manifest.CARD, lambda out: merge_manifest(archive, of_manifest, out))
     if place is not None:
         raise UsageError("merge: parts of shards need no archive. Leave out --archive.")

@@ -23,8 +23,12 @@ class IngestParams(Section):
         default=ALL, description="Body parts to read, such as [elbow, wrist]; all: whatever the archive has"
     )
 
+    # Left out of arguments and settings where it is the default: it changes no result.
     max_members: int = Field(
-        default=MAX_MEMBERS, gt=0, description="Files that the archive may have; each takes 600 bytes in every worker"
+        default=MAX_MEMBERS,
+        gt=0,
+        exclude_if=lambda value: value == MAX_MEMBERS,
+        description="Files that the archive may have; each takes 600 bytes in every worker",
     )
 
     @field_validator("body_parts", mode="before")

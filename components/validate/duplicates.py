@@ -62,7 +62,7 @@ PARTNERS = 8
 # From so many pictures on, wide bands find candidates faster than narrow ones.
 MANY = 2**20
 # Hashes of warped pictures that are looked up together. With their order they take 14 bytes each, in every thread.
-MOST_ENTRIES = 2**24
+MOST_ENTRIES = 2**23
 # Threads for many pictures.
 THREADS = 2
 

@@ -48,7 +48,9 @@ class Lookup:
         some: list[tuple[Rows, Rows]] = []
         count = 0
         for pair in self._blocks(band):
-            some.append(pair)
+            # Nearly all blocks have none, and there are millions of blocks.
+            if len(pair[0]):
+                some.append(pair)
             count += len(pair[0])
             if count >= _BATCH:
                 yield np.concatenate([one for one, _ in some]), np.concatenate([other for _, other in some])

@@ -86,7 +86,7 @@ def images(path: Path, params: ValidateParams) -> pd.DataFrame:
                 BLOCK, columns=[name for name in file.schema_arrow.names if name != SPECTRUM]
             )
         ] or [_block(file.schema_arrow.empty_table().to_pandas(), params)]
-    table = pd.DataFrame({name: _joined([block.pop(name) for block in blocks]) for name in list(blocks[0])})
+    table = pd.DataFrame({name: _joined([block.pop(name) for block in blocks]) for name in list(blocks[0])}, copy=False)
     split, abnormal = table["split"], table["abnormal"]
     # study1_positive and study1_negative are one study with two labels.
     table["study number"] = study = _codes(table.pop("study hash"))

@@ -102,7 +102,7 @@ def test_chosen_body_parts_are_a_default_that_the_step_reads() -> None:
     ingest = IngestParams(tuning_fraction=0.25, body_parts=("wrist", "elbow"))
     some = with_candidates(DEMO, custom_cnn={}).model_copy(update={"ingest": ingest})
     default = compiled_of(some).parameters["ingest"].default
-    assert default == {"tuning_fraction": 0.25, "max_members": 250_000, "body_parts": ["elbow", "wrist"]}
+    assert default == {"tuning_fraction": 0.25, "body_parts": ["elbow", "wrist"]}
     assert parse(IngestParams, default, "--params") == ingest
 
 

@@ -108,8 +108,8 @@ def merge(product: type[Artifact[Any]], image: str, given: Collection[str]) -> C
     """The component that makes the whole of its parts.
 
     Its inputs are the parts, `part_1` and so on, and for Kubeflow's cache what they were made with. That decides what
-    is in them, so they come without digests, which would take a tenth of the run's state. The command reads the parts,
-    and the archive if there is one.
+    is in them, so they come without digests: with eight parts these would take 40 kB of the run's state. The command
+    reads the parts, and the archive if there is one.
 
     Args:
         product: the whole.

@@ -81,6 +81,12 @@ def step_function(name: str) -> Callable[..., Artifact[Any]]:
     return function
 
 
+def function_of(step: str, part: bool) -> Callable[..., Artifact[Any]]:
+    """The function of a step, or of a part of it where the step can be done in parts."""
+    of_part = declaration(step).part if part else None
+    return of_part or step_function(step)
+
+
 def inputs_of(function: Callable[..., Any]) -> list[Input]:
     """A step's inputs in the order of its signature; `out`, where the result goes, is not one."""
     hints = get_type_hints(function)
@@ -140,7 +146,10 @@ def command(name: str) -> click.Command:
                 return
         kubeflow = ExecutorInput(executor_input) if executor_input else None
         if kubeflow is not None:
-            flags, out = _filled_in(kubeflow, inputs, flags, out or kubeflow.output(product))
+            if declaration(name).part is not None:
+                flags["part"] = flags["part"] or kubeflow.parameter("part")
+            made = get_type_hints(function_of(name, flags.get("part") is not None))["return"]
+            flags, out = _filled_in(kubeflow, inputs, flags, out or kubeflow.output(made))
         if out is None:
             raise click.UsageError("Missing option '--out'.", click.get_current_context())
         _run_step(_call(name, flags, out), kubeflow)
@@ -273,11 +282,9 @@ def _call(step: str, flags: dict[str, Any], out: Path) -> Call:
         if candidate is not None:
             raise UsageError(f"{step}: --index and --candidate both name the candidate: leave one of them out.")
         candidate = settings.candidate_at(folder, index)
-    function = step_function(step)
+    function = function_of(step, flags.get("part") is not None)
     if flags.get("part") is None:
         flags.pop("part", None)
-    elif (of_part := declaration(step).part) is not None:
-        function = of_part
     used = None
     if folder is not None:
         used = settings.read(folder, step, candidate)

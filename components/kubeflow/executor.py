@@ -20,6 +20,7 @@ from components.archive.archive import Archive
 from components.artifacts.artifact import Artifact
 from components.artifacts.evaluation import SUMMARY, Evaluation
 from components.artifacts.manifest import DATA_DOCS, ValidManifest
+from components.artifacts.parts import ManifestPart, ShardsPart
 from components.artifacts.promotion import REPORT as PROMOTION_REPORT
 from components.artifacts.promotion import Promotion
 from components.artifacts.registration import RegisteredModel
@@ -41,10 +42,14 @@ NAME = "name"
 BROUGHT: Mapping[type[Artifact[Any]], str] = {Evaluation: "model"}
 """Artifacts in which another one lies, an input of their step, by its name. `register` finds each model in its
 evaluation: as inputs of its own, the models would take as much of a run's state as a whole step."""
+WITHOUT_DIGEST = (ManifestPart, ShardsPart)
+"""Artifacts whose digests Kubeflow is not told. `merge` reads them, and what decides them is an input of it too."""
 DIGITS = 32
 """Digits of a digest that Kubeflow is told, 128 bits. What it is told stands many times in the state of a run."""
 # Where Kubeflow's launcher notes the store of an artifact, if there is no such note.
 _STORE = "store_session_info"
+# What a later run of the trainings alone may take, by the flag of `mura pipeline submit` that names it.
+_TAKEN_BY: Mapping[type[Artifact[Any]], str] = {ValidManifest: "--manifest", Shards: "--shards"}
 _CARDS = (Artifact.CARD, Shards.CARD)
 # The directories in which Kubeflow's launcher keeps objects, by the store that they come from.
 _MOUNTS = {"s3://": "/s3/", "minio://": "/minio/", "gs://": "/gcs/"}
@@ -95,6 +100,10 @@ class ExecutorInput:
         """The directory of an input artifact; None if there is none of the name."""
         found = self._inputs.get(name)
         return mounted(found["artifacts"][0]["uri"]) if found else None
+
+    def artifacts(self) -> dict[str, Path]:
+        """The directories of all input artifacts, by name."""
+        return {name: mounted(found["artifacts"][0]["uri"]) for name, found in self._inputs.items()}
 
     def output(self, kind: type[Artifact[Any]]) -> Path | None:
         """The directory for the result; None if it is no output of Kubeflow's."""
@@ -171,7 +180,10 @@ class ExecutorInput:
             metadata = dict(content.metadata) if name in VIEWS.get(type(artifact), {}) else passed_on(given["uri"])
             entry = {"name": given["name"], "uri": given["uri"], "metadata": metadata}
             told[name] = {"artifacts": [entry]}
-        document = {"artifacts": told, "parameterValues": {DIGEST: artifact.digest[:DIGITS]}}
+            if name == noun(type(artifact)) and (flag := _TAKEN_BY.get(type(artifact))):
+                logger.info("a run of the trainings alone takes it by %s '%s#%s'", flag, given["uri"], artifact.digest)
+        values = {} if isinstance(artifact, WITHOUT_DIGEST) else {DIGEST: artifact.digest[:DIGITS]}
+        document = {"artifacts": told, "parameterValues": values}
         self._output_file.parent.mkdir(parents=True, exist_ok=True)
         write_text(self._output_file, json.dumps(document, allow_nan=False))
 

@@ -13,7 +13,7 @@ from pipelines.checks import image_registry
 from pipelines.checks.tracked_archive import Located, demand_reachable, locate, present
 from pipelines.client.access import Access
 from pipelines.graph import overlay_argument
-from pipelines.graph.compiling import compile_pipeline
+from pipelines.graph.compiling import Data, compile_pipeline, compile_training, demand_alone
 from pipelines.graph.package import Package
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,9 @@ class Choices:
     """Flags of the commands that send a pipeline."""
 
     params: Path
+    parts: int | None
+    manifest: str | None
+    shards: str | None
     package: Path | None
     archive: str | None
     changes: tuple[str, ...]
@@ -46,7 +49,8 @@ class Submission:
     experiment: str
     arguments: dict[str, Any]
     """Those that differ from the defaults of the package, and those about the archive."""
-    archive: Located
+    archive: Located | None
+    """None if the run begins with the shards of another."""
     service_account: str | None
     pipeline_root: str | None
     sources: tuple[EnvironmentSource, ...] = ()
@@ -55,7 +59,6 @@ class Submission:
     def lines(self, access: Access) -> list[str]:
         """The same for people, a line for each thing. There are no secrets in it."""
         needs = self.package.needs.with_keys(self.sources)
-        size = f", {self.archive.size:,} bytes" if self.archive.size is not None else ""
         told = [
             (
                 "to",
@@ -68,8 +71,10 @@ class Submission:
             ),
             ("version", self.package.version),
             ("experiment", self.experiment),
-            ("archive", f"{self.archive.uri}{size}, according to {self.archive.source}"),
         ]
+        if self.archive is not None:
+            size = f", {self.archive.size:,} bytes" if self.archive.size is not None else ""
+            told.append(("archive", f"{self.archive.uri}{size}, according to {self.archive.source}"))
         told += [("image", image) for image in needs.images]
         told += [("gpu", f"{count} x {kind}, if all steps run at once") for kind, count in needs.gpus.items()]
         for need in needs.sources:
@@ -94,14 +99,16 @@ def gather(choices: Choices) -> Submission:
     if choices.pipeline_root and "://" not in choices.pipeline_root:
         raise UsageError(f"--pipeline-root {choices.pipeline_root}: expected s3://bucket/prefix.")
     check = not (choices.no_check or choices.dry_run)
-    located = locate(choices.archive or params.archive)
-    if check:
-        located = present(located)
-    made = Package.read(choices.package) if choices.package else _compiled(params, located, store=check)
+    begin = _begin(choices, params, check)
+    if choices.package:
+        made = Package.read(choices.package)
+    elif isinstance(begin, Data):
+        made = compile_training(params, begin)
+    else:
+        made = _compiled(params, begin, check, choices.parts)
     if choices.no_cache:
         made = made.without_caching()
-    about_data = {_ARCHIVE: located.uri, _DIGEST: located.digest, _NAME: located.name}
-    arguments: dict[str, Any] = {name: value for name, value in about_data.items() if name in made.parameters}
+    arguments = {name: value for name, value in _about(begin).items() if name in made.parameters}
     for change in choices.changes:
         name, equals, text = change.partition("=")
         if not equals:
@@ -111,8 +118,8 @@ def gather(choices: Choices) -> Submission:
         demand_reachable(str(arguments[_ARCHIVE]))
     if choices.no_check and not choices.no_cache and arguments.get(_DIGEST) == "":
         raise UsageError(
-            f"--no-check: the digest of {located.uri} is not known, and Kubeflow's cache could take results of other "
-            f"data. Give a digest, --set {_DIGEST}=NAME, or use no cache, --no-cache."
+            f"--no-check: the digest of {arguments[_ARCHIVE]} is not known, and Kubeflow's cache could take results of "
+            f"other data. Give a digest, --set {_DIGEST}=NAME, or use no cache, --no-cache."
         )
     missing = [name for name, each in made.parameters.items() if each.required and name not in arguments]
     if missing:
@@ -124,19 +131,46 @@ def gather(choices: Choices) -> Submission:
         made,
         choices.experiment or params.kubeflow.experiment,
         arguments,
-        located,
+        begin if isinstance(begin, Located) else None,
         choices.service_account or params.kubeflow.service_account,
         choices.pipeline_root,
         params.kubeflow.environment,
     )
 
 
-def _compiled(params: Params, located: Located, store: bool) -> Package:
+def _begin(choices: Choices, params: Params, check: bool) -> Data | Located:
+    """What the run begins with: the shards of another run, or the archive."""
+    data = Data.read(choices.manifest, choices.shards)
+    if choices.package and (data or choices.parts):
+        raise UsageError(
+            "--package: a compiled pipeline knows what it does. Give --parts, --manifest and --shards to "
+            "`mura pipeline compile`."
+        )
+    if data is not None:
+        demand_alone({"--parts": choices.parts, "--archive": choices.archive})
+        return data
+    located = locate(choices.archive or params.archive)
+    return present(located) if check else located
+
+
+def _about(begin: Data | Located) -> dict[str, Any]:
+    """The arguments of a run that say what it begins with."""
+    if isinstance(begin, Data):
+        return begin._asdict()
+    return {_ARCHIVE: begin.uri, _DIGEST: begin.digest, _NAME: begin.name}
+
+
+def _compiled(params: Params, located: Located, store: bool, parts: int | None) -> Package:
     """The pipeline for an archive. A long overlay is stored beside the archive, if it may be."""
     path = Path(params.labels.overlay)
     overlay = overlay_argument.argument(path, located.uri)
     if store and overlay_argument.store(path, overlay):
         logger.info("overlay: %s stored as %s", path, overlay)
     return compile_pipeline(
-        params, archive=located.uri, archive_digest=located.digest, archive_name=located.name, overlay=overlay
+        params,
+        archive=located.uri,
+        archive_digest=located.digest,
+        archive_name=located.name,
+        overlay=overlay,
+        parts=parts,
     )

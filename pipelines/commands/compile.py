@@ -7,8 +7,8 @@ import click
 from components.base.files import write_text
 from components.params.document import read_params
 from pipelines.checks.tracked_archive import demand_reachable
-from pipelines.commands.options import PARAMS
-from pipelines.graph.compiling import compile_pipeline
+from pipelines.commands.options import PARAMS, part_of_the_work
+from pipelines.graph.compiling import Data, compile_pipeline, compile_training, demand_alone
 from pipelines.graph.run_size import run_size
 
 
@@ -22,6 +22,7 @@ from pipelines.graph.run_size import run_size
     metavar="s3://.../SHA256.csv",
     help="The overlay of labels, if it is too long for an argument. [default: `labels.overlay` of --params]",
 )
+@part_of_the_work
 @click.option(
     "--kubernetes-manifest",
     is_flag=True,
@@ -34,6 +35,9 @@ def command(  # Parameters: the flags
     archive: str | None,
     archive_digest: str,
     overlay: str,
+    parts: int | None,
+    manifest: str | None,
+    shards: str | None,
     kubernetes_manifest: bool,
     namespace: str | None,
     out: Path | None,
@@ -42,12 +46,22 @@ def command(  # Parameters: the flags
 
     Choices become defaults of the run's arguments. The section `kubeflow`, where the steps run, is fixed. The YAML
     contains no address and no secret, only the names of the secrets and config maps. The archive must be on S3.
+
+    With --parts, it is the pipeline mura-data: manifest and shards, each made in N parts at the same time. With
+    --manifest and --shards, it is the rest of the work, on what a run of mura-data made.
     """
     if namespace and not kubernetes_manifest:
         raise click.UsageError("--namespace is that of the resources of --kubernetes-manifest.")
     choices = read_params(params)
-    demand_reachable(archive or choices.archive)
-    package = compile_pipeline(choices, archive=archive, archive_digest=archive_digest, overlay=overlay)
+    data = Data.read(manifest, shards)
+    if data is not None:
+        demand_alone({"--parts": parts, "--archive": archive, "--archive-digest": archive_digest, "--overlay": overlay})
+        package = compile_training(choices, data)
+    else:
+        demand_reachable(archive or choices.archive)
+        package = compile_pipeline(
+            choices, archive=archive, archive_digest=archive_digest, overlay=overlay, parts=parts
+        )
     text = package.manifests(namespace) if kubernetes_manifest else package.text.decode()
     if out is None:
         click.echo(text, nl=False)

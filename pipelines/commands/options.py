@@ -50,8 +50,20 @@ PARAMS = click.option(
     help="The choices to compile, and the section `kubeflow`.",
 )
 
+_DATA = (
+    click.option(
+        "--parts",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Make the shards only, in N parts at the same time: the pipeline mura-data.",
+    ),
+    click.option("--manifest", metavar="URI#DIGEST", help="Begin with this valid manifest, and --shards."),
+    click.option("--shards", metavar="URI#DIGEST", help="Begin with these shards: no archive, the trainings only."),
+)
+
 _SUBMISSION = (
     PARAMS,
+    *_DATA,
     click.option(
         "--package",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -88,6 +100,13 @@ INTERVAL = click.option(
     show_default=True,
     help="Seconds between two requests for the run's state.",
 )
+
+
+def part_of_the_work(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the flags that name a part of the pipeline to a command."""
+    for flag in reversed(_DATA):
+        command = flag(command)
+    return command
 
 
 def cluster(command: Callable[..., Any]) -> Callable[..., Any]:

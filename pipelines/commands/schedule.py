@@ -16,7 +16,7 @@ from pipelines.commands.options import chosen, cluster
 
 logger = logging.getLogger(__name__)
 
-_NAME = "mura"
+_NAME, _DATA = "mura", "mura-data"
 
 
 def _read_cron(_context: click.Context, _option: click.Parameter, text: str | None) -> cron.Cron | None:
@@ -25,7 +25,7 @@ def _read_cron(_context: click.Context, _option: click.Parameter, text: str | No
 
 
 @click.command("schedule")
-@click.option("--name", default=_NAME, show_default=True, help="Name of the schedule. There is one schedule of a name.")
+@click.option("--name", help=f"Name of the schedule. There is one of a name. [default: {_NAME}; {_DATA} with --parts]")
 @click.option(
     "--cron",
     "when",
@@ -37,7 +37,9 @@ def _read_cron(_context: click.Context, _option: click.Parameter, text: str | No
 @click.option("--list", "listing", is_flag=True, help="Show all schedules.")
 @cluster
 @chosen
-def command(access: Access, choices: Choices, name: str, when: cron.Cron | None, remove: bool, listing: bool) -> None:
+def command(
+    access: Access, choices: Choices, name: str | None, when: cron.Cron | None, remove: bool, listing: bool
+) -> None:
     """Start the pipeline by the clock. Each run computes only what has changed.
 
     A schedule contains the digests of data and code, and every choice. Kubeflow's cache compares them on the cluster
@@ -54,6 +56,7 @@ def command(access: Access, choices: Choices, name: str, when: cron.Cron | None,
     """  # noqa: D301 - click wants the backspace itself
     if sum((when is not None, remove, listing)) != 1:
         raise UsageError("schedule: expected exactly one of --cron FIELDS, --list and --remove.")
+    name = name or (_DATA if choices.parts else _NAME)
 
     if listing:
         _show(Kubeflow(access))

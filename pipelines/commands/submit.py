@@ -40,6 +40,9 @@ def command(access: Access, choices: Choices, name: str | None, once: bool, wait
     nobody replaces it while the run reads it. The version is named by its content too: an existing one is not uploaded
     again. With --dry-run no request is sent.
 
+    With --parts it is the pipeline mura-data, which ends with shards. The last lines of the logs of `validate` and
+    `merge-shards` are the flags of the run that begins with them.
+
     \b
     Exit codes: 0 submitted (with --wait: the run succeeded);
     2 wrong usage: a flag, params.yaml, a missing archive or image;

@@ -1,6 +1,7 @@
 """A step as a Kubeflow component, read from the step's signature: the same words that DVC's stage runs."""
 
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple, get_type_hints
 
@@ -9,10 +10,11 @@ from kfp.dsl.container_component_class import ContainerComponent
 
 from components.artifacts.artifact import Artifact
 from components.artifacts.manifest import Manifest, ValidManifest
+from components.artifacts.parts import ManifestPart, ShardsPart
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.cli import steps
-from components.kubeflow.executor import CODE, DIGEST, NAME, VIEWS, noun
+from components.kubeflow.executor import CODE, DIGEST, NAME, VIEWS, WITHOUT_DIGEST, noun
 
 # A receipt stands for an effect on a server. It is made in every run; the step does nothing if nothing is to do.
 RECEIPTS = ("register", "promote")
@@ -20,6 +22,8 @@ _TYPES: dict[type[Artifact[Any]], type[dsl.Artifact]] = {
     Manifest: dsl.Dataset,
     ValidManifest: dsl.Dataset,
     Shards: dsl.Dataset,
+    ManifestPart: dsl.Dataset,
+    ShardsPart: dsl.Dataset,
     TrainedModel: dsl.Model,
 }
 _VIEWS = {kind.schema_title: kind for kind in (dsl.Metrics, dsl.ClassificationMetrics, dsl.HTML, dsl.Model)}
@@ -64,23 +68,27 @@ def component(
         image: reference of the image that runs it.
         name: of the component.
         given: names of the inputs that the task has. They say which optional inputs the component has, and what a list
-            is made of: `evaluation_vgg16` and `evaluation_vgg19` for `evaluations`.
+            is made of: `evaluation_vgg16` and `evaluation_vgg19` for `evaluations`. With `part`, it is of a part of
+            the step, which has no digest as an output: see `merge`.
         on_volume: kinds of artifacts that are passed as a path on a volume, not as Kubeflow's artifacts.
     """
-    function = steps.step_function(step)
+    function = steps.function_of(step, "part" in given)
     product = get_type_hints(function)["return"]
     arguments = [each for of in steps.inputs_of(function) for each in _inputs(of, given, on_volume)]
     hints: dict[str, Any] = {}
     for each in arguments:
         hints[each.name] = each.hint
-        if each.with_digest and step not in RECEIPTS:
-            hints[f"{each.name}_{DIGEST}"] = str
+        known_by = f"{each.name}_{DIGEST}"
+        if known_by in given or (each.with_digest and step not in RECEIPTS and "part" not in given):
+            hints[known_by] = str
         if (called := f"{each.name}_{NAME}") in given:
             hints[called] = str
     if step not in RECEIPTS:
         hints[CODE] = str
     out = _output(product, on_volume)
-    hints |= {out.name: out.hint, DIGEST: dsl.OutputPath(str)}
+    hints[out.name] = out.hint
+    if product not in WITHOUT_DIGEST:
+        hints[DIGEST] = dsl.OutputPath(str)
     hints |= {view: dsl.Output[_VIEWS[each.schema]] for view, each in VIEWS.get(product, {}).items()}
 
     def container(*placeholders: Any) -> dsl.ContainerSpec:
@@ -94,6 +102,33 @@ def component(
 
     about = (inspect.getdoc(function) or "").split("\n")[0]
     return dsl.container_component(with_signature(container, name, about, hints))
+
+
+def merge(product: type[Artifact[Any]], image: str, given: Collection[str]) -> ContainerComponent:
+    """The component that makes the whole of its parts.
+
+    Its inputs are the parts, `part_1` and so on, and for Kubeflow's cache what they were made with. That decides what
+    is in them, so they come without digests: with eight parts these would take 40 kB of the run's state. The command
+    reads the parts, and the archive if there is one.
+
+    Args:
+        product: the whole.
+        image: reference of the image that runs it.
+        given: names of the inputs that the task has.
+    """
+    kinds = {"params": dict, "seed": int}
+    hints: dict[str, Any] = {
+        each: dsl.Input[dsl.Dataset] if re.fullmatch(r"part_\d+", each) else kinds.get(each, str) for each in given
+    }
+    out = _output(product, ())
+    hints |= {out.name: out.hint, DIGEST: dsl.OutputPath(str)}
+
+    def container(*_placeholders: Any) -> dsl.ContainerSpec:
+        args = [steps.EXECUTOR_INPUT, dsl.PIPELINE_TASK_EXECUTOR_INPUT_PLACEHOLDER]
+        return dsl.ContainerSpec(image=image, command=["mura", "merge"], args=args)
+
+    about = f"Make {noun(product)} of all its parts."
+    return dsl.container_component(with_signature(container, f"merge_{noun(product)}", about, hints))
 
 
 def notify(image: str) -> ContainerComponent:

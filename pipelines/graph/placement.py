@@ -12,20 +12,21 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 """Kueue's label of a pod: the local queue that admits it."""
 
 
-def place(task: PipelineTask, profile: KubeflowParams, name: str) -> PipelineTask:
+def place(task: PipelineTask, profile: KubeflowParams, name: str, keys_of: str = "") -> PipelineTask:
     """Give a task its resources, places, credentials and limits.
 
     Args:
         task: the task.
         profile: where the steps run.
         name: of the step, `train.vgg16`, as in `kubeflow.steps`.
+        keys_of: the step whose places and keys it gets; by default its own.
 
     Kubeflow's API server adds the rest of the *restricted* Pod Security Standard to every pod: no more privileges, all
     capabilities dropped, the runtime's seccomp profile.
     """
     step = profile.step(name)
     _resources(task, step)
-    _environment(task, profile, name.partition(".")[0])
+    _environment(task, profile, keys_of or name.partition(".")[0])
     kubernetes.set_security_context(task, run_as_user=profile.user, run_as_group=profile.user, run_as_non_root=True)
     kubernetes.set_image_pull_policy(task, profile.pull_policy)
     if profile.pull_secrets:

@@ -42,6 +42,8 @@ _SESSION = {
         "secretName": "mlpipeline-minio-artifact",
     },
 }
+_IMPORTED = "artifact"
+"""The output of every importer."""
 _SERVERS = {
     "--pod_name": "$(KFP_POD_NAME)",
     "--pod_uid": "$(KFP_POD_UID)",
@@ -236,7 +238,9 @@ class _Run:
         for key, source in task.get("inputs", {}).get("artifacts", {}).items():
             made = source["taskOutputArtifact"]
             output = made["outputArtifactKey"]
-            known = {"store_session_info": _text(_SESSION), **self._metadata(output), "display_name": output}
+            # Nobody can tell an importer what to note.
+            noted = {} if output == _IMPORTED else self._metadata(output)
+            known = {"store_session_info": _text(_SESSION), **noted, "display_name": output}
             uri = f"{_PLACE}/{made['producerTask']}/{_UUID}/{output}"
             one = {"name": "00", "type": {"instanceSchema": ""}, "uri": uri, "metadata": known}
             artifacts[key] = {"artifacts": [one]}

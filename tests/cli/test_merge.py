@@ -414,3 +414,9 @@ def test_more_files_than_the_limit_are_a_choice(made: Path, tmp_path: Path, caps
     assert f"more than {files - 1:,} files" in (told := capsys.readouterr().err)
     assert "ingest.max_members of params.yaml allows more" in told
     assert ingest(made, "a.zip", tmp_path / "yes", "--params", few % files) == 0
+
+
+def test_what_the_command_needs_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for words, why in (["--out", str(tmp_path)], "Missing argument 'PART...'"), (["part"], "Missing option '--out'"):
+        assert main.run(["merge", *words]) == 2
+        assert why in capfd.readouterr().err

@@ -195,6 +195,29 @@ def test_the_choices_are_compiled_with_the_data_as_defaults(api: KubeflowApi, mu
     assert sent == about_data | {"train_vgg16": {"epochs": 1}, "seed": 7}
 
 
+def test_shards_are_made_by_a_pipeline_of_their_own_and_begin_another_run(
+    api: KubeflowApi, mura: Mura, here: Path
+) -> None:
+    assert mura("submit", "--no-check", "--parts", "2")[0] == 0
+    about_data = {"archive": OBJECT, "archive_digest": MD5, "archive_name": "phantom.zip"}
+    assert run_of(api)["runtime_config"]["parameters"] == about_data
+    manifest, shards = (f"minio://mlpipeline/v2/artifacts/mura-data/run/{name}" for name in ("manifest", "shards"))
+    words = ("submit", "--no-check", "--manifest", f"{manifest}#{'a' * 32}", "--shards", f"{shards}#{'b' * 32}")
+    # The archive need not be there any more.
+    (here / "data/phantom.zip.dvc").unlink()
+    for _ in range(2):
+        code, _, err = mura(*words, "--once")
+        assert code == 0, err
+    assert sorted(each["display_name"] for each in api.pipelines.values()) == ["mura", "mura-data"]
+    (_, later) = api.runs.values()
+    assert later["runtime_config"]["parameters"] == {
+        "manifest": manifest,
+        "manifest_digest": "a" * 32,
+        "shards": shards,
+        "shards_digest": "b" * 32,
+    }
+
+
 def test_a_long_overlay_is_stored_beside_the_archive(api: KubeflowApi, mura: Mura, here: Path, bucket: Path) -> None:
     pushed(bucket)
     row = "train/XR_WRIST/patient{:05d}/study1_negative,0,1,a reader,plate\n"

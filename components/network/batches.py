@@ -80,7 +80,7 @@ def loss_weights(abnormal: NDArray[np.int64], body_part: NDArray[np.str_], parts
         float32 [N]
 
     Raises:
-        DataRefused: a body part has no training image.
+        DataRefused: a body part has no training image, or no body part has images of both labels: all weights are 0.
     """
     weight = {
         (name, label): (part.normal if label else part.abnormal) / (part.normal + part.abnormal)
@@ -89,6 +89,11 @@ def loss_weights(abnormal: NDArray[np.int64], body_part: NDArray[np.str_], parts
     }
     if strange := set(body_part.tolist()) - set(parts):
         raise DataRefused(f"No training image shows {', '.join(sorted(strange))}, but other splits have some.")
+    if not any(part.normal and part.abnormal for part in parts.values()):
+        raise DataRefused(
+            "In training every body part has images of one label only, and with class_weighting `body_part` none "
+            "counts. Set class_weighting of the candidates to none, or add images."
+        )
     pairs = zip(body_part.tolist(), abnormal.tolist(), strict=True)
     return np.array([weight[pair] for pair in pairs], np.float32)
 

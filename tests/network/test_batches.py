@@ -298,6 +298,12 @@ def test_both_labels_of_a_body_part_count_alike(part: str) -> None:
     assert weights[abnormal == 1].sum() == pytest.approx(weights[abnormal == 0].sum(), rel=1e-3)
 
 
+def test_weights_that_let_no_image_count_are_refused() -> None:
+    parts = {"hand": PartFacts(normal=3, abnormal=0), "wrist": PartFacts(normal=0, abnormal=2)}
+    with pytest.raises(DataRefused, match="Set class_weighting of the candidates to none"):
+        batches.loss_weights(np.array([0, 1]), np.array(["hand", "wrist"]), parts)
+
+
 @pytest.mark.parametrize(("count", "batch_size"), [(23, 5), (20, 5), (3, 8), (1, 1)])
 def test_an_epoch_holds_every_image_once(count: int, batch_size: int) -> None:
     epoch = epoch_of(split_of(count), batch_size)

@@ -32,6 +32,8 @@ def test_a_precision_that_is_named_is_used(wanted: str) -> None:
 
 def logits() -> str:
     """What an untrained network says about a batch, to the bit, and how VGG-16 is built."""
+    # Keras numbers the names of layers within a process.
+    tf.keras.backend.clear_session()
     candidates = read_params(ROOT / "params.yaml").train.candidates
     pixels = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 1), dtype=np.uint8)
     said = architectures.build(candidates["custom_cnn"], 32, seed=1)(pixels, training=False)

@@ -3,6 +3,6 @@
 import sys
 
 # Python without UTF-8. It cannot start from an environment whose path it then cannot read, so there it has UTF-8.
-ASCII_ONLY = {"LC_ALL": "POSIX"}
+ASCII_ONLY = {"LC_ALL": "C.UTF-8"}
 if sys.prefix.isascii():
-    ASCII_ONLY |= {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    ASCII_ONLY = {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -1,45 +1,20 @@
 """Which steps failed, asked of Kubernetes by the exit handler."""
 
-import ipaddress
 import json
 import ssl
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import certificates
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from kubeflow_api import KubeflowApi
 
 from components.kubeflow import failed_pods, notify, pod
 
 NODE = "mura-wfcm5(0).root(0).exit-handler-1(0).{}"
-
-
-def certificate(folder: Path) -> ssl.SSLContext:
-    """A cluster's certificate for 127.0.0.1; `ca.crt` is in the folder."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kubernetes")])
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
-        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "ca.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    (folder / "key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "ca.crt", folder / "key")
-    return context
 
 
 @pytest.fixture
@@ -59,7 +34,9 @@ def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict
     (tmp_path / "token").write_text("secret\n")
     (tmp_path / "namespace").write_text("radiology")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.socket = certificate(tmp_path).wrap_socket(server.socket, server_side=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificates.make(tmp_path / "ca.crt", tmp_path / "key"))
+    server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     monkeypatch.setattr(failed_pods, "ACCOUNT", tmp_path)

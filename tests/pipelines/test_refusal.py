@@ -1,21 +1,16 @@
 """What goes wrong between us and Kubeflow Pipelines, told in one line; and who we say we are."""
 
 import base64
-import ipaddress
 import json
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import certificates
 import pytest
 from conftest import free_port
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from kubeflow_api import Fault, KubeflowApi, Mura, serve
 
 SECRET = "eyJhbGciOi.c2VjcmV0.signature"
@@ -192,21 +187,7 @@ def test_many_users_need_a_namespace(api: KubeflowApi, mura: Mura, monkeypatch: 
 @contextmanager
 def tls(folder: Path) -> Iterator[tuple[KubeflowApi, Path]]:
     """A server with a certificate of its own making, and the certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hospital")])
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(datetime.now(UTC) - timedelta(days=1))
-        .not_valid_after(datetime.now(UTC) + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    public, private = folder / "server.pem", folder / "server.key"
-    public.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+    public, private = certificates.make(folder / "server.pem", folder / "server.key")
     with serve(KubeflowApi(), (public, private)) as running:
         yield running, public
 

@@ -194,7 +194,7 @@ def peak() -> int:
 def plot(runs: list[dict[str, Any]], steps: list[str], path: Path) -> None:
     """Memory and time by the number of images."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     memory, seconds = figure.subplots(1, 2)
@@ -212,6 +212,9 @@ def plot(runs: list[dict[str, Any]], steps: list[str], path: Path) -> None:
         axes.set_xticks(counts, [f"{number:,}" for number in counts])
     memory.set_ylim(0, 1.15 * max(LIMIT / 1e9, *(run[step]["peak_bytes"] / 1e9 for run in runs for step in steps)))
     seconds.set_yscale("log")
+    # Three labels a decade: a small range of times would have one or none.
+    seconds.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    seconds.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     seconds.yaxis.set_minor_formatter(NullFormatter())
     memory.legend()
     figure.savefig(path, dpi=120)

@@ -1,7 +1,8 @@
-"""Report an artifact to Kubeflow: its digest, and what the user interface shows of it.
+"""What Kubeflow tells a step, and what the step reports: its digest, and what the user interface shows of its artifact.
 
-Kubeflow gives a step, as JSON, the places of its outputs and the name of a file. The step describes the outputs in that
-file. Kubeflow's launcher parses it strictly: an unknown key fails the step, and JSON has no infinity and no NaN.
+Kubeflow gives a step, as JSON, its inputs, the places of its outputs and the name of a file. The step describes the
+outputs in that file. Kubeflow's launcher parses it strictly: an unknown key fails the step, and JSON has no infinity
+and no NaN.
 """
 
 import csv

@@ -10,7 +10,11 @@
 # The same command again does what is left to do. Then, in the project's directory: mura collect OUT
 set -euo pipefail
 
-out=${1:?OUT: where the results go}
+if (($# == 0)) || [[ $1 == -* ]]; then
+    echo "error: expected OUT, a directory for the results: infra/slurm/submit.sh OUT [OPTIONS OF SBATCH]" >&2
+    exit 2
+fi
+out=$1
 shift
 export ARTIFACTS=${ARTIFACTS:-artifacts}
 # Without a server: a database on a shared disk is no place for many writers. `mura register` uploads the runs later.
@@ -19,6 +23,10 @@ candidates=("$ARTIFACTS"/settings/train/*.json)
 if [[ ! -e ${candidates[0]} ]]; then
     echo "error: $ARTIFACTS/settings: no candidates. Run \`dvc repro shard\`, or set ARTIFACTS to the place of its results." >&2
     exit 2
+fi
+if ! command -v sbatch >/dev/null; then
+    echo "error: sbatch: not found. Submit from a machine that has Slurm." >&2
+    exit 5
 fi
 # Tasks may wait for days. What they use does not change meanwhile.
 mkdir -p "$out/logs"

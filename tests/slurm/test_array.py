@@ -126,6 +126,18 @@ def test_without_settings_nothing_is_submitted(project: Project) -> None:
     assert "error: nowhere/settings: no candidates. Run `dvc repro shard`" in project.run(*words, code=2)
 
 
+def test_what_is_missing_is_told_before_anything_is_written(project: Project) -> None:
+    assert "error: expected OUT, a directory for the results" in project.run("infra/slurm/submit.sh", code=2)
+    words = ["infra/slurm/submit.sh", "--array=2"]
+    assert "error: expected OUT, a directory for the results" in project.run(*words, code=2)
+    only_bash = project.path / "only_bash"
+    only_bash.mkdir()
+    (only_bash / "bash").symlink_to("/bin/bash")
+    words = ["env", f"PATH={only_bash}", "infra/slurm/submit.sh", "runs/third"]
+    assert "error: sbatch: not found" in project.run(*words, code=5)
+    assert not (project.path / "runs" / "third").exists()
+
+
 def _queue_again(slurm: one_node.Slurm, job: str, out: Path) -> int:
     """Stop the first task once it has done an epoch; how many ran at once."""
     checkpoint = out / "model" / f".{LONG}.partial" / "checkpoint"

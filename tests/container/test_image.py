@@ -18,6 +18,11 @@ def test_it_runs_as_a_numbered_user_who_is_not_root(image: Image) -> None:
     assert image.run("-c", "id -u; id -g", program="sh").stdout.split() == ["1000", "1000"]
 
 
+def test_its_words_are_those_of_mura(image: Image) -> None:
+    about = image.about()["Config"]
+    assert (about["Entrypoint"], about["Cmd"] or []) == (["mura"], [])
+
+
 def test_its_user_may_write_nowhere_but_where_everybody_may(image: Image) -> None:
     # Not read-only here: what keeps the files as they are is whom they belong to. Podman makes the working directory.
     found = image.run(

@@ -18,9 +18,9 @@ def test_it_runs_as_a_numbered_user_who_is_not_root(image: Image) -> None:
     assert image.run("-c", "id -u; id -g", program="sh").stdout.split() == ["1000", "1000"]
 
 
-def test_its_words_are_those_of_mura(image: Image) -> None:
+def test_without_words_it_explains_itself(image: Image) -> None:
     about = image.about()["Config"]
-    assert (about["Entrypoint"], about["Cmd"] or []) == (["mura"], [])
+    assert (about["Entrypoint"], about["Cmd"]) == (["mura"], ["--help"])
 
 
 def test_its_user_may_write_nowhere_but_where_everybody_may(image: Image) -> None:

@@ -80,7 +80,7 @@ test-slurm: $(READY) ## Tests with a Slurm of their own, on one node; needs slur
 
 .PHONY: clean
 clean: ## Remove the artifacts; archives, MLflow's records and DVC's cache stay
-	rm -rf artifacts/*/ artifacts/*.made.json artifacts/.*.partial artifacts/*/.*.partial dvc_plots
+	rm -rf artifacts/*/ artifacts/*.made.json artifacts/.*.partial artifacts/*/.*.partial artifacts/.*.lock dvc_plots
 
 $(VENV)/bin/python:
 	@rm -rf $(VENV)  # a set-up that failed half-way is no set-up

@@ -1,6 +1,7 @@
 """The plan of the house: which room may import which, what names mean, how long a function may be."""
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,19 @@ def test_no_room_imports_itself_by_way_of_others() -> None:
 def test_a_library_is_imported_in_its_room_only(library: str, only: str) -> None:
     rooms = {room(m) for m, path in MODULES.items() if any(n.partition(".")[0] == library for n in imported(path))}
     assert rooms == {only}
+
+
+def test_everything_is_printed_harmless() -> None:
+    """Names and answers of others do not reach the terminal as they are."""
+    # Bars have words of our own only.
+    excepted = {f"components.base.{name}" for name in ("terminal", "console", "progress")}
+    printing = re.compile(
+        r"^ *(?:print|click\.s?echo|sys\.std(?:out|err)\.write)\(.*|from rich\.(?:console|markup) .*", re.M
+    )
+    for module, path in MODULES.items():
+        found = printing.findall(path.read_text().partition("__main__")[0]) if module not in excepted else []
+        # YAML, for a file.
+        assert [line.strip() for line in found if "click.echo(text, nl=False)" not in line] == [], module
 
 
 def test_a_name_means_one_thing() -> None:

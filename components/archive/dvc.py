@@ -14,6 +14,7 @@ import yaml
 
 from components.base import space
 from components.base.errors import OutsideFailed, UsageError, first_line
+from components.base.urls import without_credentials
 
 
 def is_installed() -> bool:
@@ -146,7 +147,7 @@ def set_remote(name: str, url: str, endpoint: str | None, *, shared: bool) -> Pa
         UsageError: there is no such bucket, access is denied, or an address contains credentials.
         ServiceUnreachable: the server does not answer.
     """
-    if endpoint and (not urlsplit(endpoint).hostname or "@" in urlsplit(endpoint).netloc):
+    if endpoint and (not urlsplit(endpoint).hostname or without_credentials(endpoint) != endpoint):
         raise UsageError("--endpoint: expected http(s)://host:port, without credentials.")
     here = root(Path.cwd())
     # An image has no DVC, so its modules are imported only here. boto3, behind `s3`, is slow to import.

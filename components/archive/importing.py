@@ -17,7 +17,7 @@ from components.archive.archive import Archive, is_remote
 from components.archive.mura_csv import folder_of, is_sidecar, read_listing
 from components.base import space
 from components.base.errors import DataChanged, DataRefused, MuraError, UsageError
-from components.base.files import write_text
+from components.base.files import alone, write_text
 from components.base.progress import Bar
 from components.params.document import read_params
 
@@ -75,7 +75,8 @@ def import_archive(place: str, out: Path | None, params: Path) -> Imported:
         params: the params.yaml to change.
 
     Raises:
-        UsageError: there is no such archive, the destination is another file, or DVC refuses it.
+        UsageError: there is no such archive, the destination is another file or is written by another process, or DVC
+            refuses it.
         OutsideFailed: the disk is too small.
         DataRefused: the archive does not have MURA's layout, or listed images are missing.
         DataChanged: the archive was replaced meanwhile.
@@ -85,9 +86,17 @@ def import_archive(place: str, out: Path | None, params: Path) -> Imported:
     found = Archive.read(place, read_params(params).ingest.max_members)
     census = take_census(found)
     path = _destination(found, out, root)
+    with alone(path):
+        size, md5 = _track(found, path)
+        inside = path.relative_to(root).as_posix()
+        switch(params, f"./{inside}" if inside.startswith("~") else inside)
+    return Imported(path, size, md5, census, identify(census, size if found.version is not None else None))
+
+
+def _track(archive: Archive, path: Path) -> tuple[int, str]:
+    """Make the archive one file at `path` that DVC tracks. Return its size and md5."""
     was_there = path.exists()
-    size, md5 = _bring(found, path)
-    what = identify(census, size if found.version is not None else None)
+    size, md5 = _bring(archive, path)
     logger.info("import: %s bytes at %s; adding them to DVC's cache", f"{size:,}", path)
     try:
         taken = dvc.add(path)
@@ -99,9 +108,7 @@ def import_archive(place: str, out: Path | None, params: Path) -> Imported:
         raise DataChanged(
             f"{path}: DVC found md5 {taken}, expected {md5}. The file changed meanwhile. Import it again."
         )
-    inside = path.relative_to(root).as_posix()
-    switch(params, f"./{inside}" if inside.startswith("~") else inside)
-    return Imported(path, size, md5, census, what)
+    return size, md5
 
 
 def take_census(archive: Archive) -> Census:
@@ -208,7 +215,6 @@ def _bring(archive: Archive, path: Path) -> tuple[int, str]:
     """Make the archive one file at `path`. Return its size and md5."""
     if not is_remote(archive.place) and path == Path(archive.place).resolve():
         return path.stat().st_size, str(archive.md5())
-    path.parent.mkdir(parents=True, exist_ok=True)
     with space.named(path):
         return _bring_to(archive, path)
 

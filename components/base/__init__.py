@@ -15,5 +15,6 @@ base/
     space.py         room on a disk: refused before a long write, and named when it runs out
     surroundings.py  settings from outside that would change a result, and what is used instead
     places.py        places and keys of a pod, from files into the environment
-    urls.py          addresses without user and password
+    urls.py          addresses, and the secrets in them
+    terminal.py      what is printed: harmless, and without secrets; console.py: the same for tables
 """

@@ -28,6 +28,8 @@ NO_EFFECT: Mapping[str, Mapping[str, str]] = {
         "components.base.provenance": "describes the run on the card",
         "components.base.space": "refuses a write that cannot fit, and says which disk is full",
         "components.base.step": "declares flags of the command line",
+        "components.base.terminal": "prints",
+        "components.base.console": "prints",
         "components.archive.s3": "fetches bytes; every answer is checked against the object's version",
     },
     "components.train": {

@@ -105,8 +105,10 @@ _OF_THE_CALLER = {
 _NO_MEMORY = ("failed to map segment", "can't start new thread", "Cannot allocate memory", "Insufficient memory")
 
 
-# Everything is written beside its place first: `.x.png.partial`, `.x.png.1234.partial`.
-_HIDDEN = re.compile(r"(?P<folder>^|.*/)\.(?P<name>[^/]+?)(\.[0-9]+)?\.(partial|discarded)(/.*)?$", re.DOTALL)
+# Everything is written beside its place first: `.x.png.partial`, `.x.png.0123456789abcdef.partial`.
+_HIDDEN = re.compile(
+    r"(?P<folder>^|.*/)\.(?P<name>[^/]+?)(\.[0-9a-f]{16})?\.(partial|discarded|lock)(/.*)?$", re.DOTALL
+)
 
 
 def classified(error: Exception) -> MuraError | None:
@@ -143,4 +145,6 @@ def first_line(error: BaseException) -> str:
 
 def printable(text: str) -> str:
     """Text as one line that moves no cursor: members of an archive may be called anything."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,13 +1,45 @@
-"""Addresses."""
+"""Addresses, and the secrets in them."""
 
 import re
 
 S3_SCHEME = "s3://"
+HIDDEN = "***"
+"""In the place of a secret."""
+
+# `user:password@` behind the slashes. The first form ends at the path. In the second the password has a slash or
+# another sign that should have been written as %2F; what follows a port is no password. The numbers of letters have
+# limits: a line of a log may be megabytes long.
+_LOGIN = re.compile(
+    r"(?P<before>(?<![\w+.-])[A-Za-z][\w+.-]{0,30}://|(?<![\w:/])//)"
+    r"(?:[^/\s?#]{0,500}@|[^/@:\s\[]{0,200}:(?!\d+(?:[/?#'\",;)\s]|$))[^@\s]{0,500}@)"
+)
+# Words in the names of parameters whose values open something, also those of addresses that are signed (S3, Google,
+# Azure).
+_OPENS = r"(?:password|passwd|pwd|token|secret|signature|credential|access_?key|account_?key|api[_-]?key)"
+# Names that are known by the `?` or `&` before them: elsewhere they mean other things.
+_SHORT = r"(?:sig|key|auth|code|pass)"
+# A value that begins so is a place for one: `$TOKEN`, `<token>`, `...`.
+_VALUE = r"(?![$<.*{])(?:'[^']+'|\"[^\"]+\"|[^\s&;#,'\"<>)\]]*[^\s&;#,'\"<>)\]:.])"
+_PARAMETER = re.compile(rf"(?P<before>(?:[?&;#]{_SHORT}|{_OPENS}[\w-]{{0,20}})=){_VALUE}", re.IGNORECASE)
+_IN_JSON = re.compile(rf"(?P<before>{_OPENS}\w{{0,20}}['\"]\s{{0,9}}:\s{{0,9}})(?:'[^']+'|\"[^\"]+\")", re.IGNORECASE)
+_HEADER = re.compile(
+    r"(?P<before>\bauthorization['\"]?\s{0,9}[:=]\s{0,9}['\"]?(?:\w{1,20}\s{1,9})?|\bbearer\s{1,9}(?=[\w.~+/=-]{16}))"
+    r"[^\s'\",]+",
+    re.IGNORECASE,
+)
 
 
-def without_credentials(url: str) -> str:
-    """The same URL without `user:password@`."""
-    return re.sub(r"//[^/]*@", "//", url)
+def without_credentials(text: str) -> str:
+    """A URL, or a text with URLs, without the secrets in them.
+
+    `user:password@` is left out. Passwords, tokens and signatures in parameters and headers are replaced by `***`.
+    """
+    if "@" in text:
+        text = _LOGIN.sub(r"\g<before>", text)
+    for pattern, sign in ((_PARAMETER, "="), (_IN_JSON, ":"), (_HEADER, " ")):
+        if sign in text:
+            text = pattern.sub(rf"\g<before>{HIDDEN}", text)
+    return text
 
 
 def check_written_out(place: str) -> None:

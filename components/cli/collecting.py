@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
-
 from components.archive import dvc
 from components.artifacts import evaluation, trained_model
 from components.artifacts.artifact import Artifact
@@ -19,6 +17,7 @@ from components.artifacts.trained_model import TrainedModel
 from components.base import space
 from components.base.errors import DataRefused, MuraError, UsageError, printable
 from components.base.files import CHECKPOINT, writing
+from components.base.terminal import tell
 from components.base.words import count
 from components.cli import lineage, resolving, settings
 from components.params import DEFAULT
@@ -70,7 +69,7 @@ def collect(folders: Sequence[Path]) -> None:
     _check(found, inputs)
     if found.faults:
         for fault in found.faults:
-            click.echo(printable(f"collect: {fault}"), err=True)
+            tell(printable(f"collect: {fault}"), err=True)
         raise DataRefused(f"{count(len(found.faults), 'result')} refused, nothing taken. The lines above say why.")
     if not found.good:
         raise UsageError(
@@ -87,9 +86,9 @@ def _take_all(good: Mapping[tuple[str, str], Artifact[Any]], candidates: Sequenc
     if without := [name for name in candidates if ("model", name) not in good]:
         logger.info("collect: no model of %s", ", ".join(without))
     if new or stale:
-        click.echo(f"{WORKSPACE}: {count(len(order), 'result')}, {new} of them new here; next: dvc repro")
+        tell(f"{WORKSPACE}: {count(len(order), 'result')}, {new} of them new here; next: dvc repro")
     else:
-        click.echo(f"{WORKSPACE}: {count(len(order), 'result')} there already, nothing to do")
+        tell(f"{WORKSPACE}: {count(len(order), 'result')} there already, nothing to do")
 
 
 def _find(folders: Sequence[Path], candidates: Sequence[str]) -> Results:
@@ -200,6 +199,6 @@ def _take(artifact: Artifact[Any], out: Path) -> bool:
                 shutil.copyfile(file, work / name)
         if kind.read(work).digest != artifact.digest:
             raise DataRefused(f"{artifact.path}: changed while it was copied. Is its task running? Collect it again.")
-    settings.record(used, out, artifact)
+        settings.record(used, out, artifact)
     logger.info("collect: %s -> %s, digest %s", artifact.path, out, artifact.digest[:12])
     return True

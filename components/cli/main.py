@@ -15,6 +15,7 @@ import click
 from components.base import patience, places, surroundings
 from components.base.errors import ExitCode, Terminated, UsageError, classified, first_line, printable
 from components.base.step import STEPS
+from components.base.terminal import Formatter, tell
 from components.base.urls import check_written_out
 from components.cli import tools
 from components.cli.group import Group, first_sentence
@@ -86,7 +87,9 @@ def mura(debug: bool, quiet: bool) -> None:
       6  a watched run failed or was cancelled
     143  a training got SIGTERM; the same command goes on after the last epoch
     """  # noqa: D301 - click wants the backspace itself
-    logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Formatter("%(levelname)s %(message)s"))
+    logging.basicConfig(handlers=[handler])
     for ours in ("components", "pipelines"):
         logging.getLogger(ours).setLevel(logging.WARNING if quiet else logging.INFO)
     # Asked for here, read in `main`, which alone sees the error.
@@ -129,21 +132,21 @@ def run(words: Sequence[str]) -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
+        tell(error.format_message())
         return ExitCode.DONE
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "mura"
-        click.echo(f"error: {error.format_message()} (`{command} --help` tells more)", err=True)
+        tell(f"error: {printable(error.format_message())} (`{command} --help` tells more)", err=True)
         return ExitCode.USAGE
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; the same command starts again where it can", err=True)
+        tell("interrupted; the same command starts again where it can", err=True)
         return 130
     except Terminated as told:
-        click.echo(f"terminated: {printable(str(told))}" if str(told) else "terminated", err=True)
+        tell(f"terminated: {printable(str(told))}" if str(told) else "terminated", err=True)
         return told.exit_code
     except Exception as error:
         if (context is not None and context.obj) or "--debug" in words:
-            traceback.print_exc()
+            tell(traceback.format_exc(), err=True)
         return _tell(error)
 
 
@@ -164,8 +167,8 @@ def _check_written_out(words: Sequence[str]) -> None:
 def _tell(error: Exception) -> int:
     known = classified(error)
     if known is not None:
-        click.echo(f"error: {printable(str(known))}", err=True)
+        tell(f"error: {printable(str(known))}", err=True)
         return known.exit_code
     what = f"a bug, {type(error).__name__}: {printable(first_line(error))}"
-    click.echo(f"error: {what} (`mura --debug ...` shows where)", err=True)
+    tell(f"error: {what} (`mura --debug ...` shows where)", err=True)
     return ExitCode.BUG

@@ -54,12 +54,7 @@ def merge(
 
     found = complete(read_parts(parts))
     used = _used(settings, found[0]) if settings else None
-    made = _make(found, _joining(found, archive), out)
-    if used is not None:
-        from components.cli import settings as of_dvc
-
-        used.check_unchanged()
-        of_dvc.record(used, out, made)
+    _make(found, _joining(found, archive), out, used)
 
 
 def _merge_in_pod(executor_input: str) -> None:
@@ -79,7 +74,7 @@ def _merge_in_pod(executor_input: str) -> None:
     out = kubeflow.output(join.kind)
     if out is None:
         raise UsageError(f"merge: --executor-input has no place for the {join.kind.__name__}.")
-    made = _make(parts, join, out)
+    made = _make(parts, join, out, None)
     kubeflow.report(type(made)(out, made.facts, made.digest), {})
 
 
@@ -94,11 +89,16 @@ def _check_manifest(part: "AnyPart", told: str | None) -> None:
         )
 
 
-def _make(parts: "list[AnyPart]", join: "_Joining", out: Path) -> "Artifact[Any]":
-    """Put the whole of the parts into its place."""
+def _make(parts: "list[AnyPart]", join: "_Joining", out: Path, used: "Used | None") -> "Artifact[Any]":
+    """Put the whole of the parts into its place, and the record of how it was made beside it."""
     started = time.monotonic()
     with space.named(out), writing(out, {"parts": [part.digest for part in parts]}, join.kind.CARD) as work:
         made = join.function(**join.inputs, parts=parts, out=work)
+        if used is not None:
+            from components.cli import settings
+
+            used.check_unchanged()
+            settings.record(used, out, made)
     logger.info("merge: wrote %s, digest %s, %.0f s", out, made.digest[:12], time.monotonic() - started)
     return made
 

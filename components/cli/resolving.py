@@ -12,7 +12,7 @@ from components.archive.overlay import Overlay
 from components.artifacts.artifact import Artifact
 from components.base import code
 from components.base.errors import UsageError
-from components.base.files import file_sha256, write_text
+from components.base.files import alone, file_sha256, write_text
 from components.base.step import STEPS
 from components.cli import settings, steps
 from components.cli.settings import DIGEST, PHANTOM, PHANTOM_MODULE, Settings
@@ -41,12 +41,13 @@ def resolve(file: Path, out: Path) -> list[Path]:
     _check_archive(params.archive)
     overlay = Overlay.read(Path(params.labels.overlay))
     made = {settings.file_of(out, *key): each for key, each in _stages(params, file, overlay)}
-    for place, each in made.items():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_text(place, settings.text_of(each))
-    for step in SECTIONS_BY_ENTRY:
-        for place in set((out / step).glob("*.json")) - set(made):
-            place.unlink()
+    with alone(out):
+        for place, each in made.items():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_text(place, settings.text_of(each))
+        for step in SECTIONS_BY_ENTRY:
+            for place in set((out / step).glob("*.json")) - set(made):
+                place.unlink()
     return list(made)
 
 

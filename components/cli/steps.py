@@ -27,6 +27,7 @@ from components.base.errors import DataRefused, MuraError, UsageError
 from components.base.files import writing
 from components.base.part import Part
 from components.base.step import Declaration
+from components.base.terminal import tell
 from components.cli import lineage, settings
 from components.cli.group import SETTINGS
 from components.cli.settings import BY_CANDIDATE, Used
@@ -142,7 +143,7 @@ def command(name: str) -> click.Command:
     def callback(out: Path | None, executor_input: str | None, **flags: Any) -> None:
         for each in questions:
             if (asked := flags.pop(each.name)) is not None:
-                click.echo(each.answer(asked, {**flags, "out": out}))
+                tell(each.answer(asked, {**flags, "out": out}))
                 return
         kubeflow = ExecutorInput(executor_input) if executor_input else None
         if kubeflow is not None:
@@ -369,9 +370,8 @@ def _make(call: Call, arguments: dict[str, Any]) -> Artifact[Any]:
             raise
         if call.used is not None:
             call.used.check_unchanged()
-    if call.used is not None:
-        settings.record(call.used, call.out, artifact)
-    shutil.rmtree(call.refused, ignore_errors=True)
+            settings.record(call.used, call.out, artifact)
+        shutil.rmtree(call.refused, ignore_errors=True)
     return artifact
 
 

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from components.artifacts.promotion import REPORT, Promotion
+from components.base.console import Console
 from components.base.errors import UsageError
 from components.base.progress import duration
 from components.base.urls import without_credentials
@@ -37,7 +37,7 @@ def check(promotion: Promotion) -> None:
 def show(promotion: Promotion) -> None:
     """Print the candidates, the decision, and where to look further."""
     facts = promotion.facts
-    console = Console(highlight=False, width=None if os.isatty(1) else 120)
+    console = Console(width=None if os.isatty(1) else 120)
     if facts.challenger is None:
         console.print(f"{facts.decision.outcome}: {' '.join(facts.decision.reasons)}", soft_wrap=True)
         return

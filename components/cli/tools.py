@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from components.base import code
 from components.base.errors import DataRefused, UsageError, printable
+from components.base.terminal import tell
 from components.base.variables import TRACKING_URI
 from components.cli.group import SETTINGS
 from components.cli.merge import merge
@@ -124,9 +125,9 @@ def import_(place: str, out: Path | None, params: Path) -> None:
 
     made = importing.import_archive(place, out, params)
     where = os.path.relpath(made.path)
-    click.echo(printable(f"{where}: {made.what}"))
-    click.echo(f"{made.bytes:,} bytes, md5 {made.md5}; `archive` of {params} names it")
-    click.echo(printable(f"next: {shlex.join(['git', 'add', '--', f'{where}.dvc', str(params)])} && dvc repro"))
+    tell(printable(f"{where}: {made.what}"))
+    tell(f"{made.bytes:,} bytes, md5 {made.md5}; `archive` of {params} names it")
+    tell(printable(f"next: {shlex.join(['git', 'add', '--', f'{where}.dvc', str(params)])} && dvc repro"))
 
 
 @click.command()
@@ -145,9 +146,9 @@ def remote(url: str, endpoint: str | None, name: str, shared: bool) -> None:
     if endpoint:
         os.environ["AWS_ENDPOINT_URL"] = endpoint
     written = dvc.set_remote(name, url, endpoint, shared=shared)
-    click.echo(f"{os.path.relpath(written)}: {name} is {url}, and the default. next: dvc push")
+    tell(f"{os.path.relpath(written)}: {name} is {url}, and the default. next: dvc push")
     if endpoint:
-        click.echo("If the server refuses uploads: AWS_REQUEST_CHECKSUM_CALCULATION=when_required dvc push")
+        tell("If the server refuses uploads: AWS_REQUEST_CHECKSUM_CALCULATION=when_required dvc push")
 
 
 @click.group()
@@ -195,11 +196,11 @@ def verify_shards(path: Path, manifest: Path | None) -> None:
 
     faults = verify.faults(path, ValidManifest.read(manifest) if manifest else None)
     for fault in faults:
-        click.echo(fault)
+        tell(fault)
     if faults:
         things = "1 thing is" if len(faults) == 1 else f"{len(faults)} things are"
         raise DataRefused(f"{path}: {things} wrong. Run `mura shard` again.")
-    click.echo(f"{path}: every file and every record is as `mura shard` left it.")
+    tell(f"{path}: every file and every record is as `mura shard` left it.")
 
 
 @click.group()
@@ -269,7 +270,7 @@ def doctor(require_gpu: bool) -> None:
 
     checks = []
     for check in practice.examine(require_gpu):
-        click.echo(f"{'no' if check.problem else 'ok'}  {check.subject:18}  {check.found}")
+        tell(f"{'no' if check.problem else 'ok'}  {check.subject:18}  {check.found}")
         checks.append(check)
     if problem := practice.verdict(checks):
         raise problem

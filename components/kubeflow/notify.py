@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from components.base.errors import UsageError
+from components.base.errors import UsageError, printable
+from components.base.terminal import without_secrets
+from components.base.urls import without_credentials
 from components.kubeflow import argo, failed_pods, pod
 
 logger = logging.getLogger(__name__)
@@ -42,7 +44,7 @@ def message(status: str, run: str) -> dict[str, Any]:
         document = {}
     found: dict[str, Any] = document if isinstance(document, dict) else {}
     error = found.get("error") or {}
-    why = " ".join(str(error.get("message", "") if isinstance(error, dict) else error).split())
+    why = without_secrets(" ".join(str(error.get("message", "") if isinstance(error, dict) else error).split()))
     told = str(found.get("state") or "UNKNOWN")
     state = _STATES.get(told, told)
     job = str(found.get("pipelineJobResourceName") or run)
@@ -58,9 +60,26 @@ def message(status: str, run: str) -> dict[str, Any]:
     name = known.name or job
     link = _address(run)
     said = f"{_ENDS.get(state, state.lower())}{where}"
-    text = f"mura {name}: {said}{f', {why}' if why else ''}{f' {link}' if link else ''}"
+    text = f"{_plain(f'mura {name}: {said}')}{f', {_plain(why)}' if why else ''}{f' {_escaped(link)}' if link else ''}"
     fields = {"text": text, "state": state, "failed": failed, "run": name, "run_id": run, "job": job}
     return fields | {"error": why, "url": link}
+
+
+def _plain(text: str) -> str:
+    """A text of others, which calls nobody and hides no link behind other words.
+
+    Slack reads `<!channel>` and `<https://...|words>`, Mattermost and Teams `@channel` and `[words](https://...)`.
+    """
+    text = re.sub(r"(?<![\w.+-])@(?=\w)", "@ ", printable(without_secrets(text))).replace("](", "] (")
+    return _escaped(text)
+
+
+def _escaped(text: str) -> str:
+    """The three signs that Slack asks to escape. Markdown knows them so as well.
+
+    https://docs.slack.dev/messaging/formatting-message-text#escaping
+    """
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 class Run(NamedTuple):
@@ -163,13 +182,13 @@ def _address(run: str) -> str:
     """The run's page: at the user interface, or at the API's address if that is one for people too."""
     if link := pod.page(run):
         return link
-    api = os.environ.get(pod.API, "").rstrip("/")
+    api = without_credentials(os.environ.get(pod.API, "")).rstrip("/")
     host = urlsplit(api).hostname or ""
     # Services of a cluster have such names or numbers. Their user interface has another address, which we do not know.
     inside = "." not in host or re.search(r"^ml-pipeline\b|\.svc(\.|$)|^[\d.:]+$", host)
     if inside:
         logger.info("notify: %s is not set, the message has no link", pod.UI)
-    return "" if inside else f"{api}/#/runs/details/{run}"
+    return "" if inside else f"{api}/#/runs/details/{quote(run, safe='')}"
 
 
 def check_webhook() -> None:

@@ -2,8 +2,10 @@
 
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from components.base import patience
+from components.base.urls import without_credentials
 from components.base.variables import KUBEFLOW_RUN
 
 RUN_ID = KUBEFLOW_RUN
@@ -26,8 +28,9 @@ def inside() -> bool:
 
 def page(run_id: str) -> str | None:
     """The address of a run's page; None if the user interface is not known."""
-    ui = os.environ.get(UI, "").rstrip("/")
-    return f"{ui}/#/runs/details/{run_id}" if ui else None
+    # It goes into messages and into tags of MLflow.
+    ui = without_credentials(os.environ.get(UI, "")).rstrip("/")
+    return f"{ui}/#/runs/details/{quote(run_id, safe='')}" if ui else None
 
 
 def token_path() -> Path:

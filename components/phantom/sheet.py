@@ -1,6 +1,5 @@
 """A contact sheet of an archive, to see with one's own eyes what the networks will see."""
 
-import os
 import zipfile
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from components.base.files import write_bytes
 from components.phantom.plan import PARTS, ROOT, SPLITS
 
 _CELL = 192  # pixels of a picture's square, captions apart
@@ -47,15 +47,10 @@ def contact_sheet(archive: Path, out: Path, *, split: str = "valid", per_label: 
                 for column, member in enumerate(chosen.get((part, label), ())):
                     x = left + column * (_CELL + _GAP)
                     sheet[top : top + _CELL, x : x + _CELL] = _picture(members.read(member))
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     done, encoded = cv2.imencode(".png", sheet)
     assert done, "OpenCV encodes every uint8 image"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(encoded.tobytes())
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(out, encoded.tobytes())
     return out
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import multiprocessing
-import os
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 from components.base import space
 from components.base import workers as processes
+from components.base.files import alone
 from components.phantom import plan as planning
 from components.phantom import truth
 from components.phantom.plan import Plan, Study
@@ -81,6 +81,7 @@ def write_phantom(
 
     Raises:
         ValueError: an argument is out of its range.
+        UsageError: another process is writing `out`.
     """
     if not 0 <= difficulty <= 1:
         raise ValueError(f"difficulty: expected a number from 0 to 1, got {difficulty}")
@@ -88,24 +89,24 @@ def write_phantom(
         raise ValueError(f"workers: expected at least 1, got {workers}")
     plan = planning.plan(studies, seed)
     space.require(out.parent, plan.images * _IMAGE_BYTES, f"a phantom of {plan.images:,} images")
-    out.parent.mkdir(parents=True, exist_ok=True)
     beside = truth.path_beside(out)
-    zipped, told = (path.with_name(f".{path.name}.{os.getpid()}.partial") for path in (out, beside))
-    try:
-        drawn = _all_drawn(plan, _Drawing(seed, float(difficulty)), workers or processes.cores())
-        with space.named(out):
-            rows = _pack(zipped, plan, drawn, progress or (lambda *_: None))
-            told.write_text(truth.to_csv(rows), encoding="utf-8", newline="")
-        with zipped.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = zipped.stat().st_size
-        # An older archive goes first: at no moment does an archive lie beside the truth of another.
-        out.unlink(missing_ok=True)
-        told.replace(beside)
-        zipped.replace(out)
-    finally:
-        zipped.unlink(missing_ok=True)
-        told.unlink(missing_ok=True)
+    zipped, told = (path.with_name(f".{path.name}.partial") for path in (out, beside))
+    with alone(out):
+        try:
+            drawn = _all_drawn(plan, _Drawing(seed, float(difficulty)), workers or processes.cores())
+            with space.named(out):
+                rows = _pack(zipped, plan, drawn, progress or (lambda *_: None))
+                told.write_text(truth.to_csv(rows), encoding="utf-8", newline="")
+            with zipped.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = zipped.stat().st_size
+            # An older archive goes first: at no moment does an archive lie beside the truth of another.
+            out.unlink(missing_ok=True)
+            told.replace(beside)
+            zipped.replace(out)
+        finally:
+            zipped.unlink(missing_ok=True)
+            told.unlink(missing_ok=True)
     return PhantomSummary(len(plan.studies), plan.images, plan.patients, len(rows), size, digest)
 
 

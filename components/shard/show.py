@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pandas as pd
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from components.artifacts.shards import Shards
+from components.base.console import Console
 from components.base.files import write_bytes
 from components.network.pixels import OnDisk
 
@@ -24,7 +24,7 @@ PAPER, INK = 28, 230
 def show(shards: Shards) -> None:
     """Print counts by split, body part and label, sizes and digests. The files are not read."""
     records, facts = shards.records(), shards.facts
-    console = Console(highlight=False)
+    console = Console()
     size = sum(path.stat().st_size for path in shards.path.glob("*.tfrecord"))
     console.print(
         f"{shards.path}: {len(records):,} images of {facts.image_size} x {facts.image_size} pixels, "

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from components.artifacts.manifest import TRAIN
 from components.artifacts.shards import Shards
+from components.base.console import Console
 from components.base.errors import DataRefused
 from components.network import architectures, backend, batches
 from components.params.train import TrainParams
@@ -114,7 +114,7 @@ def diagnose(shards: Shards, params: TrainParams, seed: int, steps: int) -> Diag
 
 def show(diagnosis: Diagnosis) -> None:
     """Print a diagnosis as a table and a sentence."""
-    console = Console(highlight=False, width=None if os.isatty(1) else 120)
+    console = Console(width=None if os.isatty(1) else 120)
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("stage")
     table.add_column("images/s", justify="right")

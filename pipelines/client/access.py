@@ -60,7 +60,7 @@ class Access:
         url = urlsplit(host)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise UsageError(f"--host {without_credentials(host)}: expected http://... or https://...")
-        if url.username or url.password:
+        if url.username or url.password or without_credentials(host) != host:
             raise UsageError(
                 f"--host {without_credentials(host)}: a user name or password in the address is not sent. "
                 f"Use {TOKEN} or {COOKIE}."

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -15,7 +14,8 @@ from urllib.parse import quote, urlsplit
 import urllib3
 
 from components.base.errors import MuraError, ServiceUnreachable, UsageError
-from pipelines.client.access import NAMESPACE, UI, Access
+from components.kubeflow import pod
+from pipelines.client.access import NAMESPACE, Access
 from pipelines.client.refusal import CONNECT_SECONDS, LOG_IN, WRONG_PLACE, Unavailable, clean, refused, unreachable
 from pipelines.kfp_extra import needs_kfp
 
@@ -190,7 +190,7 @@ class Kubeflow:
 
     def run_link(self, run_id: str) -> str:
         """The page of a run in the user interface."""
-        return f"{os.environ.get(UI, self.access.host).rstrip('/')}/#/runs/details/{run_id}"
+        return pod.page(run_id) or f"{self.access.host}/#/runs/details/{run_id}"
 
     @contextmanager
     def _refusals(self, doing: str) -> Iterator[None]:

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, NoReturn
 
-import click
-
 from components.base.errors import ExitCode, RunFailed
 from components.base.progress import duration
+from components.base.terminal import tell
 from components.kubeflow.argo import step_of
 from pipelines.checks.step_pod import StepPod
 from pipelines.client import step_log
@@ -44,14 +43,14 @@ def conclude(run: Progress, kubeflow: Kubeflow, cluster: InCluster, steps: Seque
     if lost := [
         row.name for row in run.rows if row.state in (LOST, UNHEARD) or (row.state, row.seconds) == ("done", None)
     ]:
-        click.echo(
+        tell(
             f"Kubeflow has not told of the end of {', '.join(lost)}. It stops telling of steps when the workflow of a "
             "run grows past 1 MiB."
         )
     if run.state == "SUCCEEDED":
         reused = sum(row.state == "reused" for row in run.rows)
         cached = f"; {reused} of {len(run.rows)} steps were there already" if reused else ""
-        click.echo(f"{run.name} succeeded in {duration(run.seconds)}{cached}.")
+        tell(f"{run.name} succeeded in {duration(run.seconds)}{cached}.")
         return
     if run.state == "FAILED":
         _fail(run, kubeflow, cluster, steps)
@@ -99,8 +98,8 @@ def _failures(run: Progress, cluster: InCluster, steps: Sequence[Step]) -> Itera
 def _show(failure: Failure) -> None:
     if failure.log is None or not failure.log.lines:
         return
-    click.echo(f"\nThe last lines of {failure.step.name}:")
-    click.echo("\n".join(f"  {line}" for line in failure.log.lines[-LINES:]))
+    tell(f"\nThe last lines of {failure.step.name}:")
+    tell("\n".join(f"  {line}" for line in failure.log.lines[-LINES:]))
 
 
 def _reason(failure: Failure) -> str:

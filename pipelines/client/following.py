@@ -3,9 +3,8 @@
 import time
 from collections.abc import Callable
 
-import click
-
 from components.base.errors import RunFailed, ServiceUnreachable
+from components.base.terminal import tell
 from pipelines.client import runs
 from pipelines.client.cluster import Kubeflow
 from pipelines.client.conclusion import conclude
@@ -58,7 +57,7 @@ def follow(kubeflow: Kubeflow, run_id: str, pipeline: Package | None, interval: 
                 last = _patiently(look, screen, interval)
                 screen.show(last)
     except KeyboardInterrupt:
-        click.echo(
+        tell(
             f"No longer watched; the run goes on. `mura pipeline watch {name}` shows it again, "
             f"`mura pipeline cancel {name}` ends it.",
             err=True,

@@ -5,10 +5,10 @@ from types import TracebackType
 from typing import Self
 
 from rich import box
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from components.base.console import Console
 from components.base.progress import duration
 from pipelines.client.runs import Progress, Row
 
@@ -23,7 +23,7 @@ class Screen:
 
     def __init__(self) -> None:
         """Show nothing yet."""
-        self._console = Console(highlight=False, soft_wrap=True)
+        self._console = Console(soft_wrap=True)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
         self._shown: dict[str, str] = {}
 
@@ -56,7 +56,7 @@ class Screen:
 
     def say(self, text: str) -> None:
         """Print a line beside the table."""
-        self._console.print(f"{time.strftime('%H:%M:%S')}  {text}", markup=False)
+        self._console.print(f"{time.strftime('%H:%M:%S')}  {text}")
 
 
 def _state(row: Row) -> str:

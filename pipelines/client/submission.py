@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.base.errors import UsageError
+from components.base.urls import without_credentials
 from components.params.document import Params, read_params
 from components.params.kubeflow import EnvironmentSource
 from pipelines.checks import image_registry
@@ -96,8 +97,8 @@ def gather(choices: Choices) -> Submission:
         ServiceUnreachable: S3 does not answer.
     """
     params = read_params(choices.params)
-    if choices.pipeline_root and "://" not in choices.pipeline_root:
-        raise UsageError(f"--pipeline-root {choices.pipeline_root}: expected s3://bucket/prefix.")
+    if (root := choices.pipeline_root) and ("://" not in root or without_credentials(root) != root):
+        raise UsageError(f"--pipeline-root {root}: expected s3://bucket/prefix, without credentials.")
     check = not (choices.no_check or choices.dry_run)
     begin = _begin(choices, params, check)
     if choices.package:

@@ -5,6 +5,7 @@ import time
 import click
 
 from components.base.errors import UsageError
+from components.base.terminal import tell
 from pipelines.client import runs
 from pipelines.client.access import Access
 from pipelines.client.cluster import Kubeflow
@@ -39,6 +40,6 @@ def command(access: Access, run: str, wait: bool, interval: float) -> None:
         else:
             while wait and not (now := look()).ended:
                 time.sleep(interval)
-            click.echo(f"{found.display_name}: {now.word if wait else 'being cancelled'}.")
+            tell(f"{found.display_name}: {now.word if wait else 'being cancelled'}.")
             return
-    click.echo(f"{found.display_name} has ended already: {now.word}. Nothing to cancel.")
+    tell(f"{found.display_name} has ended already: {now.word}. Nothing to cancel.")

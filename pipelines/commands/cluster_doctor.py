@@ -10,6 +10,7 @@ import click
 import requests
 
 from components.base.errors import MuraError, ServiceUnreachable
+from components.base.terminal import tell
 from components.base.urls import without_credentials
 from components.base.variables import TRACKING_URI
 from components.params.document import Params, read_params
@@ -47,7 +48,7 @@ def command(access: Access, params: Path, archive: str | None, kube_context: str
     """  # noqa: D301 - click wants the backspace itself
     results = []
     for result in examine(access, read_params(params), archive, kube_context):
-        click.echo(str(result))
+        tell(str(result))
         results.append(result)
     if failed := sum(each.mark == "no" for each in results):
         raise ServiceUnreachable(

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from components.base.files import write_text
+from components.base.terminal import tell
 from components.params.document import read_params
 from pipelines.checks.tracked_archive import demand_reachable
 from pipelines.commands.options import PARAMS, part_of_the_work
@@ -69,4 +70,4 @@ def command(  # Parameters: the flags
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, text)
     size = f"{len(text) / 1000:.0f} kB; a run becomes about {run_size(package).total / 1000:.0f} kB"
-    click.echo(f"{out}: pipeline {package.name}, {size}", err=True)
+    tell(f"{out}: pipeline {package.name}, {size}", err=True)

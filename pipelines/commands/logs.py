@@ -3,6 +3,7 @@
 import click
 
 from components.base.errors import UsageError
+from components.base.terminal import tell
 from pipelines.client import runs, step_log
 from pipelines.client.access import Access
 from pipelines.client.cluster import Kubeflow
@@ -49,11 +50,11 @@ def command(access: Access, run: str | None, step: str | None, whole: bool) -> N
         if text is None:
             raise Missing(_missing(progress, row, in_cluster.name))
         if len(chosen) > 1 or step is None:
-            click.echo(f"{row.name} of {progress.name}, {row.state}:")
+            tell(f"{row.name} of {progress.name}, {row.state}:")
         read = step_log.read(text)
-        click.echo(text.rstrip("\n") if whole else "\n".join(read.lines))
+        tell(text.rstrip("\n") if whole else "\n".join(read.lines))
         if read.launcher and not whole:
-            click.echo(f"Kubeflow's launcher failed: {read.launcher}")
+            tell(f"Kubeflow's launcher failed: {read.launcher}")
 
 
 def _chosen(run: Progress, wanted: str | None) -> list[Row]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from components.base.terminal import tell
 from components.params.document import parse, read_params
 from components.params.kubeflow import KubeflowParams
 from pipelines.commands.options import PARAMS
@@ -55,8 +56,8 @@ def command(params: Path, archive: str | None, image: str | None, root: Path, mo
         made = run_local(choices, archive or choices.archive, root, environment, mounts)
     except StepFailed as failed:
         # Shown again: the notification was printed after them.
-        click.secho(f"run-local: the last lines of {failed.attempt.task}", err=True, bold=True)
+        tell(f"run-local: the last lines of {failed.attempt.task}", err=True, bold=True)
         for line in failed.attempt.last_lines:
-            click.echo(f"    {line}", err=True)
+            tell(f"    {line}", err=True)
         raise
-    click.echo(f"run-local: all steps done, {time.monotonic() - started:.0f} s, artifacts in {made}", err=True)
+    tell(f"run-local: all steps done, {time.monotonic() - started:.0f} s, artifacts in {made}", err=True)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from components.base.errors import UsageError
+from components.base.terminal import tell
 from pipelines.checks import mlflow_place
 from pipelines.client import cron, upload
 from pipelines.client.access import Access
@@ -69,7 +70,7 @@ def command(
         logger.info("schedule: %s", when.note)
     submission = gather(choices)
     if choices.dry_run:
-        click.echo("\n".join([*submission.lines(access), f"{'schedule':12}{name}, {when.expression} (UTC)"]))
+        tell("\n".join([*submission.lines(access), f"{'schedule':12}{name}, {when.expression} (UTC)"]))
         return
     if not choices.no_check:
         mlflow_place.demand(access.namespace or "kubeflow", submission.package)
@@ -105,7 +106,7 @@ def _put(kubeflow: Kubeflow, name: str, expression: str, submission: Submission)
         if each not in same[:1]:
             _delete(kubeflow, each)
     what = "unchanged" if same else "replaced" if there else "made"
-    click.echo(f"{name}: {what}; {expression} (UTC), pipeline {submission.package.version}.")
+    tell(f"{name}: {what}; {expression} (UTC), pipeline {submission.package.version}.")
 
 
 def _show(kubeflow: Kubeflow) -> None:
@@ -113,9 +114,9 @@ def _show(kubeflow: Kubeflow) -> None:
     for each in found:
         digest = (each.runtime_config.parameters or {}).get("archive_digest", "") if each.runtime_config else ""
         data = f"  data {digest[:12]}" if digest else ""
-        click.echo(f"{each.display_name:24}  {_when(each):20}  {str(each.status).lower()}{data}")
+        tell(f"{each.display_name:24}  {_when(each):20}  {str(each.status).lower()}{data}")
     if not found:
-        click.echo("No schedules.")
+        tell("No schedules.")
 
 
 def _when(recurring: Any) -> str:
@@ -132,7 +133,7 @@ def _remove(kubeflow: Kubeflow, name: str) -> None:
     found = _named(kubeflow, name)
     for each in found:
         _delete(kubeflow, each)
-    click.echo(f"{name}: removed." if found else f"{name}: there is no such schedule, nothing to remove.")
+    tell(f"{name}: removed." if found else f"{name}: there is no such schedule, nothing to remove.")
 
 
 def _delete(kubeflow: Kubeflow, recurring: Any) -> None:

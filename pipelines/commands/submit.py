@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from components.base.terminal import tell
 from pipelines.checks import mlflow_place
 from pipelines.client import runs, upload
 from pipelines.client.access import Access
@@ -53,7 +54,7 @@ def command(access: Access, choices: Choices, name: str | None, once: bool, wait
     submission = gather(choices)
     run_name = name or f"{submission.package.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if choices.dry_run:
-        click.echo("\n".join([*submission.lines(access), f"{'run':12}{run_name}"]))
+        tell("\n".join([*submission.lines(access), f"{'run':12}{run_name}"]))
         return
 
     if not choices.no_check:
@@ -69,7 +70,7 @@ def command(access: Access, choices: Choices, name: str | None, once: bool, wait
         logger.info("there is such a run already, %s: nothing is started", str(run.state).lower())
     else:
         run = _start(kubeflow, run_name, experiment, version, submission)
-    click.echo(f"{run.display_name}  {kubeflow.run_link(run.run_id)}")
+    tell(f"{run.display_name}  {kubeflow.run_link(run.run_id)}")
     if wait:
         follow(kubeflow, run.run_id, submission.package, interval)
     else:

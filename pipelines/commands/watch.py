@@ -2,6 +2,7 @@
 
 import click
 
+from components.base.terminal import tell
 from pipelines.client import runs
 from pipelines.client.access import Access
 from pipelines.client.cluster import Kubeflow
@@ -28,5 +29,5 @@ def command(access: Access, run: str | None, interval: float) -> None:
     """  # noqa: D301 - click wants the backspace itself
     kubeflow = Kubeflow(access)
     found = runs.find(kubeflow, run)
-    click.echo(f"{found.display_name}  {kubeflow.run_link(found.run_id)}")
+    tell(f"{found.display_name}  {kubeflow.run_link(found.run_id)}")
     follow(kubeflow, found.run_id, runs.pipeline_of(kubeflow, found), interval)

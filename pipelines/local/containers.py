@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
 from kfp.local import docker_task_handler
 
 from components.base.errors import DataRefused, ExitCode, GateRefused, RunFailed, UsageError
+from components.base.terminal import tell
 from components.cli.steps import EXECUTOR_INPUT
 
 LAST_LINES = 20
@@ -93,7 +93,7 @@ class Containers:
         if before and before[-1].code in _FINAL:
             return before[-1].code
         again = f", attempt {len(before) + 1}" if before else ""
-        click.secho(f"run-local: {task}{again}", err=True, bold=True)
+        tell(f"run-local: {task}{again}", err=True, bold=True)
         started, lines = time.monotonic(), _Lines()
         container = client.containers.create(
             image, command[1:], entrypoint=command[:1], volumes=volumes | self._mounts, **options
@@ -113,7 +113,7 @@ class Containers:
             container.remove(force=True)
         self.attempts.append(Attempt(task, code, tuple(lines.last)))
         end = "done" if code == 0 else f"failed, exit code {code}{_SIGNALS.get(code, '')}"
-        click.secho(f"run-local: {task} {end}, {time.monotonic() - started:.0f} s", err=True, bold=True)
+        tell(f"run-local: {task} {end}, {time.monotonic() - started:.0f} s", err=True, bold=True)
         return code
 
 
@@ -137,5 +137,5 @@ class _Lines:
         new = log[self._told :] if end else log[self._told : log.rfind(b"\n") + 1]
         self._told += len(new)
         for line in new.decode(errors="replace").splitlines():
-            click.echo(f"    {line}", err=True)
+            tell(f"    {line}", err=True)
             self.last.append(line)

@@ -16,6 +16,7 @@ from components.archive import mura_v1_1, s3
 from components.archive.archive import Archive
 from components.archive.importing import PUBLISHED, Census, identify, switch, take_census
 from components.base.errors import DataRefused, ServiceUnreachable, UsageError
+from components.base.files import alone
 from components.cli import main
 from components.params.document import read_params
 
@@ -103,6 +104,18 @@ def test_another_file_is_not_overwritten(project: Path, tmp_path: Path, capsys: 
     assert "another file is there" in capsys.readouterr().err
     assert (project / "data" / "MURA-v1.1.zip").read_bytes() == b"another"
     assert [path.name for path in (project / "data").iterdir()] == ["MURA-v1.1.zip"]
+
+
+def test_two_do_not_import_to_the_same_place_at_once(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside = write_zip(tmp_path / "MURA-v1.1.zip", archive())
+    before = (project / "params.yaml").read_bytes()
+    with alone(project / "data" / "MURA-v1.1.zip"):
+        assert main.run(["import", str(outside)]) == UsageError.exit_code
+    assert "MURA-v1.1.zip: another process is writing it" in capsys.readouterr().err
+    assert list((project / "data").iterdir()) == []
+    assert (project / "params.yaml").read_bytes() == before
 
 
 def test_what_dvc_does_not_take_is_not_left_behind(

@@ -1,17 +1,19 @@
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import writers
+from writers import CARD, DONE
 
 from components.base.errors import UsageError
-from components.base.files import CHECKPOINT, writing
-
-CARD = "card.json"
+from components.base.files import CHECKPOINT, INPUTS, write_text, writing
 
 
 @pytest.fixture
@@ -151,3 +153,82 @@ def test_a_directory_with_a_link_in_it_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "jar" / "link").symlink_to(tmp_path / "precious")
     with pytest.raises(UsageError, match="something else than an artifact"), writing(tmp_path / "jar", {}, CARD):
         pass
+
+
+def observed(scenario: str, folder: Path) -> list[dict[str, Any]]:
+    """What came of two writers at once, at every moment of the first."""
+    command = [sys.executable, writers.__file__, scenario, str(folder)]
+    seen: list[dict[str, Any]] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    assert len(seen) > 4
+    return seen
+
+
+def refused(told: str) -> bool:
+    return "another process is writing it" in told
+
+
+def test_of_two_at_once_the_second_is_refused_and_the_first_is_kept_wherever_they_meet(tmp_path: Path) -> None:
+    seen = observed("meet", tmp_path)
+    for each in seen:
+        # Before the first has the lock and after it has given it back, both may write, one after the other.
+        assert refused(each["second"]) or each["second"] == DONE, each
+        assert each["first"] == DONE, each
+        assert (each["card"], each["left"]) == ("A", []), each
+    assert sum(refused(each["second"]) for each in seen) >= len(seen) - 2
+
+
+def test_killed_anywhere_the_next_two_at_once_lose_nothing(tmp_path: Path) -> None:
+    for each in observed("killed", tmp_path):
+        assert DONE in each["told"], each
+        assert all(told == DONE or refused(told) for told in each["told"]), each
+        assert each["card"] in ("B", "C"), each
+        assert each["left"] == [], each
+
+
+def test_what_a_writer_has_finished_outlives_a_second_one_that_is_killed(tmp_path: Path) -> None:
+    for each in observed("outlive", tmp_path):
+        assert each["first"] == DONE or refused(each["first"]), each
+        if each["first"] == DONE:
+            assert each["card"] in ("A", "B"), each
+
+
+@pytest.mark.parametrize("what", ["a file", "a link"])
+def test_what_lies_in_the_place_of_the_work_directory_is_named_and_kept(tmp_path: Path, what: str) -> None:
+    precious = tmp_path / "elsewhere" / "precious.zip"
+    precious.parent.mkdir()
+    precious.write_bytes(b"the only copy")
+    work = tmp_path / ".jar.partial"
+    work.symlink_to(precious.parent) if what == "a link" else work.write_bytes(b"a note")
+    with pytest.raises(UsageError, match=r"\.jar\.partial: expected what a stopped step leaves"):
+        attempt(tmp_path / "jar", {}, fail=False)
+    assert precious.exists()
+    assert work.is_symlink() or work.read_bytes() == b"a note"
+
+
+def test_a_checkpoint_that_leads_elsewhere_is_not_gone_on_with(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedError):
+        attempt(tmp_path / "jar", {}, fail=True)
+    checkpoint = tmp_path / ".jar.partial" / CHECKPOINT
+    checkpoint.rename(tmp_path / "elsewhere")
+    checkpoint.symlink_to(tmp_path / "elsewhere")
+    assert attempt(tmp_path / "jar", {}, fail=False) == []
+    assert (tmp_path / "elsewhere" / "state.bin").exists()
+
+
+def test_a_note_of_the_inputs_that_cannot_be_read_is_another_one(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedError):
+        attempt(tmp_path / "jar", {}, fail=True)
+    (tmp_path / ".jar.partial" / CHECKPOINT / INPUTS).write_bytes(b"\xff")
+    assert attempt(tmp_path / "jar", {}, fail=False) == []
+
+
+def test_a_file_that_many_write_at_once_is_whole_at_every_moment(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    texts = [letter * 300_000 for letter in "abcd"]
+    write_text(file, texts[0])
+    with ThreadPoolExecutor(4) as pool:
+        writes = [pool.submit(write_text, file, text) for text in texts * 10]
+        while not all(write.done() for write in writes):
+            assert file.read_text() in texts
+    assert [write.exception() for write in writes] == [None] * len(writes)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]

@@ -78,7 +78,9 @@ def test_a_path_of_a_candidate_needs_its_name(capsys: pytest.CaptureFixture[str]
     ("hidden", "asked"),
     [
         ("/proc/.x.png.partial", "/proc/x.png"),
-        ("/proc/.x.png.123.partial", "/proc/x.png"),
+        ("/proc/.x.png.0123456789abcdef.partial", "/proc/x.png"),
+        ("/a/.x.1.partial", "/a/x.1"),
+        ("/a/.out.lock", "/a/out"),
         (".p.yaml.partial", "p.yaml"),
         ("/a/.out.partial/checkpoint/1", "/a/out"),
         ("/a/.out.discarded", "/a/out"),

@@ -1,5 +1,6 @@
 """What a run uses is resolved when it starts, and a step refuses what was made with something else."""
 
+import fcntl
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from components.artifacts.manifest import Manifest
 from components.artifacts.registration import RegisteredModel, Registration, RegistrationFacts
 from components.artifacts.trained_model import TrainedModel
 from components.base import code
+from components.base.files import alone
 from components.base.step import STEPS
 from components.cli import main, settings, steps
 
@@ -318,6 +320,32 @@ def test_a_step_takes_what_the_run_began_with(here: Here) -> None:
     record = json.loads((here.path / "manifest.made.json").read_text())
     assert record == {"digest": expected.digest, "settings": json.loads((here.settings / "ingest.json").read_text())}
     assert not (here.path / "PWNED").exists()
+
+
+def test_the_record_is_written_before_another_process_may_write_the_result(here: Here) -> None:
+    """Else the record of one could come to lie beside the result of the other."""
+    here.resolve()
+    out, held, watching = here.path / "manifest", [], True
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if watching and event == "os.rename" and str(arguments[1]).endswith("manifest.made.json"):
+            with (here.path / f".{out.name}.lock").open() as lock, pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.append(out)
+
+    sys.addaudithook(hook)
+    assert main.run(["ingest", "--settings", "settings", "--out", "manifest"]) == 0
+    watching = False
+    assert held == [out]
+
+
+def test_two_do_not_write_settings_at_once(here: Here, capsys: pytest.CaptureFixture[str]) -> None:
+    before = here.resolve()
+    here.choose(seed=7)
+    with alone(here.settings):
+        assert main.run(["settings", "--out", "settings"]) == 2
+    assert "settings: another process is writing it" in capsys.readouterr().err
+    assert before == {name: (here.settings / name).read_text() for name in before}
 
 
 def test_an_overlay_that_changed_since_the_run_began_is_refused(here: Here, capsys: pytest.CaptureFixture[str]) -> None:

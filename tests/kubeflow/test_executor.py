@@ -339,6 +339,36 @@ def test_a_webhook_that_refuses_is_told_without_its_address(hook: type[Hook], ca
     assert "secret-path" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("<!channel> <!here> <@U1>", "&lt;!channel&gt; &lt;!here&gt; &lt;@ U1&gt;"),
+        ("<https://evil.example|your bank>", "&lt;https://evil.example|your bank&gt;"),
+        ("@channel @here, @all: a@b", "@ channel @ here, @ all: a@b"),
+        ("[look](https://evil.example) ![x](https://evil.example/x.png)", "[look] (https://evil.example) ![x] (https://evil.example/x.png)"),
+        ("R&D &lt;!here&gt;", "R&amp;D &amp;lt;!here&amp;gt;"),
+        ("\x1b]0;x\x07 \u202e", "\\x1b]0;x\\x07 \\u202e"),
+        ("http://me:hunter2-hunter2@host/?token=hunter2", "http://host/?token=***"),
+    ],
+)  # fmt: skip
+def test_a_webhook_calls_nobody_and_hides_no_link(hook: type[Hook], said: str, told: str) -> None:
+    # The name of a run and the error of a step are written by others.
+    hook.runs = {"/apis/v2beta1/runs/r1": {"display_name": said}}
+    status = {"state": "FAILED", "error": {"message": said}, "pipelineJobResourceName": "mura-7"}
+    assert run(["notify", "--status", json.dumps(status), "--run", "r1"]) == 0
+    (heard,) = hook.heard
+    assert heard["text"] == f"mura {told}: failed, {told}"
+
+
+def test_a_link_has_no_credentials(hook: type[Hook], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(pod.UI, "https://me:hunter2@kubeflow.example/")
+    assert run(["notify", "--status", FAILED, "--run", "r 1<x>"]) == 0
+    (heard,) = hook.heard
+    assert heard["text"].endswith("failed https://kubeflow.example/#/runs/details/r%201%3Cx%3E")
+    monkeypatch.setenv("KFP_RUN_ID", "r1")
+    assert "hunter2" not in json.dumps([heard["url"], pod.page("r1"), pod.tags()])
+
+
 @pytest.mark.parametrize("url", ["nonsense", "file:///etc/passwd", "http://a b/", "closed"])
 def test_a_webhook_that_is_not_there_does_no_harm(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -1,6 +1,7 @@
 """The phantom archive: MURA's layout and counts, none of its pictures, the same bytes from a seed."""
 
 import csv
+import hashlib
 import io
 import math
 import re
@@ -21,6 +22,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from components.base.errors import UsageError
 from components.params.document import read_params
 from components.phantom import truth
 from components.phantom.pathology import METAL
@@ -199,6 +201,20 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="half way"):
         write_phantom(tmp_path / "phantom.zip", studies=14, seed=0, workers=1, progress=fail)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_archive_never_lies_beside_the_truth_of_another_that_was_drawn_at_the_same_time(tmp_path: Path) -> None:
+    refused = []
+
+    def begin_another(*_: int) -> None:
+        with pytest.raises(UsageError, match="another process is writing it") as told:
+            write_phantom(tmp_path / "phantom.zip", studies=14, seed=1, workers=1)
+        refused.append(told)
+
+    summary = write_phantom(tmp_path / "phantom.zip", studies=14, seed=0, workers=1, progress=begin_another)
+    assert refused
+    assert hashlib.sha256((tmp_path / "phantom.zip").read_bytes()).hexdigest() == summary.sha256
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["phantom.truth.csv", "phantom.zip"]
 
 
 def test_a_killed_run_leaves_no_archive(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pty
+import re
 import threading
 from typing import Any
 
@@ -179,12 +180,41 @@ def test_a_run_that_ends_while_it_is_being_cancelled(api: KubeflowApi, mura: Mur
     assert (code, out) == (0, "mura-1 has ended already: done. Nothing to cancel.\n")
 
 
+HOSTILE = "[bold]mura[/bold] \x1b]0;owned\x07 \x9b31m \u202e :bone:"
+HARMLESS = "[bold]mura[/bold] \\x1b]0;owned\\x07 \\x9b31m \\u202e :bone:"
+
+
+def test_a_name_of_a_run_is_not_obeyed_by_the_terminal(
+    api: KubeflowApi, mura: Mura, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = api.run(HOSTILE, ("SUCCEEDED", {"ingest": "SUCCEEDED", "train-vgg16": "SUCCEEDED", "notify": "SUCCEEDED"}))
+    code, out, err = mura("watch", run)
+    assert code == 0, err
+    assert out.splitlines()[0].startswith(HARMLESS)
+    assert f"{HARMLESS} succeeded in" in out
+    assert HARMLESS in mura("logs", run)[2]
+    api.run(f"{HOSTILE} 2", ("FAILED", {"ingest": "FAILED"}))
+    assert HARMLESS in mura("watch", f"{HOSTILE} 2")[2]
+    seen = on_a_terminal(mura, monkeypatch, run)
+    # The table's title is broken where the terminal's line ends.
+    assert HARMLESS[:30] in seen
+    assert not re.search("\x1b]|[\x07\x9b\u202e]", seen)
+
+
 def test_on_a_terminal_the_table_is_redrawn(api: KubeflowApi, mura: Mura, monkeypatch: pytest.MonkeyPatch) -> None:
     api.run(
         "mura-1",
         ("RUNNING", {"ingest": "RUNNING"}),
         ("SUCCEEDED", {"ingest": "SUCCEEDED", "train-vgg16": "SUCCEEDED", "notify": "SUCCEEDED"}),
     )
+    seen = on_a_terminal(mura, monkeypatch, "mura-1")
+    assert "Train (VGG-16)" in seen
+    assert "\x1b[1A" in seen  # the cursor goes back up
+    assert seen.rstrip().endswith("mura-1 succeeded in 10 min 00 s.")
+
+
+def on_a_terminal(mura: Mura, monkeypatch: pytest.MonkeyPatch, run: str) -> str:
+    """What a terminal gets when a run is watched on it."""
     for name, value in {"TERM": "xterm", "COLUMNS": "100", "LINES": "40"}.items():
         monkeypatch.setenv(name, value)
     ours, theirs = pty.openpty()
@@ -199,11 +229,8 @@ def test_on_a_terminal_the_table_is_redrawn(api: KubeflowApi, mura: Mura, monkey
     reading = threading.Thread(target=read)
     reading.start()
     with os.fdopen(theirs, "w") as terminal, contextlib.redirect_stdout(terminal):
-        code, _, err = mura("watch", "mura-1", "--interval", "0")
+        code, _, err = mura("watch", run, "--interval", "0")
     reading.join()
     os.close(ours)
-    seen = b"".join(pieces).decode()
     assert code == 0, err
-    assert "Train (VGG-16)" in seen
-    assert "\x1b[1A" in seen  # the cursor goes back up
-    assert seen.rstrip().endswith("mura-1 succeeded in 10 min 00 s.")
+    return b"".join(pieces).decode()

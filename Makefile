@@ -86,15 +86,15 @@ $(VENV)/bin/python:
 	@rm -rf $(VENV)  # a set-up that failed half-way is no set-up
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info[:2] <= (3, 13) else "Python 3.11 to 3.13 is needed: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Is the venv module there? On Debian: apt-get install python3-venv"; exit 1; }
-	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv $(VENV)/.uv && $(VENV)/.uv/bin/pip install --quiet --disable-pip-version-check uv; } || { rm -rf $(VENV); exit 1; }
+	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv $(VENV)/.uv && $(VENV)/.uv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/build.txt; } || { rm -rf $(VENV); exit 1; }
 
 # What is installed is what the lock says, to the hash; one stamp a lock.
 $(VENV)/.cpu: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --compile-bytecode --require-hashes requirements/dev.txt
-	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --build-constraints requirements/build.txt --editable .
 	@rm -f $(VENV)/.gpu && touch $@
 
 $(VENV)/.gpu: requirements/gpu.txt requirements/tools.txt pyproject.toml | $(VENV)/bin/python
 	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --compile-bytecode --require-hashes requirements/gpu.txt requirements/tools.txt
-	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --editable .
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --build-constraints requirements/build.txt --editable .
 	@rm -f $(VENV)/.cpu && touch $@

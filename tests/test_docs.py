@@ -13,6 +13,7 @@ from components.params.document import read_params
 ROOT = Path(__file__).parent.parent
 KUBEFLOW = (ROOT / "docs/kubeflow.md").read_text()
 SLURM = (ROOT / "docs/slurm.md").read_text()
+SECURITY = (ROOT / "docs/security.md").read_text()
 OURS = [*ROOT.glob("components/**/*.py"), *ROOT.glob("pipelines/**/*.py")]
 
 
@@ -66,14 +67,30 @@ def test_the_secrets_are_those_of_the_choices() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(((?!http)[^)]+)\)", KUBEFLOW):
-        assert (ROOT / "docs" / target).exists(), target
+    for target in re.findall(r"\]\(((?!http)[^)]+)\)", KUBEFLOW + SECURITY):
+        file, _, heading = target.partition("#")
+        assert (ROOT / "docs" / file).exists(), target
+        if file == "security.md":
+            assert heading in [
+                line[3:].lower().replace(" ", "-") for line in SECURITY.splitlines() if line[:3] == "## "
+            ]
+
+
+def test_every_key_that_is_drawn_is_explained() -> None:
+    drawn = (ROOT / "infra/secrets.sh").read_text() + (
+        ROOT / "infra/kustomize/secrets/servers/kustomization.yaml"
+    ).read_text()
+    table = SECURITY.partition("## Which key opens what")[2].partition("\n## ")[0]
+    for name in re.findall(r"- name: (mura-\S+)", drawn):
+        assert f"`{name}`" in table
+    for source in read_params(ROOT / "params.yaml").kubeflow.environment:
+        assert source.config_map or f"`{source.secret}`" in table
 
 
 def named_tests() -> list[tuple[str, str]]:
     """Files of tests that the table of what works names, each with a test or with none."""
     file, found = "", []
-    text = (ROOT / "docs/compatibility.md").read_text()
+    text = (ROOT / "docs/compatibility.md").read_text() + SECURITY
     for path, name in re.findall(r"`(tests/[\w/]+\.py)?(?:::(\w+))?`", text):
         file = path or file
         if path or name:

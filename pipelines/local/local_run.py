@@ -33,7 +33,11 @@ _CONFINED: dict[str, Any] = {
 }
 # A step is retried as on a cluster, but this machine needs no pause.
 _BACKOFF = "1s"
-_HOW = "Start Docker, or `podman system service --time=0 unix:///tmp/podman.sock &`, and set DOCKER_HOST."
+# In a directory that only we may enter: somebody else could have a socket in /tmp first, and would be told our keys.
+_HOW = (
+    "Start Docker; or `export DOCKER_HOST=unix://$(mktemp -d)/podman.sock` and `podman system service --time=0 "
+    "$DOCKER_HOST &`."
+)
 
 
 def run_local(
@@ -98,8 +102,14 @@ def _engine(package: Package) -> Iterator[dict[str, Any]]:
     where = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     away = ServiceUnreachable(f"No container engine answers at {where}. {_HOW}")
     # Checked first: docker's client does not close a socket on which nobody answers.
-    if where.startswith("unix://") and not Path(where.removeprefix("unix://")).exists():
-        raise away
+    if where.startswith("unix://"):
+        socket = Path(where.removeprefix("unix://"))
+        if not socket.exists():
+            raise away
+        if (owner := socket.stat().st_uid) not in (0, os.getuid()):
+            raise UsageError(
+                f"{socket}: belongs to another user ({owner}), who would be told the keys that steps get. {_HOW}"
+            )
     try:
         client = docker.from_env()
     except docker.errors.DockerException as error:

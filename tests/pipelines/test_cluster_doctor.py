@@ -39,6 +39,7 @@ class Kubernetes:
         values = dict.fromkeys(places, "x") | {"MLFLOW_TRACKING_URI": f"{self.url}/mlflow"}
         self.put(f"namespaces/{namespace}/configmaps/mura-places", data=values)
         for name, keys in {
+            "mura-data": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
             "mura-s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
             "mura-mlflow": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
             "mura-webhook": ("MURA_WEBHOOK_URL",),
@@ -174,7 +175,7 @@ def test_everything_is_missing(doctor: Any, api: KubeflowApi, kubernetes: Kubern
     assert (
         "kubectl -n kubeflow create configmap mura-places --from-literal=MLFLOW_TRACKING_URI=http" in found["no MLflow"]
     )
-    assert said.endswith("error: doctor: 5 of 14 checks failed; the lines with `no` say what to do.\n")
+    assert said.endswith("error: doctor: 5 of 15 checks failed; the lines with `no` say what to do.\n")
 
 
 def test_what_has_to_be_there_and_is_not(doctor: Any, kubernetes: Kubernetes, tmp_path: Path) -> None:

@@ -370,7 +370,7 @@ def test_places_and_keys_are_files_of_the_steps_that_need_them(package: Package)
         assert {each["mountPath"] for each in mounted} == {f"/etc/mura/{name}" for name in names}
         assert all(each["optional"] for each in mounted)
         given[executor.removeprefix("exec-")] = set(names)
-    assert given["ingest"] == given["shard"] == {"mura-places", "mura-s3"}
+    assert given["ingest"] == given["shard"] == {"mura-places", "mura-data"}
     assert given["train-vgg16"] == given["promote"] == {"mura-places", "mura-s3", "mura-mlflow"}
     # It reads artifacts, and nothing else.
     assert given["evaluate-vgg16"] == set()

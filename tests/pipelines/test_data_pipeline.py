@@ -109,7 +109,8 @@ def test_a_merge_has_the_keys_of_the_step_that_made_the_parts(package: Package) 
         pod = pods_of(package)[executor]
         return {each["mountPath"] for kind in ("secretAsVolume", "configMapAsVolume") for each in pod.get(kind, ())}
 
-    assert mounted("exec-merge-manifest") == mounted("exec-ingest-1") == {"/etc/mura/mura-places", "/etc/mura/mura-s3"}
+    assert mounted("exec-merge-manifest") == mounted("exec-ingest-1")
+    assert mounted("exec-ingest-1") == {"/etc/mura/mura-places", "/etc/mura/mura-data"}
     assert mounted("exec-merge-shards") == mounted("exec-shard-1")
     assert containers_of(package)["exec-merge-shards"]["command"] == ["mura", "merge"]
     small = with_profile(DEMO, steps={**DEMO.kubeflow.steps, "merge": DEMO.kubeflow.steps["notify"]})

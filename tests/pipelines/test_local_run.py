@@ -1,6 +1,8 @@
 """The pipeline in containers of this machine, as far as no container runs. The rest is in tests/container."""
 
 import json
+import os
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,6 +46,25 @@ def test_what_is_missing_is_told_in_one_line(
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert hint in line
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives a file to another user")
+def test_a_socket_of_another_user_is_told_no_keys(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    place = tmp_path / "podman.sock"
+    with socket.socket(socket.AF_UNIX) as engine:
+        engine.bind(str(place))
+        engine.listen()
+        os.chown(place, 65_000, 65_000)
+        engine.settimeout(0)
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{place}")
+        assert run(["pipeline", "run-local", "--root", str(tmp_path / "root"), "--archive", "params.yaml"]) == 2
+        with pytest.raises(BlockingIOError):
+            engine.accept()
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "belongs to another user (65000)" in line
 
 
 class Engine:

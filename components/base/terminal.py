@@ -6,8 +6,9 @@ sequences in them: to rename its window, to hide a line, to write right to left.
 
 import logging
 import os
+import re
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import click
 
@@ -17,6 +18,8 @@ from components.base.urls import HIDDEN, without_credentials
 # Variables whose whole values are secrets, by the ends of their names, and the shortest value that is taken for one.
 _SECRETS = ("PASSWORD", "TOKEN", "SECRET", "SECRET_ACCESS_KEY", "COOKIE", "WEBHOOK_URL")
 _SHORTEST = 8
+# The password in an address.
+_LOGIN = re.compile(r"(?:[\w+.-]+://)?[^/@:\s]*:([^\s]+)@")
 
 
 def harmless(text: str) -> str:
@@ -60,11 +63,7 @@ def _of_environment() -> list[str]:
     for name, value in os.environ.items():
         if name.upper().endswith(_SECRETS):
             found.add(value.strip())
-        elif "@" in value and "://" in value:
-            try:
-                password = urlsplit(value).password or ""
-            except ValueError:
-                continue
-            found |= {password, unquote(password)}
+        elif login := _LOGIN.match(value):
+            found |= {login[1], unquote(login[1])}
     # Longer ones first: one may be a part of another.
     return sorted((secret for secret in found if len(secret) >= _SHORTEST), key=len, reverse=True)

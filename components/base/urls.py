@@ -13,6 +13,8 @@ _LOGIN = re.compile(
     r"(?P<before>(?<![\w+.-])[A-Za-z][\w+.-]{0,30}://|(?<![\w:/])//)"
     r"(?:[^/\s?#]{0,500}@|[^/@:\s\[]{0,200}:(?!\d+(?:[/?#'\",;)\s]|$))[^@\s]{0,500}@)"
 )
+# The same where the scheme was forgotten. `mura:tag@sha256:...` is an image.
+_LOGIN_ALONE = re.compile(r"(?<![\w/.+@-])[\w.+-]{1,100}:(?!//)[^\s@/:]{1,500}@(?!sha256:)(?=[\w\[])")
 # Words in the names of parameters whose values open something, also those of addresses that are signed (S3, Google,
 # Azure).
 _OPENS = r"(?:password|passwd|pwd|token|secret|signature|credential|access_?key|account_?key|api[_-]?key)"
@@ -35,7 +37,7 @@ def without_credentials(text: str) -> str:
     `user:password@` is left out. Passwords, tokens and signatures in parameters and headers are replaced by `***`.
     """
     if "@" in text:
-        text = _LOGIN.sub(r"\g<before>", text)
+        text = _LOGIN_ALONE.sub("", _LOGIN.sub(r"\g<before>", text))
     for pattern, sign in ((_PARAMETER, "="), (_IN_JSON, ":"), (_HEADER, " ")):
         if sign in text:
             text = pattern.sub(rf"\g<before>{HIDDEN}", text)

@@ -97,8 +97,10 @@ def gather(choices: Choices) -> Submission:
         ServiceUnreachable: S3 does not answer.
     """
     params = read_params(choices.params)
-    if (root := choices.pipeline_root) and ("://" not in root or without_credentials(root) != root):
-        raise UsageError(f"--pipeline-root {root}: expected s3://bucket/prefix, without credentials.")
+    if (root := choices.pipeline_root) and "://" not in root:
+        raise UsageError(f"--pipeline-root {root}: expected s3://bucket/prefix.")
+    if root and without_credentials(root) != root:
+        raise UsageError("--pipeline-root: credentials in it would stand in the run, where all can read them.")
     check = not (choices.no_check or choices.dry_run)
     begin = _begin(choices, params, check)
     if choices.package:

@@ -275,6 +275,12 @@ REMOTES = {
     "secret": (["s3://bucket/store"], {"AWS_SECRET_ACCESS_KEY": "another"}, UsageError, "SignatureDoesNotMatch"),
     "no address": (["store"], {}, UsageError, "expected s3://"),
     "secret in the endpoint": (["s3://bucket", "--endpoint", "http://a:b@c"], {}, UsageError, "without credentials"),
+    "token in the endpoint": (
+        ["s3://bucket", "--endpoint", "http://c/?token=b"],
+        {},
+        UsageError,
+        "without credentials",
+    ),
     "no endpoint": (["s3://bucket", "--endpoint", "localhost"], {}, UsageError, "expected http"),
     "no server": (["s3://bucket", "--endpoint", "http://127.0.0.1:1"], {}, ServiceUnreachable, "did not answer"),
 }

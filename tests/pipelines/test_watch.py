@@ -193,12 +193,12 @@ def test_a_name_of_a_run_is_not_obeyed_by_the_terminal(
     assert out.splitlines()[0].startswith(HARMLESS)
     assert f"{HARMLESS} succeeded in" in out
     assert HARMLESS in mura("logs", run)[2]
-    api.run(f"{HOSTILE} 2", ("FAILED", {"ingest": "FAILED"}))
-    assert HARMLESS in mura("watch", f"{HOSTILE} 2")[2]
     seen = on_a_terminal(mura, monkeypatch, run)
     # The table's title is broken where the terminal's line ends.
     assert HARMLESS[:30] in seen
     assert not re.search("\x1b]|[\x07\x9b\u202e]", seen)
+    api.run(f"{HOSTILE} 2", ("FAILED", {"ingest": "FAILED"}))
+    assert HARMLESS in mura("watch", f"{HOSTILE} 2")[2]
 
 
 def test_on_a_terminal_the_table_is_redrawn(api: KubeflowApi, mura: Mura, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,11 @@ if ! command -v sbatch >/dev/null; then
 fi
 # Tasks may wait for days. What they use does not change meanwhile.
 mkdir -p "$out/logs"
-rm -rf "$out/settings"
-cp -r "$ARTIFACTS/settings" "$out/settings"
+# The same ones are left alone: tasks of before that are at work compare them at their end.
+if ! diff -r "$ARTIFACTS/settings" "$out/settings" >/dev/null 2>&1; then
+    rm -rf "$out/.settings.partial"
+    cp -r "$ARTIFACTS/settings" "$out/.settings.partial"
+    rm -rf "$out/settings"
+    mv "$out/.settings.partial" "$out/settings"
+fi
 exec sbatch --array="0-$((${#candidates[@]} - 1))" --output="$out/logs/%A_%a.log" "$@" "$(dirname "$0")/candidate.sbatch" "$out"

@@ -1,13 +1,11 @@
 """Measure each evaluation again from its predictions, and compare: what a card claims is not believed."""
 
-import math
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 from pydantic import ValidationError
 
-from components.artifacts.artifact import Facts
+from components.artifacts.differences import differences
 from components.artifacts.evaluation import PREDICTIONS, Evaluation
 from components.base.errors import DataRefused, first_line
 from components.params.evaluate import EvaluateParams
@@ -47,22 +45,8 @@ def check(evaluation: Evaluation) -> None:
     if facts.second_opinion is not None:
         said["second_opinion"] = {"studies": facts.second_opinion.studies, "test": facts.second_opinion.test}
         measured["second_opinion"] = {"studies": found.relabelled, "test": found.second}
-    for name, claimed, value in _differences(said, measured, ""):
+    for name, claimed, value in differences(said, measured, ROUNDING):
         raise DataRefused(
             f"{evaluation.path}: its card says {name} {claimed}, its predictions give {value}. The card was changed, "
             "or another version of this program measured. Evaluate the model again."
         )
-
-
-def _differences(said: Any, measured: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
-    """What differs, by name: `test.auroc.value`."""
-    one: Any = said.model_dump() if isinstance(said, Facts) else said
-    other: Any = measured.model_dump() if isinstance(measured, Facts) else measured
-    if isinstance(one, Mapping):
-        for key in one:
-            yield from _differences(one[key], other[key], f"{name}.{key}".removeprefix("."))
-    elif one is None or other is None:
-        if one is not other:
-            yield name, one, other
-    elif not math.isclose(float(one), float(other), rel_tol=0, abs_tol=ROUNDING):
-        yield name, one, other

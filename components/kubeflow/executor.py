@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from components.archive import known_md5
 from components.archive.archive import Archive
 from components.artifacts.artifact import Artifact
 from components.artifacts.evaluation import SUMMARY, Evaluation
-from components.artifacts.manifest import DATA_DOCS, ValidManifest
+from components.artifacts.manifest import DATA_DOCS, Manifest, ValidManifest
 from components.artifacts.parts import ManifestPart, ShardsPart
 from components.artifacts.promotion import REPORT as PROMOTION_REPORT
 from components.artifacts.promotion import Promotion
@@ -135,7 +136,8 @@ class ExecutorInput:
             module: the step's module, `components.shard`.
 
         Raises:
-            DataRefused: an artifact has another digest than `<name>_digest` says.
+            DataRefused: an artifact has another digest than `<name>_digest` says, or the archive is not the one that
+                was told or that the manifest describes.
         """
         for name, artifact in self._named(inputs):
             expected = self.parameters.get(f"{name}_{DIGEST}")
@@ -144,8 +146,12 @@ class ExecutorInput:
                     f"{artifact.path}: expected the {type(artifact).__name__} of digest {expected[:12]}, which the "
                     f"step before made, found {artifact.digest[:12]}. Was the artifact replaced?"
                 )
-            if isinstance(artifact, Archive) and (called := self.parameters.get(f"{name}_{NAME}")):
-                artifact.name = str(called)
+            if isinstance(artifact, Archive):
+                artifact.name = str(self.parameters.get(f"{name}_{NAME}") or artifact.name)
+                artifact.expect_digest(str(expected or ""))
+                described = inputs.get("manifest")
+                if isinstance(described, Manifest | ValidManifest) and (md5 := described.facts.archive_md5):
+                    known_md5.compare(artifact.place, artifact.expected_md5, md5)
         compiled = self.parameters.get(CODE)
         if compiled and not (found := code.digest(module)).startswith(compiled):
             logger.warning(

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,19 @@ def test_another_archive_under_the_address_of_one_is_refused(
     assert run(["ingest", *told(tmp_path / "pod", "manifest", {}, **INGEST, archive=address)]) == 3
     (line,) = capfd.readouterr().err.splitlines()[-1:]
     assert f"{address}: expected the archive of md5 {expected}, found md5 {found}." in line
+    assert not (tmp_path / "pod/manifest").exists()
+
+
+def test_parts_of_an_archive_are_merged_with_no_other_one(
+    tmp_path: Path, stored: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The table of contents of the other one is the same."""
+    assert run(["ingest", *told(tmp_path, "manifest_part", {}, **INGEST, archive=str(stored), part="1/1")]) == 0
+    with zipfile.ZipFile(stored, "a") as other:
+        other.comment = b"packed again"
+    parts = {"part_1": tmp_path / "manifest_part"}
+    assert run(["merge", *told(tmp_path / "pod", "manifest", parts, archive=str(stored))]) == 3
+    assert f"expected the archive of md5 {md5_of(stored)}, found md5 " in capfd.readouterr().err
     assert not (tmp_path / "pod/manifest").exists()
 
 

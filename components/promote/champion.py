@@ -19,26 +19,8 @@ logger = logging.getLogger(__name__)
 
 def run(registration: Registration, params: PromoteParams, out: Path) -> Promotion:
     """Do what `components.promote.promote` says."""
-    candidates = registration.facts.versions
-    if registration.facts.trial is not None:
-        raise UsageError(
-            f"promote: {registration.path} is of the experiment {registration.facts.trial}, where nothing is "
-            "registered. Run `mura register` again, or `dvc repro`."
-        )
-    if not candidates:
-        raise UsageError("promote: the registration is empty. Register at least one model.")
+    candidates = _candidates(registration)
     challenger = ranked(candidates, params.metric)[0]
-    for candidate in candidates:
-        if not model_registry.exists(candidate):
-            raise UsageError(
-                f"promote: {candidate.model} version {candidate.version} ({candidate.candidate}) is not in this "
-                "registry, or is another model there. Run `mura register` again."
-            )
-        if what := model_registry.contradiction(candidate):
-            raise DataRefused(
-                f"promote: {candidate.model} version {candidate.version} ({candidate.candidate}) is not what "
-                f"{registration.path} says: {what}. Somebody changed one of the two. Run `mura register` again."
-            )
     if fault := model_registry.fault(challenger):
         raise OutsideFailed(
             f"promote: {challenger.model} version {challenger.version} ({challenger.candidate}) cannot be loaded: "
@@ -78,6 +60,30 @@ def run(registration: Registration, params: PromoteParams, out: Path) -> Promoti
     (plots / "operating_points.png").write_bytes(figures.operating_points)
     (plots / "forest.png").write_bytes(figures.forest)
     return Promotion.seal(out, facts)
+
+
+def _candidates(registration: Registration) -> tuple[RegisteredModel, ...]:
+    """The versions of a receipt, if the registry says the same of them."""
+    candidates = registration.facts.versions
+    if registration.facts.trial is not None:
+        raise UsageError(
+            f"promote: {registration.path} is of the experiment {registration.facts.trial}, where nothing is "
+            "registered. Run `mura register` again, or `dvc repro`."
+        )
+    if not candidates:
+        raise UsageError("promote: the registration is empty. Register at least one model.")
+    for candidate in candidates:
+        if not model_registry.exists(candidate):
+            raise UsageError(
+                f"promote: {candidate.model} version {candidate.version} ({candidate.candidate}) is not in this "
+                "registry, or is another model there. Run `mura register` again."
+            )
+        if what := model_registry.contradiction(candidate):
+            raise DataRefused(
+                f"promote: {candidate.model} version {candidate.version} ({candidate.candidate}) is not what "
+                f"{registration.path} says: {what}. Somebody changed one of the two. Run `mura register` again."
+            )
+    return candidates
 
 
 def _begun(intent: Path, challenger: RegisteredModel) -> PromotionFacts | None:

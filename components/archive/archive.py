@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from components.archive import zip_safety
+from components.archive import known_md5, zip_safety
 from components.base.errors import DataChanged, DataRefused, MuraError, UsageError
 from components.base.urls import S3_SCHEME
 from components.params.ingest import MAX_MEMBERS
@@ -28,9 +28,6 @@ MAX_BYTES = 64_000_000
 LIST_ROW_BYTES = 200
 # A zip is copied in pieces of so many bytes.
 PIECE = 1 << 22
-
-# The end of a file's place in DVC's cache or on its remote.
-_STORED = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{30})$")
 
 # What zipfile raises for damaged files. A damaged table of contents also gives impossible numbers and names.
 UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError)
@@ -68,6 +65,8 @@ class Archive:
         """The same for all copies of this object, in all processes."""
         self.version = version
         """None for a directory."""
+        self.expected_md5 = known_md5.of_place(place, is_remote(place))
+        """The md5 that its address names, or that was told; None if nothing is known."""
         self._object: Object | None = None
         self._zip: zipfile.ZipFile | None = None
         self._tree: Tree | None = None
@@ -226,21 +225,41 @@ class Archive:
             starts = [entry.header_offset for entry in entries if entry and entry.compress_size <= MAX_BYTES]
             self._object.expect((start, self._ends[start]) for start in starts)
 
+    def expect_digest(self, told: str) -> None:
+        """Take a digest that somebody says of the content. `md5` compares it.
+
+        Raises:
+            DataRefused: the object is another one, or its address says otherwise.
+        """
+        etag = self.version[0].strip('"') if self.version and is_remote(self.place) else None
+        self.expected_md5 = known_md5.told(self.place, self.expected_md5, told, etag)
+
     def md5(self) -> str | None:
         """The md5 of the file, which is its name in DVC. All its bytes are read. None for a directory.
+
+        It is compared with the expected one. A directory is read only if an md5 of one was told.
 
         The ETag on S3 is not used: it is no md5 if the object was uploaded in parts or is encrypted. A .dvc file is
         not used either: the archive may have changed since.
 
         Raises:
+            DataRefused: it is not the expected one.
             DataChanged: the archive was replaced since `read`.
             ServiceUnreachable: S3 does not answer.
         """
         if self.version is None:
+            if self.expected_md5 is not None:
+                # Opened anew: this runs beside whoever reads members.
+                with type(self)(self.place, name=self.name, max_members=self.max_members) as again:
+                    names = list(again.members())
+                    again.expect(names)
+                    found = known_md5.of_directory((name, again.list_of(name)) for name in names)
+                known_md5.compare(self.place, self.expected_md5, found)
             return None
         digest = hashlib.md5(usedforsecurity=False)
         for piece in self.pieces():
             digest.update(piece)
+        known_md5.compare(self.place, self.expected_md5, digest.hexdigest())
         return digest.hexdigest()
 
     def pieces(self) -> Iterator[bytes]:
@@ -328,8 +347,8 @@ def _opened(
 
 def _name(place: str) -> str:
     """The last part of a place. Of an object that DVC named by its content, the md5 that DVC knows it by."""
-    stored = _STORED.search(place)
-    return f"md5 {stored[1]}{stored[2]}" if stored else place.rstrip("/").rpartition("/")[2] or place
+    stored = known_md5.of_place(place, remote=True)
+    return f"md5 {stored}" if stored else place.rstrip("/").rpartition("/")[2] or place
 
 
 def is_remote(place: str) -> bool:

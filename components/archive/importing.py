@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import yaml
 
-from components.archive import dvc, mura_v1_1
+from components.archive import dvc, known_md5, mura_v1_1
 from components.archive.archive import Archive, is_remote
 from components.archive.mura_csv import folder_of, is_sidecar, read_listing
 from components.base import space
@@ -224,6 +224,7 @@ def _bring_to(archive: Archive, path: Path) -> tuple[int, str]:
     try:
         _check_space(archive, path.parent)
         digest = _pack(archive, partial) if archive.version is None else _copy(archive, partial)
+        known_md5.compare(archive.place, archive.expected_md5, digest)
         size = partial.stat().st_size
         if path.exists():
             if path.stat().st_size != size or _md5(path) != digest:

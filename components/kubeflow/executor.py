@@ -12,15 +12,16 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from components.archive import known_md5
 from components.archive.archive import Archive
 from components.artifacts.artifact import Artifact
 from components.artifacts.evaluation import SUMMARY, Evaluation
-from components.artifacts.manifest import DATA_DOCS, ValidManifest
+from components.artifacts.manifest import DATA_DOCS, Manifest, ValidManifest
 from components.artifacts.parts import ManifestPart, ShardsPart
 from components.artifacts.promotion import REPORT as PROMOTION_REPORT
 from components.artifacts.promotion import Promotion
@@ -135,17 +136,22 @@ class ExecutorInput:
             module: the step's module, `components.shard`.
 
         Raises:
-            DataRefused: an artifact has another digest than `<name>_digest` says.
+            DataRefused: an artifact has another digest than `<name>_digest` says, or the archive is not the one that
+                was told or that the manifest describes.
         """
-        for name, artifact in inputs.items():
+        for name, artifact in self._named(inputs):
             expected = self.parameters.get(f"{name}_{DIGEST}")
             if isinstance(artifact, Artifact) and expected and not artifact.digest.startswith(expected):
                 raise DataRefused(
                     f"{artifact.path}: expected the {type(artifact).__name__} of digest {expected[:12]}, which the "
                     f"step before made, found {artifact.digest[:12]}. Was the artifact replaced?"
                 )
-            if isinstance(artifact, Archive) and (called := self.parameters.get(f"{name}_{NAME}")):
-                artifact.name = str(called)
+            if isinstance(artifact, Archive):
+                artifact.name = str(self.parameters.get(f"{name}_{NAME}") or artifact.name)
+                artifact.expect_digest(str(expected or ""))
+                described = inputs.get("manifest")
+                if isinstance(described, Manifest | ValidManifest) and (md5 := described.facts.archive_md5):
+                    known_md5.compare(artifact.place, artifact.expected_md5, md5)
         compiled = self.parameters.get(CODE)
         if compiled and not (found := code.digest(module)).startswith(compiled):
             logger.warning(
@@ -153,6 +159,15 @@ class ExecutorInput:
                 compiled[:12],
                 found[:12],
             )
+
+    def _named(self, inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """The step's arguments, by the names of Kubeflow's inputs: those of a list have one each."""
+        names = {path: name for name, path in self.artifacts().items()}
+        for name, value in inputs.items():
+            if isinstance(value, list):
+                yield from ((names[each.path], each) for each in value if each.path in names)
+            else:
+                yield name, value
 
     def report(self, artifact: Artifact[Any], inputs: Mapping[str, Any]) -> None:
         """Write what Kubeflow shows of an artifact, and the digest for its cache. Put into it what it brings along.

@@ -345,3 +345,15 @@ def test_a_name_that_no_text_can_have_is_refused(
     assert main.run(["import", str(outside)]) == 2
     assert "not UTF-8" in capsys.readouterr().err
     assert list(project.glob("data/*")) == []
+
+
+def test_an_object_that_is_not_the_one_of_its_name_is_not_imported(
+    project: Path, bucket: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """DVC's remote names an object by its md5."""
+    (bucket / "files/md5/a5").mkdir(parents=True)
+    found = hashlib.md5(write_zip(bucket / "files/md5/a5" / ("0b" * 15), archive()).read_bytes()).hexdigest()
+    capsys.readouterr()
+    assert main.run(["import", f"s3://bucket/files/md5/a5/{'0b' * 15}", "--out", "data/MURA.zip"]) == 3
+    assert f"expected the archive of md5 a5{'0b' * 15}, found md5 {found}" in capsys.readouterr().err
+    assert [path for path in (project / "data").rglob("*") if path.is_file()] == []

@@ -92,8 +92,8 @@ def _train(training: "Training", checkpoint: Checkpoint) -> tuple[State, Trained
             measures = training.measured_again(network, state, tuning)
         except Doubtful as doubt:
             raise OutsideFailed(
-                f"train: the checkpoint {doubt}, although this training has measured them. The memory of this machine "
-                "may be broken. The same command goes on from there if it measures the same again, or trains anew."
+                f"train: the checkpoint {doubt}. Both numbers are of this training: the memory of this machine may be "
+                "broken. The same command goes on if the weights then measure what they should, or trains anew."
             ) from doubt
         _write_curves(out / CURVES, state.curves)
         tracked.log_file(out / CURVES)

@@ -147,15 +147,16 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def settle(path: Path) -> None:
     """Return when a file, or a directory's list of files, is on the disk: what comes after may rely on it."""
-    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
     except OSError as error:
-        # Some network file systems cannot do that for a directory.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+        # Some network file systems cannot do that for a directory, and in some directories one may write and not look.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES):
             raise
-    finally:
-        os.close(handle)
 
 
 def _settle_below(folder: Path) -> None:

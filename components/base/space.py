@@ -28,14 +28,15 @@ def require(folder: Path, needed: int, what: str, largest: int = 0) -> None:
     Raises:
         OutsideFailed: fewer bytes are free, or a file may not be so large.
     """
+    place = without_hidden_name(str(folder))
     if largest > (limit := _largest_allowed()):
         raise OutsideFailed(
-            f"{folder}: {what} will take a file of {size(largest)}, and a file may not be larger than {size(limit)}. "
+            f"{place}: {what} will take a file of {size(largest)}, and a file may not be larger than {size(limit)}. "
             "Raise the limit (ulimit -f)."
         )
     if needed > (free := _free(folder)):
         raise OutsideFailed(
-            f"{folder}: {what} will take {size(needed)}, and {size(free)} are free. Free some space, or write to "
+            f"{place}: {what} will take {size(needed)}, and {size(free)} are free. Free some space, or write to "
             "another disk."
         )
 

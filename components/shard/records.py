@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from components.archive.archive import Archive
 from components.artifacts.artifact import File
 from components.base.errors import DataRefused
-from components.base.files import write_text
+from components.base.files import json_sha256, write_text
 from components.shard import tfrecord
 from components.xray import png, square
 
@@ -43,6 +44,12 @@ class Packed(BaseModel):
     file: File
     offsets: list[int]
     crc32c: list[int]
+    checksum: str = ""
+    """sha256 of all above."""
+
+    def computed_checksum(self) -> str:
+        """What `checksum` is if nothing has changed."""
+        return json_sha256(self.model_dump(exclude={"checksum"}))
 
 
 def pack(archive: Archive, job: Job) -> Packed:
@@ -68,6 +75,7 @@ def pack(archive: Archive, job: Job) -> Packed:
         offsets=[start + place for start, (place, _) in zip(written.starts, places, strict=True)],
         crc32c=[crc32c for _, crc32c in places],
     )
+    packed.checksum = packed.computed_checksum()
     write_text(receipt, packed.model_dump_json())
     return packed
 
@@ -75,13 +83,21 @@ def pack(archive: Archive, job: Job) -> Packed:
 def _packed_before(path: Path, receipt: Path) -> Packed | None:
     """What an earlier attempt has written, if the file is complete.
 
-    Its digest is compared: after a power failure a file may have the right size and wrong content.
+    Its digest is compared: after a power failure a file may have the right size and wrong content. What is anything
+    else than these two files is removed.
     """
     try:
         packed = Packed.model_validate_json(receipt.read_bytes())
-        return packed if File.of(path) == packed.file else None
-    except (FileNotFoundError, ValidationError):
-        return None
+        if packed.checksum == packed.computed_checksum() and not path.is_symlink() and File.of(path) == packed.file:
+            return packed
+    except (OSError, ValidationError):
+        pass
+    for each in (path, receipt):
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink(missing_ok=True)
+    return None
 
 
 def _records(archive: Archive, job: Job, places: list[tuple[int, int]]) -> Iterator[bytes]:

@@ -44,3 +44,19 @@ def test_a_file_that_may_not_grow_is_named(tmp_path: Path) -> None:
             (tmp_path / "file").write_bytes(bytes(2000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_file_that_may_not_be_so_large_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        space.require(tmp_path, 2000, "two files", largest=1000)
+        with pytest.raises(OutsideFailed, match=r"take a file of 2 kB, .* not be larger than 1 kB\. Raise the limit"):
+            space.require(tmp_path, 2000, "a file", largest=2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_place_is_named_as_it_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(OutsideFailed, match=rf"^{tmp_path}/model: an epoch will take"):
+        space.require(tmp_path / ".model.partial" / "checkpoint", 10**18, "an epoch")

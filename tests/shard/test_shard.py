@@ -1,4 +1,5 @@
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +150,50 @@ def test_what_is_complete_is_not_written_again(tmp_path: Path, packed: Callable[
     assert again.facts == whole.facts
     assert (out / kept).stat().st_ino == before
     assert Shards.read(out).records().equals(whole.records())
+
+
+def flipped(receipt: Path) -> None:
+    said = json.loads(receipt.read_text())
+    said["offsets"][0] ^= 4
+    receipt.write_text(json.dumps(said))
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def a_link(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [
+        (".json", flipped),
+        (".json", lambda path: path.write_text("")),
+        (".json", a_folder),
+        (".tfrecord", a_folder),
+        (".tfrecord", a_link),
+    ],
+    ids=["flipped offset", "empty receipt", "receipt is a folder", "file is a folder", "file is a link"],
+)
+def test_what_is_damaged_in_the_checkpoint_is_written_again(
+    tmp_path: Path, packed: Callable[..., Shards], files: Files, suffix: str, damage: Callable[[Path], object]
+) -> None:
+    whole = packed(files)
+    out, name = tmp_path / "again", whole.facts.splits["train"].files[0]
+    out.mkdir()
+    (whole.path / "checkpoint").rename(out / "checkpoint")
+    (out / "checkpoint" / name).write_bytes((whole.path / name).read_bytes())
+    damage((out / "checkpoint" / name).with_suffix(suffix))
+    params = ShardParams(image_size=32, images_per_shard=10)
+    valid = ValidManifest.read(whole.path.parent / "valid")
+    again = shard(Archive.read(whole.path.parent / "a.zip"), valid, params, out)
+    assert records(again) == records(whole)
+    assert again.records().equals(whole.records())
+    assert not (out / name).is_symlink()
 
 
 def test_sealed_shards_are_read_again(packed: Callable[..., Shards], files: Files) -> None:

@@ -10,7 +10,7 @@ import zipfile
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from io import BufferedReader
 from itertools import chain
 from pathlib import Path
@@ -313,7 +313,7 @@ class Archive:
         with disk.opened(self.place, self.place) as file:
             # Not more than it had: somebody may write to it.
             for start in range(0, self.version[1], PIECE):
-                yield file.read(min(PIECE, self.version[1] - start))
+                yield again(self.place, partial(_piece, file, start, min(PIECE, self.version[1] - start)))
             if _stamp(os.fstat(file.fileno())) != self.version:
                 raise DataChanged(f"{self.place}: replaced while it was read. Run the step again.")
 
@@ -366,6 +366,11 @@ def _opened(
     max_members: int,
 ) -> Archive:
     return Archive(place, version, key, name, max_members).__enter__()
+
+
+def _piece(file: BufferedReader, start: int, size: int) -> bytes:
+    file.seek(start)
+    return file.read(size)
 
 
 def _name(place: str) -> str:

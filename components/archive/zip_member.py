@@ -11,7 +11,7 @@ import zlib
 from itertools import product
 
 from components.archive.zip_safety import Readable
-from components.base.errors import out_of_memory
+from components.base.errors import DataRefused, out_of_memory
 
 # Signature, version, flags, method, time, date, CRC-32, packed size, size, length of name and of extra fields.
 _HEADER = struct.Struct("<4s5H3L2H")
@@ -30,14 +30,17 @@ def check_entry(entry: zipfile.ZipInfo) -> None:
     """Check that a member can be read in bounded memory.
 
     Raises:
-        Wrong: it is encrypted, its compression method is not a common one, or it is packed to far more bytes.
+        DataRefused: it is encrypted, its compression method is not a common one, or it is packed to far more bytes.
     """
     if entry.flag_bits & _ENCRYPTED:
-        raise Wrong("encrypted")
+        raise DataRefused(f"{entry.filename}: encrypted.")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise Wrong(f"compression method {entry.compress_type}, expected stored or deflated")
+        raise DataRefused(f"{entry.filename}: compression method {entry.compress_type}, expected stored or deflated.")
     if entry.compress_size > _PACKED * entry.file_size + _LEAST_PACKED:
-        raise Wrong(f"{entry.compress_size:,} packed bytes, but the table of contents declares {entry.file_size:,}")
+        raise DataRefused(
+            f"{entry.filename}: {entry.compress_size:,} packed bytes cannot be the {entry.file_size:,} that the table "
+            "of contents declares."
+        )
 
 
 def read(file: Readable, entry: zipfile.ZipInfo, end: int) -> bytes:

@@ -30,16 +30,21 @@ def sparse(path: Path, size: int, end: bytes) -> Path:
     return path
 
 
-def large_table(path: Path, size: int, zip64: bool) -> Path:
+def large_table(path: Path, size: int, zip64: str) -> Path:
     if not zip64:
         return sparse(path, size, END.pack(b"PK\5\6", 0, 0, 1, 1, size, 0, 0))
     end = END64.pack(b"PK\6\6", 44, 45, 45, 0, 0, 1, 1, size, 0)
-    end += LOCATOR64.pack(b"PK\6\7", 0, size, 1) + END.pack(b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    end += LOCATOR64.pack(b"PK\6\7", 0, size if zip64 == "zip64" else 0, 1)
+    end += END.pack(b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
     return sparse(path, size, end)
 
 
-@pytest.mark.parametrize(("size", "zip64"), [(4_000_000_000, False), (20_000_000_000, True), (51_000_000, False)])
-def test_a_large_table_of_contents_is_refused_before_it_is_read(tmp_path: Path, size: int, zip64: bool) -> None:
+# `zipfile` takes the record before the locator, whatever the locator says.
+@pytest.mark.parametrize(
+    ("size", "zip64"),
+    [(4_000_000_000, ""), (51_000_000, ""), (20_000_000_000, "zip64"), (20_000_000_000, "zip64, located elsewhere")],
+)
+def test_a_large_table_of_contents_is_refused_before_it_is_read(tmp_path: Path, size: int, zip64: str) -> None:
     path = large_table(tmp_path / "a.zip", size, zip64)
     told = rf"table of contents has {size:,} bytes, more than 200 for each of 250,000 files\. ingest\.max_members"
     with memory_below(LITTLE), pytest.raises(DataRefused, match=told):
@@ -55,15 +60,14 @@ def table(count: int, before: int = 0) -> bytes:
     )
 
 
-@pytest.mark.parametrize("told_count", [1, 0xFFFF])
-def test_an_end_record_whose_offset_looks_like_an_end_record_hides_nothing(tmp_path: Path, told_count: int) -> None:
-    members = table(3_000)
+@pytest.mark.parametrize("told", [1, 0xFFFF])
+def test_an_end_record_whose_offset_looks_like_an_end_record_hides_nothing(tmp_path: Path, told: int) -> None:
     offset = int.from_bytes(b"PK\5\6", "little")
-    path = sparse(tmp_path / "a.zip", offset, members)
+    path = sparse(tmp_path / "a.zip", offset, members := table(600_000))
     with path.open("ab") as file:
-        file.write(END.pack(b"PK\5\6", 0, 0, told_count, told_count, len(members), offset, 0))
-    with memory_below(LITTLE), pytest.raises(DataRefused, match=r"more than 2,999 files.* ingest\.max_members"):
-        Archive.read(path, max_members=2_999)
+        file.write(END.pack(b"PK\5\6", 0, 0, told, told, len(members), offset, 0))
+    with memory_below(LITTLE), pytest.raises(DataRefused, match=r"more than 250,000 files.* ingest\.max_members"):
+        Archive.read(path)
 
 
 def test_names_of_many_directories_are_checked_in_time(tmp_path: Path) -> None:

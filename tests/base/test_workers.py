@@ -201,7 +201,8 @@ def test_ctrl_c_while_workers_start_is_one_line(tmp_path: Path) -> None:
         "from components.base import workers\n"
         "if __name__ != '__main__':\n"
         "    open(f'{sys.argv[1]}/{os.getpid()}', 'w').close()\n"
-        "    time.sleep(1)\n"
+        "    while not os.path.exists(f'{sys.argv[1]}/sent'):\n"
+        "        time.sleep(0.02)\n"
         "def same(number):\n"
         "    return number\n"
         "if __name__ == '__main__':\n"
@@ -219,6 +220,7 @@ def test_ctrl_c_while_workers_start_is_one_line(tmp_path: Path) -> None:
     while len(list(started.iterdir())) < 2 and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
+    (started / "sent").touch()
     assert process.communicate(timeout=60)[1] == "interrupted\n"
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import weakref
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -16,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from components.artifacts.shards import Shards
-from components.base.errors import DataRefused
+from components.base.errors import DataRefused, MuraError, again
 
 Chosen = NDArray[np.int64]
 Squares = NDArray[np.uint8]
@@ -74,8 +75,8 @@ class OnDisk:
         self._files = files
         self._records = records
         self._size = size
-        self.refused: DataRefused | None = None
-        """The refusal of a damaged record. TensorFlow does not pass our exception on, so it is kept here."""
+        self.refused: MuraError | None = None
+        """The refusal of a damaged record, or the failure of the disk. TensorFlow does not pass our exception on."""
         try:
             self._handles = [os.open(path, os.O_RDONLY) for path in files[:HANDLES]]
         except OSError as error:
@@ -108,16 +109,23 @@ class OnDisk:
         squares = _aligned((len(chosen), *self.shape[1:]))
         for square, number in zip(squares, chosen.tolist(), strict=True):
             record = self._records[number]
-            if self._read(record, square) != square.nbytes or google_crc32c.value(square) != record.crc32c:
+            where = f"{self._files[record.file]}: {record.image}"
+            try:
+                filled = again(where, partial(self._read, record, square))
+            except MuraError as error:
+                self.refused = error
+                raise
+            if filled != square.nbytes or google_crc32c.value(square) != record.crc32c:
                 self.refused = DataRefused(
-                    f"{self._files[record.file]}: {record.image}: its pixels changed since they were packed "
-                    "(CRC-32C differs). Run `mura shard` again."
+                    f"{where}: its pixels changed since they were packed (CRC-32C differs). Run `mura shard` again."
                 )
                 raise self.refused
         return squares
 
     def _read(self, record: Record, into: Squares) -> int:
         """Read a record; return the number of bytes, which is too small if the file ends early."""
+        if record.offset < 0:
+            return 0
         if record.file < len(self._handles):
             return os.preadv(self._handles[record.file], [into.data], record.offset)
         handle = os.open(self._files[record.file], os.O_RDONLY)

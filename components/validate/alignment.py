@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.archive.archive import Archive
-from components.base.errors import DataRefused
+from components.base.errors import DataRefused, again
 from components.validate.warps import WARPS, Real, Warp
 from components.xray.png import BadImage, Grey, decode
 
@@ -57,7 +57,7 @@ def compare(archive: Archive, pairs: list[Pair]) -> list[float]:
 @functools.lru_cache(_REMEMBERED)
 def _picture(archive: Archive, member: str) -> Grey:
     try:
-        return _small(decode(archive.bytes_of(member)).grey, _FINE)
+        return _small(again(member, lambda: decode(archive.bytes_of(member))).grey, _FINE)
     except (KeyError, BadImage) as error:
         raise DataRefused(
             f"{member}: was ingested, but cannot be read any more ({error}). Run `mura ingest` again."

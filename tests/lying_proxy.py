@@ -356,9 +356,9 @@ def sized(length: int | str) -> Fault:
 
 
 def whole(exchange: Exchange) -> None:
-    """Answer a request for a range with 200 and the whole object."""
-    exchange.headers = tuple(each for each in exchange.headers if each[0].lower() != "range")
-    exchange.answer(exchange.ask().but(content_range="")._replace(status=200))
+    """Answer a request for a range with 200 and more than that."""
+    answer = exchange.ask()
+    exchange.answer(answer.but(content_range="")._replace(status=200, body=3 * answer.body))
 
 
 def edited(change: Callable[[Answer], Answer]) -> Fault:

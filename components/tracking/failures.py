@@ -17,7 +17,7 @@ from google.protobuf.json_format import ParseError
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from components.base import patience
+from components.base import answers, patience
 from components.base.errors import MuraError, ServiceRefused, ServiceUnreachable, UsageError, first_line
 from components.tracking import address, local_database
 
@@ -78,7 +78,8 @@ def refusals(doing: str) -> Iterator[None]:
         ServiceUnreachable: MLflow did not answer, failed, or denied access.
     """
     try:
-        yield
+        with answers.limited(answers.LARGE):
+            yield
     except MuraError:
         raise
     except SERVICE_ERRORS as error:
@@ -169,6 +170,11 @@ def _told(error: Exception, doing: str) -> MuraError:
     if isinstance(error, ImportError):
         return UsageError(
             f"{address.shown()} needs a package that is not installed ({line}). Install it, or set {address.URI}."
+        )
+    if wrong := answers.fault(error):
+        return ServiceUnreachable(
+            f"MLflow at {address.shown()} gave {wrong} while {doing}. Is {address.URI} right? If so, run the same "
+            "command again."
         )
     if code in _DENIED:
         return ServiceRefused(

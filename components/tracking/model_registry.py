@@ -61,7 +61,7 @@ def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: 
         if found is None:
             made = effects.ensure(find, partial(_create, client, name, model, evaluation, run))
             found = find() or made
-        _delete_twins(client, found)
+        _delete_twins(client, found, model, evaluation)
     return _registered(found)
 
 
@@ -142,7 +142,7 @@ def _find(
 ) -> ModelVersion | None:
     """The first version that can be loaded."""
     lost = ""
-    for version in _same(client, name, model.facts.candidate, model.digest, evaluation.digest):
+    for version in _same(client, name, model, evaluation):
         # The model of `run` has just been read.
         fault = None if version.source == run.model_uri else _fault(client, version)
         if fault is None:
@@ -153,21 +153,22 @@ def _find(
     return None
 
 
-def _same(client: MlflowClient, name: str, candidate: str, model: str, evaluation: str) -> list[ModelVersion]:
+def _same(client: MlflowClient, name: str, model: TrainedModel, evaluation: Evaluation) -> list[ModelVersion]:
     """The versions of a candidate with this model and this evaluation, lowest first."""
     found = client.search_model_versions(
-        f"name = '{name}' and tags.model_digest = '{model}' and tags.evaluation_digest = '{evaluation}'"
+        f"name = '{name}' and tags.model_digest = '{model.digest}' and tags.evaluation_digest = '{evaluation.digest}'"
     )
-    ours = [version for version in found if version.status == "READY" and FACTS in version.tags]
-    ours = [version for version in ours if _registered(version).candidate == candidate]
-    return sorted(ours, key=lambda version: int(version.version))
+    # Older versions of this program trained one candidate of each architecture and named it so.
+    unnamed = model.facts.architecture
+    ours = [each for each in found if each.tags.get("candidate", unnamed) == model.facts.candidate]
+    ready = [each for each in ours if each.status == "READY" and FACTS in each.tags]
+    return sorted(ready, key=lambda version: int(version.version))
 
 
-def _delete_twins(client: MlflowClient, kept: ModelVersion) -> None:
+def _delete_twins(client: MlflowClient, kept: ModelVersion, model: TrainedModel, evaluation: Evaluation) -> None:
     """Delete higher versions that say the same. One that somebody gave an alias stays."""
-    facts = _registered(kept)
-    same = _same(client, kept.name, facts.candidate, kept.tags["model_digest"], kept.tags["evaluation_digest"])
-    twins = [version for version in same if int(version.version) > facts.version]
+    same = _same(client, kept.name, model, evaluation)
+    twins = [version for version in same if int(version.version) > int(kept.version)]
     if not twins:
         return
     named = {int(version) for version in client.get_registered_model(kept.name).aliases.values()}

@@ -26,7 +26,7 @@ _LONGEST = 60
 _STATES = {"COMPLETE": "SUCCEEDED", "CACHED": "SUCCEEDED", "RUNNING": "UNKNOWN"}
 _ENDS = {"UNKNOWN": "ended, and Kubeflow does not say how", "CANCELED": "cancelled"}
 # What an answer of another form, or none, raises.
-_FAILURES = (OSError, ValueError, KeyError, TypeError, AttributeError, http.client.HTTPException)
+_FAILURES = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, http.client.HTTPException)
 
 
 def message(status: str, run: str) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _get(path: str) -> dict[str, Any]:
 def _by_pods(run: str) -> list[str]:
     try:
         return failed_pods.steps(run)
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
         logger.info("notify: Kubernetes does not say which pods failed (%s)", error)
         return []
 

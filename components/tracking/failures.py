@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 SERVICE_ERRORS = (
     MlflowException, OSError, SQLAlchemyError, sqlite3.Error, Boto3Error, BotoCoreError, ClientError, ImportError,
-    json.JSONDecodeError, ParseError,
+    json.JSONDecodeError, ParseError, RecursionError,
 )  # fmt: skip
 """What MLflow and the stores behind it raise: API, network, files, SQL, S3, a missing driver, answers of another form.
 """

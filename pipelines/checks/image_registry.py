@@ -74,7 +74,7 @@ def look(image: str) -> Image:
                     answer = session.head(
                         url, headers=headers | {"Authorization": granted}, timeout=_SECONDS, allow_redirects=True
                     )
-        except (requests.RequestException, ValueError) as error:
+        except (requests.RequestException, ValueError, RecursionError) as error:
             return Image(None, f"{image} cannot be checked: {at.registry} does not answer ({_reason(error)})")
     if answer.status_code == 200:
         return Image(True, f"{image} is there")

@@ -199,7 +199,7 @@ def _asked(ask: Callable[[], Any]) -> Any:
             return None
         why = f"does not allow it ({error.status})" if error.status in (401, 403) else f"answered {error.status}"
         raise _NotAllowed(why) from None
-    except (urllib3.exceptions.HTTPError, OSError) as error:
+    except (urllib3.exceptions.HTTPError, OSError, ValueError, RecursionError) as error:
         raise _Silent(answers.fault(error) or type(error).__name__) from None
 
 

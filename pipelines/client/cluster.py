@@ -220,7 +220,7 @@ class Kubeflow:
             raise told from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unavailable(unreachable(error, doing, self.access)) from error
-        except (OpenApiException, ValueError, AttributeError, TypeError) as error:
+        except (OpenApiException, ValueError, AttributeError, TypeError, RecursionError) as error:
             # kfp's client raises any of these if the answer has another form.
             raise ServiceUnreachable(
                 f"{self.access.host} gave an answer that kfp's client does not understand while {doing} "

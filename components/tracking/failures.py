@@ -32,6 +32,8 @@ SERVICE_ERRORS = (
 """
 MULTIPART_DOWNLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD"
 MULTIPART_UPLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"
+MOST_ARRIVING = 1 << 32
+"""Bytes of the files of a model that are fetched, at most."""
 OLDEST = 3
 """The first version of MLflow whose servers keep models as things of their own."""
 _PATIENCE = 60.0  # with files, outside a pod, seconds
@@ -129,10 +131,11 @@ def transfer(doing: str, work: Callable[[], T], limit: float | None = None, arri
 
     Raises:
         ServiceUnreachable: the time is over.
+        TooMuch: more arrives than MOST_ARRIVING.
     """
     limit = file_seconds() if limit is None else limit
     try:
-        return patience.within(limit, work, arriving)
+        return patience.within(limit, work, arriving, MOST_ARRIVING)
     except patience.Overdue as error:
         advice = (
             f" {MULTIPART_DOWNLOAD}=false and {MULTIPART_UPLOAD}=false send all files by the server, in place of "

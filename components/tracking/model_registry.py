@@ -59,6 +59,7 @@ def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: 
         find = partial(_find, client, name, model, evaluation, run)
         found = find()
         if found is None:
+            _prepare(client, name, evaluation, run)
             made = effects.ensure(find, partial(_create, client, name, model, evaluation, run))
             found = find() or made
         _delete_twins(client, found, model, evaluation)
@@ -202,9 +203,8 @@ def _fault(client: MlflowClient, version: ModelVersion) -> str | None:
     return stored_model.fault(client, version.model_id or version.source.removeprefix("models:/"), uri)
 
 
-def _create(
-    client: MlflowClient, name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun
-) -> ModelVersion:
+def _prepare(client: MlflowClient, name: str, evaluation: Evaluation, run: TrackedRun) -> None:
+    """Make what a version needs: the registered model, and the report beside its run."""
     try:
         client.create_registered_model(name, description="Bone X-rays: is the study normal or abnormal?")
     except MlflowException as error:
@@ -214,6 +214,11 @@ def _create(
         folder = f"evaluation/{evaluation.digest[:12]}"
         store = partial(client.log_artifact, run.run_id, str(evaluation.report), folder)
         failures.transfer("storing the report", store)
+
+
+def _create(
+    client: MlflowClient, name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun
+) -> ModelVersion:
     return client.create_model_version(
         name,
         source=run.model_uri,

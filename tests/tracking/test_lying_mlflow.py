@@ -13,7 +13,7 @@ from components.artifacts.evaluation import Evaluation
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base import answers
 from components.base.errors import ServiceUnreachable
-from components.tracking import model_registry, server
+from components.tracking import failures, model_registry, server
 
 # What lies in the buffers of sockets was not read.
 BUFFERS = 16_000_000
@@ -77,6 +77,19 @@ def test_a_training_goes_on_whatever_the_server_says_of_its_metrics(proxy: Lying
         run.log_epoch(2, {"loss": 0.5})
     done = tracking.connect().get_run(run.run_id)
     assert (done.info.status, done.data.metrics) == ("FINISHED", {"epoch/loss": 0.5})
+
+
+def test_a_model_whose_files_have_no_end_does_not_fill_the_disk(
+    proxy: LyingProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    make_model: Callable[..., TrainedModel],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    model = make_model(run=make_tracked())
+    monkeypatch.setattr(failures, "MOST_ARRIVING", 10_000_000)
+    proxy.when("GET .*model.keras", lie.endless(), times=None)
+    with pytest.raises(ServiceUnreachable, match=f"{proxy.address} gave files of more than 10,000,000 bytes"):
+        tracking.ensure_model(model)
 
 
 @pytest.mark.parametrize("fault", [lie.endless(), lie.trickled(0.2), lie.continues()], ids=["endless", "slow", "100"])

@@ -273,13 +273,17 @@ class Tree:
         """Names below the directory, ascending, and sizes.
 
         Args:
-            most: names that the caller takes. One more is listed, and no others, where there are more.
+            most: names that the caller takes. Of more, the first `most + 1` are returned.
 
         Raises:
             UsageError: no such bucket, no credentials, or access is denied.
-            ServiceUnreachable: the server does not answer, or its list repeats itself.
+            ServiceUnreachable: the server does not answer, or its list repeats itself, or is twice as long.
         """
-        found = sorted(islice(self._listed(), most + 1))
+        listed = self._listed()
+        found = sorted(islice(listed, most + 1))
+        # An archive that is too large is told from a list without end.
+        if next(islice(listed, most, None), None) is not None:
+            raise self._endless(f"more than {2 * most:,} keys")
         for (name, _), (other, _) in pairwise(found):
             if name == other:
                 raise self._endless(f"it has {printable(name)[:200]} twice")

@@ -59,6 +59,9 @@ def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: 
         find = partial(_find, client, name, model, evaluation, run)
         found = find()
         if found is None:
+            for lost in _same(client, name, model, evaluation):
+                says = "%s version %s cannot be loaded any more: %s gets a new one"
+                logger.info(says, name, lost.version, model.facts.candidate)
             _prepare(client, name, evaluation, run)
             made = effects.ensure(find, partial(_create, client, name, model, evaluation, run))
             found = find() or made
@@ -142,15 +145,10 @@ def _find(
     client: MlflowClient, name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun
 ) -> ModelVersion | None:
     """The first version that can be loaded."""
-    lost = ""
     for version in _same(client, name, model, evaluation):
         # The model of `run` has just been read.
-        fault = None if version.source == run.model_uri else _fault(client, version)
-        if fault is None:
+        if version.source == run.model_uri or _fault(client, version) is None:
             return version
-        lost = version.version
-    if lost:
-        logger.info("%s version %s cannot be loaded any more: %s gets a new one", name, lost, model.facts.candidate)
     return None
 
 

@@ -13,7 +13,7 @@ from miniature import write_directory, write_zip
 from components.archive import s3
 from components.archive.archive import Archive
 from components.base import answers
-from components.base.errors import DataRefused, ServiceUnreachable
+from components.base.errors import DataRefused, MuraError, ServiceUnreachable
 from components.cli import main
 
 FILES = {f"MURA-v1.1/train/{number:03d}.png": bytes([number]) * 20_000 for number in range(40)}
@@ -156,16 +156,23 @@ def test_a_page_that_lies_ends_with_5(proxy: LyingProxy, fault: Fault) -> None:
     assert proxy.sent < 2 * BUFFERS
 
 
-def test_more_files_than_are_allowed_are_not_listed(proxy: LyingProxy) -> None:
+@pytest.mark.parametrize(
+    ("pages", "refusal", "reason"),
+    [(7, DataRefused, "more than 5,000 files"), (10**9, ServiceUnreachable, "no end: more than 10,000 keys")],
+    ids=["too long", "endless"],
+)
+def test_a_list_that_is_too_long_is_told_from_one_without_end(
+    proxy: LyingProxy, pages: int, refusal: type[MuraError], reason: str
+) -> None:
     numbers = itertools.count()
 
-    def page(_: int) -> tuple[list[str], str]:
-        return [f"tree/{next(numbers):09d}.png" for _ in range(1000)], f"t{next(numbers)}"
+    def page(number: int) -> tuple[list[str], str]:
+        return [f"tree/{next(numbers):09d}.png" for _ in range(1000)], f"t{number}" if number < pages - 1 else ""
 
     proxy.when("list-type=2", lie.listing(page), times=None)
-    with Archive(TREE, None, max_members=5_000) as opened, pytest.raises(DataRefused, match="more than 5,000 files"):
+    with Archive(TREE, None, max_members=5_000) as opened, pytest.raises(refusal, match=reason):
         list(opened.members())
-    assert len(proxy.requests) == 6
+    assert len(proxy.requests) == min(pages, 11)
 
 
 # What is no lie.

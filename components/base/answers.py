@@ -121,8 +121,8 @@ class _Counted(io.RawIOBase):
         self._left = HEAD
         self._what = f"headers of more than {HEAD:,} bytes"
         self._began = 0.0
-        self._window = (0.0, 0)
-        """When it began, and bytes since."""
+        self._window = (0.0, 0, 0)
+        """When it began, and bytes and reads since."""
 
     def allow_body(self, most: int, ratio: int) -> None:
         """Count the body from now on, of so many bytes at most, after it has grown by a ratio."""
@@ -153,14 +153,15 @@ class _Counted(io.RawIOBase):
         now = time.monotonic()
         if not self._began:
             # A server may think before it answers.
-            self._began, self._window = now, (now, 0)
+            self._began, self._window = now, (now, 0, 0)
             return
         if now - self._began > self._seconds:
             raise TooMuch(f"no whole answer within {self._seconds:.0f} s")
-        began, so_far = self._window
+        began, so_far, reads = self._window
         if now - began < WINDOW:
-            self._window = (began, so_far + count)
-        elif so_far + count < SLOWEST * WINDOW:
+            self._window = (began, so_far + count, reads + 1)
+        # After one silence, all may come at once.
+        elif reads and so_far + count < SLOWEST * WINDOW:
             raise TooMuch(f"less than {SLOWEST:,} bytes a second")
         else:
-            self._window = (now, 0)
+            self._window = (now, 0, 0)

@@ -90,6 +90,18 @@ def test_an_answer_within_the_limits_is_read(proxy: LyingProxy, ask: Callable[[s
             assert ask(proxy.address) == TRUE
 
 
+def test_a_server_may_think_between_the_head_and_the_body(proxy: LyingProxy) -> None:
+    def late(exchange: lie.Exchange) -> None:
+        answer = exchange.ask()
+        exchange.send(answer.head())
+        exchange.pause(0.7)
+        exchange.send(answer.body)
+
+    proxy.when("GET", late)
+    with answers.limited():
+        assert standard(proxy.address) == TRUE
+
+
 def test_a_whole_answer_has_a_deadline(proxy: LyingProxy) -> None:
     def slow(exchange: lie.Exchange) -> None:
         exchange.send(exchange.ask().head(""))

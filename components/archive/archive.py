@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from components.archive import disk, known_md5, zip_member, zip_safety
 from components.archive.folder import Folder
-from components.base.errors import DataChanged, DataRefused, MuraError, UsageError, again, system_error
+from components.base.errors import DataChanged, DataRefused, UsageError, again, system_error
 from components.base.urls import S3_SCHEME
 from components.params.ingest import MAX_MEMBERS
 
@@ -252,7 +252,7 @@ class Archive:
             entries = (entry for entry in self._zip.infolist() if not entry.is_dir())
             yield from ((entry.filename, entry.file_size, entry.CRC) for entry in entries)
         elif self._tree is not None:
-            yield from ((name, size, 0) for name, size in self._tree.files())
+            yield from ((name, size, 0) for name, size in self._tree.files(self.max_members))
         elif self._folder is not None:
             yield from ((entry.name, entry.size, 0) for entry in self._folder.files())
 

@@ -1,5 +1,6 @@
 """What errors of MLflow, and of the stores behind it, mean."""
 
+import json
 import os
 import re
 import sqlite3
@@ -12,10 +13,11 @@ from typing import ParamSpec, TypeVar
 import mlflow
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
+from google.protobuf.json_format import ParseError
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from components.base import patience
+from components.base import answers, patience
 from components.base.errors import MuraError, ServiceRefused, ServiceUnreachable, UsageError, first_line
 from components.tracking import address, local_database
 
@@ -24,10 +26,14 @@ T = TypeVar("T")
 
 SERVICE_ERRORS = (
     MlflowException, OSError, SQLAlchemyError, sqlite3.Error, Boto3Error, BotoCoreError, ClientError, ImportError,
+    json.JSONDecodeError, ParseError, RecursionError,
 )  # fmt: skip
-"""What MLflow and the stores behind it raise: API, network, files, SQL, S3, a missing driver."""
+"""What MLflow and the stores behind it raise: API, network, files, SQL, S3, a missing driver, answers of another form.
+"""
 MULTIPART_DOWNLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD"
 MULTIPART_UPLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"
+MOST_ARRIVING = 1 << 32
+"""Bytes of the files of a model that are fetched, at most."""
 OLDEST = 3
 """The first version of MLflow whose servers keep models as things of their own."""
 _PATIENCE = 60.0  # with files, outside a pod, seconds
@@ -36,6 +42,8 @@ _DENIED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
 _DENIED_BY_DATABASE = ("authentication failed", "Access denied for user", "pg_hba.conf")
 _NO_MLFLOW = ("ENDPOINT_NOT_FOUND", "not in a valid JSON format")
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+# A server calls it a bad request that its own database fails.
+_OF_ITS_DATABASE = re.compile(r"\([\w.]+\.\w*(Error|Exception)\)")
 _WRONG = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", *_MISSING)
 
 
@@ -72,7 +80,8 @@ def refusals(doing: str) -> Iterator[None]:
         ServiceUnreachable: MLflow did not answer, failed, or denied access.
     """
     try:
-        yield
+        with answers.limited(answers.LARGE):
+            yield
     except MuraError:
         raise
     except SERVICE_ERRORS as error:
@@ -122,10 +131,11 @@ def transfer(doing: str, work: Callable[[], T], limit: float | None = None, arri
 
     Raises:
         ServiceUnreachable: the time is over.
+        TooMuch: more arrives than MOST_ARRIVING.
     """
     limit = file_seconds() if limit is None else limit
     try:
-        return patience.within(limit, work, arriving)
+        return patience.within(limit, work, arriving, MOST_ARRIVING)
     except patience.Overdue as error:
         advice = (
             f" {MULTIPART_DOWNLOAD}=false and {MULTIPART_UPLOAD}=false send all files by the server, in place of "
@@ -147,6 +157,12 @@ def _multipart() -> list[str]:
     return [os.environ.get(name, "").lower().replace("1", "true") for name in (MULTIPART_DOWNLOAD, MULTIPART_UPLOAD)]
 
 
+def may_pass(error: Exception) -> bool:
+    """Whether the same request may succeed when it is sent again."""
+    told = _told(error, "asking")
+    return isinstance(told, ServiceUnreachable) and not isinstance(told, ServiceRefused)
+
+
 def is_missing(error: Exception) -> bool:
     """Whether an error of MLflow says that something does not exist."""
     return getattr(error, "error_code", "") in _MISSING
@@ -157,6 +173,11 @@ def _told(error: Exception, doing: str) -> MuraError:
     if isinstance(error, ImportError):
         return UsageError(
             f"{address.shown()} needs a package that is not installed ({line}). Install it, or set {address.URI}."
+        )
+    if wrong := answers.fault(error):
+        return ServiceUnreachable(
+            f"MLflow at {address.shown()} gave {wrong} while {doing}. Is {address.URI} right? If so, run the same "
+            "command again."
         )
     if code in _DENIED:
         return ServiceRefused(
@@ -175,7 +196,7 @@ def _told(error: Exception, doing: str) -> MuraError:
             f"What answers at {address.shown()} does not know how to do this: {doing}. It is an MLflow older than "
             f"{OLDEST}.0, or another program. Upgrade the server, or set {address.URI} to the address of another."
         )
-    if code in _WRONG:
+    if code in _WRONG and not _OF_ITS_DATABASE.search(str(error)):
         return UsageError(f"MLflow at {address.shown()} refused {doing}: {line}")
     return ServiceUnreachable(
         f"MLflow at {address.shown()} failed while {doing}: {line} When it works again, run the same command again."

@@ -3,6 +3,8 @@
 import csv
 import logging
 import math
+import os
+import socket
 import tempfile
 import time
 from functools import partial
@@ -19,6 +21,7 @@ from components.base import code, patience, provenance, space
 from components.base.errors import DataRefused, OutsideFailed, Terminated, UsageError, first_line
 from components.base.files import CHECKPOINT, json_sha256
 from components.base.progress import Bar, duration
+from components.base.variables import KUBEFLOW_RUN
 from components.kubeflow import train_job
 from components.network import architectures, backend, batches
 from components.params.train import TrainParams
@@ -70,7 +73,7 @@ def _train(training: "Training", checkpoint: Checkpoint) -> tuple[State, Trained
         training.precision,
         training.device,
     )
-    description = _description(training)
+    description = _description(training)._replace(key=_key(training, out))
     state = training.begin(tuning, checkpoint)
     if not state.epochs:
         architectures.check_pretrained(params)  # before MLflow gets a run
@@ -422,6 +425,13 @@ def _description(training: Training) -> tracking.Description:
             images={name: split.images for name, split in shards.splits.items()},
         ),
     )
+
+
+def _key(training: Training, out: Path) -> str:
+    """Tells this training from all others, also from the same one elsewhere, and is the same when it begins again."""
+    place = os.environ.get(KUBEFLOW_RUN) or socket.gethostname()
+    inputs = [training.shards.digest, training.params.model_dump(mode="json"), training.seed]
+    return json_sha256([place, str(out.absolute()), inputs])[:32]
 
 
 def _facts(

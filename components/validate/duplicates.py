@@ -60,11 +60,12 @@ CROWD = 64
 PARTNERS = 8
 
 # From so many pictures on, wide bands find candidates faster than narrow ones.
-MANY = 2**20
-# Hashes of warped pictures that are looked up together. With their order they take 14 bytes each, in every thread.
-MOST_ENTRIES = 2**23
-# Threads for many pictures.
-THREADS = 2
+MANY = 2**17
+# Hashes of warped pictures that are looked up together. In order of their buckets they take 12 bytes each, in every
+# thread.
+MOST_ENTRIES = 2**22
+# Threads, from so many pictures on.
+THREADS, MILLION = 2, 2**20
 
 # Pairs that a worker gets at once.
 _CHUNK = 32
@@ -158,15 +159,10 @@ Column = Callable[[str], Iterator[pd.Series]]
 def _find(archive: Archive, column: Column, low: Low, has: Flags) -> pd.DataFrame:
     """As `find`, with a piece of the table at a time."""
     # Rows of pictures, ascending by name, each name once.
-    image = pa.chunked_array([pa.array(piece, pa.large_string()) for piece in column("image")], pa.large_string())
+    at = _ascending(column)
     digests = _codes(column("pixels_sha256"))
-    at = _ascending(image)
     at = at[(has & (digests >= 0))[at]]
     digests = digests[at]
-
-    def names(rows: Rows) -> list[str]:
-        return [image[row].as_py() for row in at[rows].tolist()]
-
     differ = _Differences.of(column, at)
     exact = equal_pairs(digests, differ)
     # One of several equal pictures is enough to find near copies.
@@ -176,15 +172,15 @@ def _find(archive: Archive, column: Column, low: Low, has: Flags) -> pd.DataFram
     aspect = np.concatenate([np.empty(0), *aspects])[at[single]]
     near = candidates(Spectra.of(low, aspect, at[single]), lambda one, other: differ(single[one], single[other]))
     near = near._replace(copy=single[near.copy], original=single[near.original])
-    similar = _confirmed(archive, names, near)
+    similar = _confirmed(archive, _names(column, at[near.copy]), _names(column, at[near.original]), near)
 
     kept = similar >= LEAST_SIMILAR
     one = np.concatenate([exact[:, 0], near.copy[kept]])
     other = np.concatenate([exact[:, 1], near.original[kept]])
     found = pd.DataFrame(
         {
-            "first": pd.Series(names(np.minimum(one, other)), dtype="str"),
-            "second": pd.Series(names(np.maximum(one, other)), dtype="str"),
+            "first": pd.Series(_names(column, at[np.minimum(one, other)]), dtype="str"),
+            "second": pd.Series(_names(column, at[np.maximum(one, other)]), dtype="str"),
             "kind": pd.Series([EXACT] * len(exact) + [NEAR] * int(kept.sum()), dtype="str"),
             "similarity": np.concatenate([np.ones(len(exact)), np.minimum(similar[kept].round(4), 0.9999)]),
             "mirrored": np.concatenate([np.zeros(len(exact), bool), near.mirrored[kept]]),
@@ -217,13 +213,30 @@ def _codes(words: Iterator[pd.Series]) -> Codes:
     return codes
 
 
-def _ascending(image: pa.ChunkedArray) -> Rows:
+def _ascending(column: Column) -> Rows:
     """Rows in ascending order of their names, each name once: its first row."""
-    # As `mura ingest` writes them; sorting would take as much memory again.
-    if pc.all(pc.greater(image[1:], image[:-1])).as_py() is not False:
-        return np.arange(len(image))
-    names = pd.Series(image.to_pylist(), dtype="str").drop_duplicates().dropna().sort_values()
-    return names.index.to_numpy(dtype=np.int64)
+    # As `mura ingest` writes them. Otherwise all names are in memory for a moment.
+    count, last = 0, None
+    for piece in column("image"):
+        names = pa.array(piece, pa.large_string())
+        follows = pc.all(pc.greater(names[1:], names[:-1]), skip_nulls=False).as_py()
+        if not follows or names[0].as_py() is None or (last is not None and not names[0].as_py() > last):
+            every = pd.concat(list(column("image")), ignore_index=True).astype("str")
+            return every.drop_duplicates().dropna().sort_values().index.to_numpy(dtype=np.int64)
+        count, last = count + len(names), names[-1].as_py()
+    return np.arange(count)
+
+
+def _names(column: Column, rows: Rows) -> list[str]:
+    """Names of rows, in the order of the rows. They are read anew: of millions, few are wanted."""
+    wanted, place = np.unique(rows, return_inverse=True)
+    found: list[str] = []
+    start = 0
+    for piece in column("image") if len(wanted) else ():
+        first, end = np.searchsorted(wanted, [start, start + len(piece)])
+        found += piece.iloc[wanted[first:end] - start].tolist()
+        start += len(piece)
+    return [found[each] for each in place.tolist()]
 
 
 def equal_pairs(digest: NDArray[Any], differ: Callable[[Rows, Rows], Flags]) -> Rows:
@@ -292,7 +305,7 @@ def candidates(spectra: Spectra, matters: Callable[[Rows, Rows], Flags]) -> Cand
         def of_band(band: int, lookup: Lookup = lookup, first: int = first) -> Candidates:
             return _nearest(sift(query, entry, first) for query, entry in lookup.hits(band))
 
-        with ThreadPoolExecutor(min(workers.cores(), THREADS if len(leaders) >= MANY else bands)) as pool:
+        with ThreadPoolExecutor(min(workers.cores(), THREADS if len(leaders) >= MILLION else bands)) as pool:
             found = [_nearest([*found, *pool.map(of_band, range(bands))])]
     return _nearest(found)
 
@@ -359,13 +372,11 @@ class _Differences:
         }
 
 
-def _confirmed(archive: Archive, names: Callable[[Rows], list[str]], near: Candidates) -> NDArray[np.float64]:
+def _confirmed(archive: Archive, copies: list[str], originals: list[str], near: Candidates) -> NDArray[np.float64]:
     """Similarity of the pixels of every candidate, float64 [P]."""
     jobs = [
         Pair(copy, original, WARPS[warp], bool(mirrored))
-        for copy, original, warp, mirrored in zip(
-            names(near.copy), names(near.original), near.warp, near.mirrored, strict=True
-        )
+        for copy, original, warp, mirrored in zip(copies, originals, near.warp, near.mirrored, strict=True)
     ]
     chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
     # Starting a worker takes longer than comparing a few pairs.

@@ -36,6 +36,7 @@ from components.base.progress import track
 from components.base.words import count
 from components.validate.alignment import Pair, compare
 from components.validate.hash_lookup import Hashes, Lookup, Rows
+from components.validate.pieces import pieces
 from components.validate.warps import WARPS, Flags, Low, LowOnDisk, Real, Spectra
 from components.xray.signature import SPECTRUM_SIDE
 
@@ -69,9 +70,6 @@ THREADS, MILLION = 2, 2**20
 
 # Pairs that a worker gets at once.
 _CHUNK = 32
-# Rows of a table that are read at once.
-_ROWS = 2**16
-
 
 Codes = NDArray[np.int32]
 
@@ -131,25 +129,22 @@ def find_in(archive: Archive, path: Path, folder: Path) -> pd.DataFrame:
     Raises:
         DataRefused, OutsideFailed: as `find`; or the disk is too small.
     """
-    with pq.ParquetFile(path) as file, tempfile.TemporaryDirectory(dir=folder, prefix=".spectra-") as here:
-        if "spectrum" not in file.schema_arrow.names:
-            raise KeyError("spectrum")
-        count = file.metadata.num_rows
-        space.require(folder, count * SPECTRUM_SIDE**2, f"spectra of {count:,} images")
-        has = np.zeros(count, bool)
-        at = 0
+    if "spectrum" not in pq.read_schema(path).names:
+        raise KeyError("spectrum")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".spectra-") as here:
+        rows = pq.read_metadata(path).num_rows
+        space.require(folder, rows * SPECTRUM_SIDE**2, f"spectra of {rows:,} images")
+        has = np.zeros(rows, bool)
+        nothing = bytes(SPECTRUM_SIDE**2)
         with (Path(here) / "low").open("wb") as low:
-            for batch in file.iter_batches(_ROWS // 8, columns=["spectrum"]):
-                spectra = batch.column(0)
-                has[at : at + len(spectra)] = spectra.is_valid().to_numpy(zero_copy_only=False)
-                nothing = bytes(SPECTRUM_SIDE**2)
-                low.write(b"".join(nothing if each is None else each for each in spectra.to_pylist()))
-                at += len(spectra)
+            for piece in pieces(path, ["spectrum"]):
+                has[piece.index] = piece["spectrum"].notna()
+                low.write(b"".join(nothing if each is None else each for each in piece["spectrum"]))
 
         def column(name: str) -> Iterator[pd.Series]:
-            return (batch.to_pandas()[name] for batch in file.iter_batches(_ROWS, columns=[name]))
+            return (piece[name] for piece in pieces(path, [name]))
 
-        return _find(archive, column, LowOnDisk(Path(here) / "low", count), has)
+        return _find(archive, column, LowOnDisk(Path(here) / "low", rows), has)
 
 
 Column = Callable[[str], Iterator[pd.Series]]

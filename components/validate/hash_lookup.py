@@ -25,8 +25,9 @@ class Lookup:
 
     The bits are distributed over bands. Two hashes that differ in at most `radius` bits differ in one band at least in
     no more than radius / bands of its bits (the pigeonhole principle), so only hashes with such a band are compared.
-    Fewer, wider bands mean fewer comparisons in more steps: better for millions of hashes. Memory does not grow with
-    the number of pairs.
+    Not all bands need that many: with a radius of 6 and four bands, either one of the first three differs in one bit
+    at most, or these three take all six and the last is equal (Norouzi et al., IEEE TPAMI 2014). Fewer, wider bands
+    mean fewer comparisons in more steps: better for millions of hashes. Memory does not grow with the number of pairs.
     """
 
     def __init__(self, queries: Hashes, entries: Hashes, radius: int, bands: int | None = None) -> None:
@@ -36,8 +37,9 @@ class Lookup:
         """
         self.radius = radius
         self.bands = bands or radius + 1
-        self._slack = radius // self.bands
-        assert self._slack <= 1
+        most, rest = divmod(radius, self.bands)
+        assert most <= 1
+        self._slack = [most if band <= rest else most - 1 for band in range(self.bands)]
         self._queries, self._entries = queries, entries
         # The bits of a band are spread. Neighbouring bits are similar: as a band, they would make a few large buckets.
         self._bits = [list(range(band, 64, self.bands))[:_KEY_BITS] for band in range(self.bands)]
@@ -60,7 +62,7 @@ class Lookup:
         bits = self._bits[band]
         query, entry = _Buckets.of(self._queries, bits), _Buckets.of(self._entries, bits)
         # The bucket of the same number and, where a bit may differ, those whose number differs in one.
-        flips = (0, *(1 << bit for bit in range(len(bits)) if self._slack))
+        flips = (0, *(1 << bit for bit in range(len(bits)) if self._slack[band]))
         for number in np.flatnonzero(query.sizes).tolist():
             mine, theirs = query.places(number), [entry.places(number ^ flip) for flip in flips]
             ones, others = query.hashes[mine], np.concatenate([entry.hashes[places] for places in theirs])
@@ -78,8 +80,8 @@ class Lookup:
         unequal = np.bitwise_xor.outer(ones, others).ravel()
         near = np.flatnonzero(np.bitwise_count(unequal) <= self.radius)
         # Each pair once: if an earlier band is near too, that band has found the pair.
-        for mask in self._masks[:band] if len(near) else ():
-            near = near[np.bitwise_count(unequal[near] & mask) > self._slack]
+        for mask, slack in zip(self._masks[:band], self._slack, strict=False) if len(near) else ():
+            near = near[np.bitwise_count(unequal[near] & mask) > slack]
         return near // len(others), near % len(others)
 
 

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,7 +89,8 @@ def images(path: Path, params: ValidateParams, folder: Path) -> pd.DataFrame:
     split, abnormal = table["split"], table["abnormal"]
     # study1_positive and study1_negative are one study with two labels.
     table["study number"] = study = _codes(table.pop("study hash"))
-    patient = _codes(table.pop("patient hash"))
+    table["patient number"] = patient = _codes(table.pop("patient hash"))
+    table["directory number"] = _codes(table.pop("directory hash"))
     has_training = bool((split == TRAIN).any())
     repeated, place_hash = table.pop("image hash"), table.pop("place hash")
     table["image number"] = _numbered(repeated, table["image"].notna(), lambda rows: table["image"][rows])
@@ -142,6 +144,7 @@ def _block(table: pd.DataFrame, params: ValidateParams) -> dict[str, pd.Series]:
     return {
         "image hash": _hashed(image),
         **{name: table[name].astype("category") for name in WORDS},
+        "directory hash": _hashed(table["study"]),
         "study hash": _hashed(table["study"].str.replace(r"_[a-z]+$", "", regex=True)),
         "patient hash": _hashed(table["patient"]),
         "view": _small(table["view"]),
@@ -253,20 +256,16 @@ def counts(table: pd.DataFrame, parts: Sequence[str] | None = None) -> pd.DataFr
         table: the manifest's.
         parts: the body parts that were chosen; None for all.
     """
-    label = table["abnormal"].map(LABELS).astype("str").fillna("no label")
-    split, part = (table[name].astype("str") for name in ("source_split", "body_part"))
-    keys = [split.fillna("no split"), part.fillna("no body part"), label]
-    found = {
-        "images": table.groupby(keys).size(),
-        "studies": table["study"].groupby(keys).nunique(),
-    }
+    keys = [_filled(table["source_split"], "no split"), _filled(table["body_part"], "no body part")]
+    cells = table["directory number"].groupby([*keys, _filled(table["label"], "no label")], observed=True)
+    found: dict[str, dict[Any, int]] = {"images": cells.size().to_dict(), "studies": cells.nunique().to_dict()}
     stated = {
         (split, part, LABELS[int(abnormal)]): size
         for split, cells in mura_v1_1.CELLS.items()
         for (part, abnormal), size in cells.items()
         if parts is None or part in parts
     }
-    every = sorted(set(stated) | set(found["images"].index))
+    every = sorted(set(stated) | set(found["images"]))
     none = mura_v1_1.Size(0, 0)
     rows = [
         {
@@ -283,9 +282,14 @@ def counts(table: pd.DataFrame, parts: Sequence[str] | None = None) -> pd.DataFr
     return pd.DataFrame(rows)
 
 
+def _filled(words: pd.Series, missing: str) -> pd.Series:
+    """Categories, with a word for what is missing."""
+    return words.cat.set_categories([*words.cat.categories.drop(missing, errors="ignore"), missing]).fillna(missing)
+
+
 def patients(table: pd.DataFrame) -> pd.DataFrame:
     """Patients by published split, beside the published numbers."""
-    found = table.groupby("source_split")["patient"].nunique()
+    found = table.groupby("source_split")["patient number"].nunique()
     return pd.DataFrame(
         [
             {"split": split, "patients": int(found.get(split, 0)), "published patients": number}

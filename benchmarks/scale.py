@@ -8,8 +8,8 @@ validation runs in a process of its own, which tells its peak memory. Near-dupli
 grows with the square of the number. `--plot` draws memory and time on logarithmic axes. `ratio` is LIMIT divided by the
 largest peak: above 1, all stay below it.
 
-4,000,000 images need 4 GB of disk and, on a core of their own, about five minutes for ingest, ten for validation and an
-hour for near-duplicates; 400,000 need a few minutes in all.
+4,000,000 images need 5 GB of disk and, on cores of their own, about five minutes for ingest, five for validation and
+half an hour for near-duplicates; 400,000 need two minutes in all.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Pack the images of a data set for training.
 
-packing.py      the step: files and their rows, the index
+packing.py      the step: the files of file_plan.py, the index
 shard_parts.py  a share of the files, and the shards of all shares
 records.py      what a worker does: one file
 tfrecord.py     the file format, without TensorFlow

@@ -1,98 +1,87 @@
-"""`mura shard`: decide which image goes into which file, and write the index."""
+"""`mura shard`: write the files of a plan, and the table of their records."""
 
-import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from components.archive.archive import Archive
 from components.artifacts.artifact import File
-from components.artifacts.manifest import SPLITS, TABLE, TRAIN, ValidManifest
-from components.artifacts.shards import RECORDS, PartFacts, Shards, ShardsFacts, SplitFacts, split_digest
+from components.artifacts.manifest import ValidManifest
+from components.artifacts.shards import RECORDS, Shards, ShardsFacts
 from components.base import space, workers
 from components.base.files import CHECKPOINT
 from components.base.progress import Bar
 from components.base.words import size
 from components.params.shard import ShardParams
-from components.shard.records import Job, Packed, Row, pack
+from components.shard.file_plan import Plan, Planned
+from components.shard.records import Packed, Row, pack
 
 logger = logging.getLogger(__name__)
+
+# Records of a row group of their table. Its bytes depend on it.
+GROUP = 2**20
+TYPES = dict.fromkeys(("offset", "crc32c", "abnormal"), "int64")
+TYPES |= dict.fromkeys(("split", "file", "image", "sha256", "study", "patient", "body_part"), "str")
 
 
 def run(archive: Archive, manifest: ValidManifest, params: ShardParams, out: Path) -> Shards:
     """Do what `components.shard.shard` says."""
-    plan = Plan.of(manifest, params, out / CHECKPOINT)
-    packed = write_files(archive, plan.jobs, params, out)
-    shards = Shards.seal(out, plan.facts, written=packed)
+    whole = Plan.of(manifest, params)
+    packed = write_files(archive, whole, whole.files, out)
+    shards = Shards.seal(out, whole.facts, written=packed)
     log(shards.facts, packed.values())
     return shards
 
 
-class Plan(NamedTuple):
-    """Which image goes into which file, and what that makes. It follows from the manifest and the parameters."""
+class Written(NamedTuple):
+    """A file that was written."""
 
-    jobs: list[Job]
-    """All files, in reading order."""
-    facts: ShardsFacts
+    file: File
+    offsets: NDArray[np.int64]
+    crc32c: NDArray[np.int64]
 
     @classmethod
-    def of(cls, manifest: ValidManifest, params: ShardParams, folder: Path) -> "Plan":
-        """Plan the shards of a manifest.
-
-        Args:
-            manifest: validated rows.
-            params: image size and images per file.
-            folder: where the files are written.
-        """
-        table = pd.read_parquet(manifest.path / TABLE, columns=["split", *Row._fields])
-        rows = {split: table[table["split"] == split] for split in SPLITS}
-        jobs = {split: _jobs(rows[split], split, params, folder) for split in SPLITS}
-        facts = ShardsFacts(
-            image_size=params.image_size,
-            data_digest=manifest.facts.data_digest,
-            archive_md5=manifest.facts.archive_md5,
-            splits={split: _split_facts(rows[split], jobs[split]) for split in SPLITS},
-            train_images={
-                str(part): PartFacts(
-                    normal=int((of_part["abnormal"] == 0).sum()), abnormal=int((of_part["abnormal"] == 1).sum())
-                )
-                for part, of_part in rows[TRAIN].groupby("body_part", sort=True)
-            },
-        )
-        return cls([job for split in SPLITS for job in jobs[split]], facts)
+    def of(cls, packed: Packed) -> "Written":
+        """What a worker has told. Lists would be large, of millions of records."""
+        return cls(packed.file, np.array(packed.offsets, np.int64), np.array(packed.crc32c, np.int64))
 
 
-def write_files(archive: Archive, jobs: Sequence[Job], params: ShardParams, out: Path) -> dict[str, File]:
+def write_files(archive: Archive, whole: Plan, files: Sequence[Planned], out: Path) -> dict[str, File]:
     """Write files and the table of their records.
 
     Args:
         archive: with the images.
-        jobs: the files, in reading order. They are written to the checkpoint first.
-        params: image size.
+        whole: all files.
+        files: those to write, in reading order. They are written to the checkpoint first.
         out: the directory of the files.
 
     Returns:
         Size and sha256 of each file by name.
     """
-    (out / CHECKPOINT).mkdir(exist_ok=True)
-    left = sum(len(job.rows) for job in jobs if not job.path.exists())
-    space.require(out.parent, left * params.image_size**2, f"shards of {left:,} images")
+    checkpoint = out / CHECKPOINT
+    checkpoint.mkdir(exist_ok=True)
+    left = sum(len(file.rows) for file in files if not (checkpoint / file.name).exists())
+    space.require(out.parent, left * whole.facts.image_size**2, f"shards of {left:,} images")
     packed = []
     with (
-        workers.in_order(partial(pack, archive), jobs) as written,
-        Bar(sum(len(job.rows) for job in jobs), "shard: images") as bar,
+        workers.in_order(partial(pack, archive), whole.jobs(files, checkpoint)) as written,
+        Bar(sum(len(file.rows) for file in files), "shard: images") as bar,
     ):
-        for job, done in zip(jobs, written, strict=True):
-            packed.append(done)
-            bar.advance(len(job.rows))
-    _index(jobs, packed).to_parquet(out / RECORDS, index=False)
-    for job in jobs:
-        job.path.rename(out / job.path.name)
-    return {job.path.name: done.file for job, done in zip(jobs, packed, strict=True)}
+        for file, done in zip(files, written, strict=True):
+            packed.append(Written.of(done))
+            bar.advance(len(file.rows))
+    _write_index(whole, files, packed, out / RECORDS)
+    for file in files:
+        (checkpoint / file.name).rename(out / file.name)
+    return {file.name: done.file for file, done in zip(files, packed, strict=True)}
 
 
 def log(facts: ShardsFacts, files: Iterable[File]) -> None:
@@ -102,49 +91,30 @@ def log(facts: ShardsFacts, files: Iterable[File]) -> None:
     logger.info("shard: %s images of %sx%s -> %s files, %s", f"{images:,}", side, side, len(sizes), size(sum(sizes)))
 
 
-def _jobs(rows: pd.DataFrame, split: str, params: ShardParams, folder: Path) -> list[Job]:
-    """The files of a split and the rows of each."""
-    rows = rows.sort_values("image")
-    if split == TRAIN:
-        # Neighbours in the archive are views of one study. A hash of the name is an order without such neighbours.
-        order = rows["image"].map(lambda image: hashlib.sha256(image.encode()).hexdigest())
-        rows = rows.loc[order.sort_values().index]
-    every = [
-        Row(str(image), str(sha256), str(study), str(patient), str(part), int(abnormal))
-        for image, sha256, study, patient, part, abnormal in rows[list(Row._fields)].itertuples(index=False, name=None)
-    ]
-    starts = range(0, len(every), params.images_per_shard)
-    return [
-        Job(
-            split,
-            folder / f"{split}-{number:05d}-of-{len(starts):05d}.tfrecord",
-            every[start : start + params.images_per_shard],
-            params.image_size,
-        )
-        for number, start in enumerate(starts)
-    ]
-
-
-def _split_facts(rows: pd.DataFrame, jobs: list[Job]) -> SplitFacts:
-    return SplitFacts(
-        images=len(rows),
-        studies=rows["study"].nunique(),
-        patients=rows["patient"].nunique(),
-        abnormal=int(rows["abnormal"].sum()),
-        files=tuple(job.path.name for job in jobs),
-        records=tuple(len(job.rows) for job in jobs),
-        digest=split_digest(rows),
+def _write_index(whole: Plan, files: Sequence[Planned], packed: Sequence[Written], path: Path) -> None:
+    """Write the table of records, as `Shards` describes it."""
+    rows = np.concatenate([np.empty(0, np.int64), *(file.rows for file in files)])
+    offsets, crc32c = (
+        np.concatenate([np.empty(0, np.int64), *(getattr(done, name) for done in packed)])
+        for name in ("offsets", "crc32c")
     )
+    number = np.repeat(np.arange(len(files)), [len(file.rows) for file in files])
 
+    def group(start: int) -> pa.Table:
+        some = slice(start, start + GROUP)
+        place = {
+            "split": np.array([file.split for file in files], object)[number[some]],
+            "file": np.array([file.name for file in files], object)[number[some]],
+            "offset": offsets[some],
+            "crc32c": crc32c[some],
+        }
+        table = pd.concat([pd.DataFrame(place), whole.table(rows[some])[list(Row._fields)]], axis=1).astype(TYPES)
+        # In one piece: the pages of a file depend on the pieces.
+        return pa.Table.from_pandas(table, preserve_index=False).combine_chunks()
 
-def _index(jobs: Sequence[Job], packed: list[Packed]) -> pd.DataFrame:
-    """The table of records, as `Shards` describes it."""
-    records = [
-        (job.split, job.path.name, offset, crc32c, *row)
-        for job, done in zip(jobs, packed, strict=True)
-        for row, offset, crc32c in zip(job.rows, done.offsets, done.crc32c, strict=True)
-    ]
-    integers = dict.fromkeys(("offset", "crc32c", "abnormal"), "int64")
-    words = dict.fromkeys(("split", "file", "image", "sha256", "study", "patient", "body_part"), "str")
-    table = pd.DataFrame(records, columns=["split", "file", "offset", "crc32c", *Row._fields])
-    return table.astype(integers | words)
+    first = group(0)
+    with pq.ParquetWriter(path, first.schema) as index:
+        index.write_table(first, GROUP)
+        del first
+        for start in range(GROUP, len(rows), GROUP):
+            index.write_table(group(start), GROUP)

@@ -18,11 +18,11 @@ from components.artifacts.parts import ShardsOrigin, ShardsPart, ShardsPartFacts
 from components.artifacts.shards import RECORDS, Shards
 from components.base import code
 from components.base.errors import DataRefused
-from components.base.files import CHECKPOINT
 from components.base.part import Part
 from components.base.words import count
 from components.params.shard import ShardParams
 from components.shard import packing
+from components.shard.file_plan import Plan
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ STEP = "components.shard"
 
 def run(archive: Archive, manifest: ValidManifest, params: ShardParams, part: Part, out: Path) -> ShardsPart:
     """Do what `components.shard.shard_part` says."""
-    plan = packing.Plan.of(manifest, params, out / CHECKPOINT)
+    whole = Plan.of(manifest, params)
     with archive:
         contents = archive.contents_digest()
     origin = ShardsOrigin(
@@ -40,11 +40,11 @@ def run(archive: Archive, manifest: ValidManifest, params: ShardParams, part: Pa
         params=params.model_dump(mode="json"),
         parts=part.of,
         manifest_digest=manifest.digest,
-        shards=plan.facts,
+        shards=whole.facts,
     )
-    jobs = plan.jobs[part.share(len(plan.jobs))]
-    written = packing.write_files(archive, jobs, params, out)
-    logger.info("shard: part %s: %s of %s", part, f"{len(jobs):,}", count(len(plan.jobs), "file"))
+    files = whole.files[part.share(len(whole.files))]
+    written = packing.write_files(archive, whole, files, out)
+    logger.info("shard: part %s: %s of %s", part, f"{len(files):,}", count(len(whole.files), "file"))
     return ShardsPart.seal(out, ShardsPartFacts(part=part.number, files=written, origin=origin), written)
 
 

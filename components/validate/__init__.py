@@ -2,6 +2,7 @@
 
 proof.py            the step; outcome.py: what it finds
 tables.py           the manifest, arranged for expectations.py; drift.py: comparison with a reference
+pieces.py           a table that is larger than the memory
 expectations.py     what the data must be, and why; suite.py runs them, great_expectations.py imports the library
 duplicates.py       copies of pictures, by hash_lookup.py, warps.py and alignment.py
 results.py          the outcomes for programs

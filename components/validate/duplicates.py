@@ -36,6 +36,7 @@ from components.base.progress import track
 from components.base.words import count
 from components.validate.alignment import Pair, compare
 from components.validate.hash_lookup import Hashes, Lookup, Rows
+from components.validate.pieces import pieces
 from components.validate.warps import WARPS, Flags, Low, LowOnDisk, Real, Spectra
 from components.xray.signature import SPECTRUM_SIDE
 
@@ -60,17 +61,15 @@ CROWD = 64
 PARTNERS = 8
 
 # From so many pictures on, wide bands find candidates faster than narrow ones.
-MANY = 2**20
-# Hashes of warped pictures that are looked up together. With their order they take 14 bytes each, in every thread.
-MOST_ENTRIES = 2**23
-# Threads for many pictures.
-THREADS = 2
+MANY = 2**17
+# Hashes of warped pictures that are looked up together. In order of their buckets they take 12 bytes each, in every
+# thread.
+MOST_ENTRIES = 2**22
+# Threads, from so many pictures on.
+THREADS, MILLION = 2, 2**20
 
 # Pairs that a worker gets at once.
 _CHUNK = 32
-# Rows of a table that are read at once.
-_ROWS = 2**16
-
 
 Codes = NDArray[np.int32]
 
@@ -130,25 +129,22 @@ def find_in(archive: Archive, path: Path, folder: Path) -> pd.DataFrame:
     Raises:
         DataRefused, OutsideFailed: as `find`; or the disk is too small.
     """
-    with pq.ParquetFile(path) as file, tempfile.TemporaryDirectory(dir=folder, prefix=".spectra-") as here:
-        if "spectrum" not in file.schema_arrow.names:
-            raise KeyError("spectrum")
-        count = file.metadata.num_rows
-        space.require(folder, count * SPECTRUM_SIDE**2, f"spectra of {count:,} images")
-        has = np.zeros(count, bool)
-        at = 0
+    if "spectrum" not in pq.read_schema(path).names:
+        raise KeyError("spectrum")
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".spectra-") as here:
+        rows = pq.read_metadata(path).num_rows
+        space.require(folder, rows * SPECTRUM_SIDE**2, f"spectra of {rows:,} images")
+        has = np.zeros(rows, bool)
+        nothing = bytes(SPECTRUM_SIDE**2)
         with (Path(here) / "low").open("wb") as low:
-            for batch in file.iter_batches(_ROWS // 8, columns=["spectrum"]):
-                spectra = batch.column(0)
-                has[at : at + len(spectra)] = spectra.is_valid().to_numpy(zero_copy_only=False)
-                nothing = bytes(SPECTRUM_SIDE**2)
-                low.write(b"".join(nothing if each is None else each for each in spectra.to_pylist()))
-                at += len(spectra)
+            for piece in pieces(path, ["spectrum"]):
+                has[piece.index] = piece["spectrum"].notna()
+                low.write(b"".join(nothing if each is None else each for each in piece["spectrum"]))
 
         def column(name: str) -> Iterator[pd.Series]:
-            return (batch.to_pandas()[name] for batch in file.iter_batches(_ROWS, columns=[name]))
+            return (piece[name] for piece in pieces(path, [name]))
 
-        return _find(archive, column, LowOnDisk(Path(here) / "low", count), has)
+        return _find(archive, column, LowOnDisk(Path(here) / "low", rows), has)
 
 
 Column = Callable[[str], Iterator[pd.Series]]
@@ -158,15 +154,10 @@ Column = Callable[[str], Iterator[pd.Series]]
 def _find(archive: Archive, column: Column, low: Low, has: Flags) -> pd.DataFrame:
     """As `find`, with a piece of the table at a time."""
     # Rows of pictures, ascending by name, each name once.
-    image = pa.chunked_array([pa.array(piece, pa.large_string()) for piece in column("image")], pa.large_string())
+    at = _ascending(column)
     digests = _codes(column("pixels_sha256"))
-    at = _ascending(image)
     at = at[(has & (digests >= 0))[at]]
     digests = digests[at]
-
-    def names(rows: Rows) -> list[str]:
-        return [image[row].as_py() for row in at[rows].tolist()]
-
     differ = _Differences.of(column, at)
     exact = equal_pairs(digests, differ)
     # One of several equal pictures is enough to find near copies.
@@ -176,15 +167,15 @@ def _find(archive: Archive, column: Column, low: Low, has: Flags) -> pd.DataFram
     aspect = np.concatenate([np.empty(0), *aspects])[at[single]]
     near = candidates(Spectra.of(low, aspect, at[single]), lambda one, other: differ(single[one], single[other]))
     near = near._replace(copy=single[near.copy], original=single[near.original])
-    similar = _confirmed(archive, names, near)
+    similar = _confirmed(archive, _names(column, at[near.copy]), _names(column, at[near.original]), near)
 
     kept = similar >= LEAST_SIMILAR
     one = np.concatenate([exact[:, 0], near.copy[kept]])
     other = np.concatenate([exact[:, 1], near.original[kept]])
     found = pd.DataFrame(
         {
-            "first": pd.Series(names(np.minimum(one, other)), dtype="str"),
-            "second": pd.Series(names(np.maximum(one, other)), dtype="str"),
+            "first": pd.Series(_names(column, at[np.minimum(one, other)]), dtype="str"),
+            "second": pd.Series(_names(column, at[np.maximum(one, other)]), dtype="str"),
             "kind": pd.Series([EXACT] * len(exact) + [NEAR] * int(kept.sum()), dtype="str"),
             "similarity": np.concatenate([np.ones(len(exact)), np.minimum(similar[kept].round(4), 0.9999)]),
             "mirrored": np.concatenate([np.zeros(len(exact), bool), near.mirrored[kept]]),
@@ -217,13 +208,30 @@ def _codes(words: Iterator[pd.Series]) -> Codes:
     return codes
 
 
-def _ascending(image: pa.ChunkedArray) -> Rows:
+def _ascending(column: Column) -> Rows:
     """Rows in ascending order of their names, each name once: its first row."""
-    # As `mura ingest` writes them; sorting would take as much memory again.
-    if pc.all(pc.greater(image[1:], image[:-1])).as_py() is not False:
-        return np.arange(len(image))
-    names = pd.Series(image.to_pylist(), dtype="str").drop_duplicates().dropna().sort_values()
-    return names.index.to_numpy(dtype=np.int64)
+    # As `mura ingest` writes them. Otherwise all names are in memory for a moment.
+    count, last = 0, None
+    for piece in column("image"):
+        names = pa.array(piece, pa.large_string())
+        follows = pc.all(pc.greater(names[1:], names[:-1]), skip_nulls=False).as_py()
+        if not follows or names[0].as_py() is None or (last is not None and not names[0].as_py() > last):
+            every = pd.concat(list(column("image")), ignore_index=True).astype("str")
+            return every.drop_duplicates().dropna().sort_values().index.to_numpy(dtype=np.int64)
+        count, last = count + len(names), names[-1].as_py()
+    return np.arange(count)
+
+
+def _names(column: Column, rows: Rows) -> list[str]:
+    """Names of rows, in the order of the rows. They are read anew: of millions, few are wanted."""
+    wanted, place = np.unique(rows, return_inverse=True)
+    found: list[str] = []
+    start = 0
+    for piece in column("image") if len(wanted) else ():
+        first, end = np.searchsorted(wanted, [start, start + len(piece)])
+        found += piece.iloc[wanted[first:end] - start].tolist()
+        start += len(piece)
+    return [found[each] for each in place.tolist()]
 
 
 def equal_pairs(digest: NDArray[Any], differ: Callable[[Rows, Rows], Flags]) -> Rows:
@@ -292,7 +300,7 @@ def candidates(spectra: Spectra, matters: Callable[[Rows, Rows], Flags]) -> Cand
         def of_band(band: int, lookup: Lookup = lookup, first: int = first) -> Candidates:
             return _nearest(sift(query, entry, first) for query, entry in lookup.hits(band))
 
-        with ThreadPoolExecutor(min(workers.cores(), THREADS if len(leaders) >= MANY else bands)) as pool:
+        with ThreadPoolExecutor(min(workers.cores(), THREADS if len(leaders) >= MILLION else bands)) as pool:
             found = [_nearest([*found, *pool.map(of_band, range(bands))])]
     return _nearest(found)
 
@@ -359,13 +367,11 @@ class _Differences:
         }
 
 
-def _confirmed(archive: Archive, names: Callable[[Rows], list[str]], near: Candidates) -> NDArray[np.float64]:
+def _confirmed(archive: Archive, copies: list[str], originals: list[str], near: Candidates) -> NDArray[np.float64]:
     """Similarity of the pixels of every candidate, float64 [P]."""
     jobs = [
         Pair(copy, original, WARPS[warp], bool(mirrored))
-        for copy, original, warp, mirrored in zip(
-            names(near.copy), names(near.original), near.warp, near.mirrored, strict=True
-        )
+        for copy, original, warp, mirrored in zip(copies, originals, near.warp, near.mirrored, strict=True)
     ]
     chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
     # Starting a worker takes longer than comparing a few pairs.

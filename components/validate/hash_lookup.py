@@ -25,8 +25,9 @@ class Lookup:
 
     The bits are distributed over bands. Two hashes that differ in at most `radius` bits differ in one band at least in
     no more than radius / bands of its bits (the pigeonhole principle), so only hashes with such a band are compared.
-    Fewer, wider bands mean fewer comparisons in more steps: better for millions of hashes. Memory does not grow with
-    the number of pairs.
+    Not all bands need that many: with a radius of 6 and four bands, either one of the first three differs in one bit
+    at most, or these three take all six and the last is equal (Norouzi et al., IEEE TPAMI 2014). Fewer, wider bands
+    mean fewer comparisons in more steps: better for millions of hashes. Memory does not grow with the number of pairs.
     """
 
     def __init__(self, queries: Hashes, entries: Hashes, radius: int, bands: int | None = None) -> None:
@@ -36,8 +37,9 @@ class Lookup:
         """
         self.radius = radius
         self.bands = bands or radius + 1
-        self._slack = radius // self.bands
-        assert self._slack <= 1
+        most, rest = divmod(radius, self.bands)
+        assert most <= 1
+        self._slack = [most if band <= rest else most - 1 for band in range(self.bands)]
         self._queries, self._entries = queries, entries
         # The bits of a band are spread. Neighbouring bits are similar: as a band, they would make a few large buckets.
         self._bits = [list(range(band, 64, self.bands))[:_KEY_BITS] for band in range(self.bands)]
@@ -48,9 +50,7 @@ class Lookup:
         some: list[tuple[Rows, Rows]] = []
         count = 0
         for pair in self._blocks(band):
-            # Nearly all blocks have none, and there are millions of blocks.
-            if len(pair[0]):
-                some.append(pair)
+            some.append(pair)
             count += len(pair[0])
             if count >= _BATCH:
                 yield np.concatenate([one for one, _ in some]), np.concatenate([other for _, other in some])
@@ -60,44 +60,53 @@ class Lookup:
 
     def _blocks(self, band: int) -> Iterator[tuple[Rows, Rows]]:
         bits = self._bits[band]
-        query, entry = _buckets(self._queries, bits), _buckets(self._entries, bits)
-        # Buckets whose numbers are equal and, where a bit may differ, those that differ in each bit.
-        for flip in (0, *(1 << bit for bit in range(len(bits)) if self._slack)):
-            numbers = np.arange(len(query.sizes))
-            for a in np.flatnonzero((query.sizes > 0) & (entry.sizes[numbers ^ flip] > 0)):
-                ones, others = query.rows(int(a)), entry.rows(int(a) ^ flip)
-                width = min(len(others), _BLOCK)
-                height = max(1, _BLOCK // width)
-                for i, j in itertools.product(range(0, len(ones), height), range(0, len(others), width)):
-                    yield self._compare(ones[i : i + height], others[j : j + width], band)
+        query, entry = _Buckets.of(self._queries, bits), _Buckets.of(self._entries, bits)
+        # The bucket of the same number and, where a bit may differ, those whose number differs in one.
+        flips = (0, *(1 << bit for bit in range(len(bits)) if self._slack[band]))
+        for number in np.flatnonzero(query.sizes).tolist():
+            mine, theirs = query.places(number), [entry.places(number ^ flip) for flip in flips]
+            ones, others = query.hashes[mine], np.concatenate([entry.hashes[places] for places in theirs])
+            width = max(1, min(len(others), _BLOCK))
+            height = max(1, _BLOCK // width)
+            for i, j in itertools.product(range(0, len(ones), height), range(0, len(others), width)):
+                one, other = self._compare(ones[i : i + height], others[j : j + width], band)
+                # Of different pictures, nearly all blocks have none, and there are millions of blocks.
+                if len(one):
+                    rows = np.concatenate([entry.rows[places] for places in theirs])
+                    yield query.rows[mine][i + one].astype(np.int64), rows[j + other].astype(np.int64)
 
-    def _compare(self, ones: Rows, others: Rows, band: int) -> tuple[Rows, Rows]:
-        unequal = np.bitwise_xor.outer(self._queries[ones], self._entries[others]).ravel()
+    def _compare(self, ones: Hashes, others: Hashes, band: int) -> tuple[Rows, Rows]:
+        """Places of near hashes in the two blocks."""
+        unequal = np.bitwise_xor.outer(ones, others).ravel()
         near = np.flatnonzero(np.bitwise_count(unequal) <= self.radius)
         # Each pair once: if an earlier band is near too, that band has found the pair.
-        for mask in self._masks[:band] if len(near) else ():
-            near = near[np.bitwise_count(unequal[near] & mask) > self._slack]
-        return ones[near // len(others)], others[near % len(others)]
+        for mask, slack in zip(self._masks[:band], self._slack, strict=False) if len(near) else ():
+            near = near[np.bitwise_count(unequal[near] & mask) > slack]
+        return near // len(others), near % len(others)
 
 
 class _Buckets(NamedTuple):
+    """Hashes in the order of the numbers that some of their bits make: those of a bucket are neighbours in memory."""
+
     sizes: Rows
     ends: Rows
-    order: NDArray[np.uint32]
+    rows: NDArray[np.uint32]
+    hashes: Hashes
 
-    def rows(self, bucket: int) -> Rows:
-        end = self.ends[bucket]
-        return self.order[end - self.sizes[bucket] : end].astype(np.int64)
+    @classmethod
+    def of(cls, hashes: Hashes, bits: list[int]) -> "_Buckets":
+        keys = np.zeros(len(hashes), np.uint16)
+        for start in range(0, len(hashes), _PIECE):
+            piece = hashes[start : start + _PIECE]
+            for place, bit in enumerate(bits):
+                keys[start : start + _PIECE] |= ((piece >> np.uint64(bit) & np.uint64(1)) << np.uint64(place)).astype(
+                    np.uint16
+                )
+        sizes = np.bincount(keys, minlength=1 << len(bits))
+        rows = np.argsort(keys, kind="stable").astype(np.uint32)
+        return cls(sizes, np.cumsum(sizes), rows, hashes[rows])
 
-
-def _buckets(hashes: Hashes, bits: list[int]) -> _Buckets:
-    """Rows by the number that these bits of their hashes make."""
-    keys = np.zeros(len(hashes), np.uint16)
-    for start in range(0, len(hashes), _PIECE):
-        piece = hashes[start : start + _PIECE]
-        for place, bit in enumerate(bits):
-            keys[start : start + _PIECE] |= ((piece >> np.uint64(bit) & np.uint64(1)) << np.uint64(place)).astype(
-                np.uint16
-            )
-    sizes = np.bincount(keys, minlength=1 << len(bits))
-    return _Buckets(sizes, np.cumsum(sizes), np.argsort(keys, kind="stable").astype(np.uint32))
+    def places(self, number: int) -> slice:
+        """Where a bucket is."""
+        end = int(self.ends[number])
+        return slice(end - int(self.sizes[number]), end)

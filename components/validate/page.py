@@ -66,7 +66,7 @@ def page(validation: Validation, archive: Archive) -> str:
         validation.outcomes,
     )
     images, pairs = tables["images"], tables["near"]
-    counted = images[["study", "patient", "split", "body_part", "abnormal"]]
+    counted = images[["directory number", "patient number", "split", "body_part", "abnormal"]]
     broken = [outcome for outcome in outcomes if not outcome.success]
     told = [*broken, *(outcome for outcome in outcomes if outcome.tolerated)]
     with Pictures(archive, params.pictures) as pictures:
@@ -162,12 +162,12 @@ def _by_split(images: pd.DataFrame) -> dict[str, dict[str, int | float | None]]:
 
 
 def _counted(images: pd.DataFrame) -> dict[str, int | float | None]:
-    studies = images.drop_duplicates("study")["abnormal"]
+    studies = images.drop_duplicates("directory number")["abnormal"]
     share = studies.mean()
     return {
         "images": len(images),
         "studies": len(studies),
-        "patients": images["patient"].nunique(),
+        "patients": images["patient number"].nunique(),
         "abnormal": None if pd.isna(share) else float(share),
     }
 

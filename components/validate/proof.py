@@ -1,6 +1,7 @@
 """`mura validate`: prove a manifest, or refuse it. The reports are written in both cases."""
 
 import hashlib
+import itertools
 import json
 import logging
 import shutil
@@ -32,6 +33,7 @@ from components.validate import data_docs, duplicates, results, suite, tables
 from components.validate.expectations import expectations
 from components.validate.outcome import Outcome, Validation
 from components.validate.page import page
+from components.validate.pieces import pieces
 
 # A refusal names so many offenders of so many gates. The reports name more.
 NAMED_MEMBERS = 3
@@ -43,8 +45,8 @@ SAMPLE = 3
 
 # Expectations about copies that are not equal.
 NEAR = tuple(name for name in DEFAULTS if name.startswith("near_"))
-# Columns that are a data set's identity, and rows of them that are read at once.
-IDENTITY, BATCH = ["image", "sha256", "abnormal", "split"], 65_536
+# Columns that are a data set's identity.
+IDENTITY = ["image", "sha256", "abnormal", "split"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ def run(
     _check_archive(archive, manifest.path / TABLE)
     try:
         pairs = _copies(archive, manifest.path / TABLE, params, out)
-        judged = tables.arranged(manifest, pairs, params, reference)
+        judged = tables.arranged(manifest, pairs, params, reference, out)
         expected = expectations(manifest.facts, params, judged)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataRefused(
@@ -128,11 +130,11 @@ def _check_archive(archive: Archive, path: Path) -> None:
     """Compare the digests of a few images, spread over the table."""
     if not {"image", "sha256"} <= set(pq.read_schema(path).names):
         return
-    table = pq.read_table(path, columns=["image", "sha256"])
-    read = np.flatnonzero(table["sha256"].is_valid())
+    read = np.flatnonzero(np.concatenate([piece["sha256"].notna() for piece in pieces(path, ["sha256"])]))
+    rows = read[sorted({len(read) * step // SAMPLE for step in range(SAMPLE)} if len(read) else ())]
+    sample = [piece.loc[piece.index.isin(rows)] for piece in pieces(path, ["image", "sha256"])]
     with archive:
-        for place in sorted({len(read) * step // SAMPLE for step in range(SAMPLE)} if len(read) else ()):
-            image, expected = (table[name][int(read[place])].as_py() for name in ("image", "sha256"))
+        for image, expected in pd.concat(sample).itertuples(index=False, name=None):
             try:
                 found = hashlib.sha256(archive.bytes_of(image)).hexdigest()
             except KeyError:
@@ -159,12 +161,11 @@ def data_digest(table: pd.DataFrame) -> str:
 
 def _digest_of(path: Path) -> str:
     """`data_digest` of a table, of which a part is in memory, if its rows are in order."""
-    with pq.ParquetFile(path) as file:
-        batches = (batch.to_pandas().astype({"abnormal": int}) for batch in file.iter_batches(BATCH, columns=IDENTITY))
-        try:
-            return _digest(row for rows in batches for row in rows.itertuples(index=False, name=None))
-        except _NotAscending:
-            return data_digest(file.read(columns=IDENTITY).to_pandas())
+    rows = (piece.astype({"abnormal": int}).itertuples(index=False, name=None) for piece in pieces(path, IDENTITY))
+    try:
+        return _digest(itertools.chain.from_iterable(rows))
+    except _NotAscending:
+        return data_digest(pd.read_parquet(path, columns=IDENTITY))
 
 
 class _NotAscending(Exception):

@@ -41,7 +41,7 @@ MEMBERS = 20
 def summary(validation: Validation) -> str:
     """validation.json."""
     reference, outcomes, images = validation.reference, validation.outcomes, validation.tables["images"]
-    counted = images[["study", "patient", "split", "abnormal"]]
+    counted = images[["directory number", "patient number", "split", "abnormal"]]
     document = {
         "format": FORMAT,
         "verdict": verdict(outcomes),
@@ -97,11 +97,11 @@ def manifest_facts(manifest: Manifest) -> dict[str, Any]:
 
 
 def _split(images: pd.DataFrame) -> dict[str, int]:
-    studies = images.drop_duplicates("study")
+    studies = images.drop_duplicates("directory number")
     return {
         "images": len(images),
         "studies": len(studies),
-        "patients": images["patient"].nunique(),
+        "patients": images["patient number"].nunique(),
         "abnormal_studies": int((studies["abnormal"] == 1).sum()),
     }
 

@@ -8,7 +8,9 @@ Values that do not belong to images, studies or patients have tables of their ow
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from components.archive import member_paths, mura_v1_1
 from components.artifacts.manifest import BODY_PARTS, LABEL_NAMES, TABLE, TEST, TRAIN, Manifest
 from components.params.validate import ValidateParams
 from components.validate import drift, duplicates
+from components.validate.pieces import pieces, words_on_disk
 
 RECORDED = ["study", "patient", "body_part", "view", "source_split", "split", "directory_label"]
 RECORDED += ["bytes", "sha256", "width", "height", "mode", "channel_difference", "pixels_sha256", "mean", "std"]
@@ -26,8 +29,8 @@ RECORDED += ["low", "median", "high", "black", "white", "frame", "rim", "centre"
 SPECTRUM = "spectrum"
 # Columns with few different words.
 WORDS = ("body_part", "source_split", "split", "mode", "problem")
-# Rows that are arranged at once.
-BLOCK = 65_536
+# Columns that name offenders. Everything else is compared by numbers.
+NAMES = ("image", "study", "patient")
 # Copies that the first of several equal pictures names.
 TWINS = 3
 # Grey levels, 0 to 255. The standard deviation of MURA's test images together is 46.
@@ -38,7 +41,7 @@ GREY_LEVELS = {"mean": "grey levels", "std": "grey levels", "contrast": "grey le
 
 
 def arranged(
-    manifest: Manifest, pairs: pd.DataFrame, params: ValidateParams, reference: Manifest | None
+    manifest: Manifest, pairs: pd.DataFrame, params: ValidateParams, reference: Manifest | None, folder: Path
 ) -> dict[str, pd.DataFrame]:
     """The tables of the expectations, by name.
 
@@ -47,6 +50,7 @@ def arranged(
         pairs: of copies, as `duplicates.find` gives them.
         params: which archives count as the published one, and limits for contrast and frame.
         reference: another manifest.
+        folder: where temporary files may be.
 
     Returns:
         `images`; `near`, pairs of copies that are not equal; `groups` and `shifts`; `counts` if the archive counts as
@@ -55,42 +59,38 @@ def arranged(
     """
     parts = manifest.facts.body_parts
     near = pairs[pairs["kind"] == duplicates.NEAR]
-    table = images(manifest.path / TABLE, params)
+    table = images(manifest.path / TABLE, params, folder)
     for name, column in _near(table, near).items():
         table[name] = column
     judged = {"images": table, "near": near, "groups": groups(table), "shifts": shifts(table)}
     if params.published == "mura-v1.1" or (params.published == "auto" and is_published(table, parts)):
         judged |= {"counts": counts(table, parts)} | ({} if parts else {"patients": patients(table)})
     if reference is not None:
-        before = images(reference.path / TABLE, params)
+        before = images(reference.path / TABLE, params, folder)
         judged |= {"reference": before, "drifts": drifts(table, before)}
     return judged
 
 
-def images(path: Path, params: ValidateParams) -> pd.DataFrame:
+def images(path: Path, params: ValidateParams, folder: Path) -> pd.DataFrame:
     """The rows of a manifest with the columns that expectations and reports need.
 
     Several values that should be one are joined by ` and `. Each fault of a picture is reported once: the contrast of a
     blank picture is not judged, nor the border of a picture without contrast, and so on.
 
-    Words that are repeated are categories, and digests are left out: a row takes 200 bytes, not 1,000.
+    Words that are repeated are categories, names lie on disk, and digests are left out: a row takes 120 bytes of
+    memory, not 1,000.
 
     Args:
         path: the table of the manifest.
         params: limits for contrast and border.
+        folder: where temporary files may be.
     """
-    with pq.ParquetFile(path) as file:
-        blocks = [
-            _block(batch.to_pandas(), params)
-            for batch in file.iter_batches(
-                BLOCK, columns=[name for name in file.schema_arrow.names if name != SPECTRUM]
-            )
-        ] or [_block(file.schema_arrow.empty_table().to_pandas(), params)]
-    table = pd.DataFrame({name: _joined([block.pop(name) for block in blocks]) for name in list(blocks[0])}, copy=False)
+    table = _arranged(path, params, folder)
     split, abnormal = table["split"], table["abnormal"]
     # study1_positive and study1_negative are one study with two labels.
     table["study number"] = study = _codes(table.pop("study hash"))
-    patient = _codes(table.pop("patient hash"))
+    table["patient number"] = patient = _codes(table.pop("patient hash"))
+    table["directory number"] = _codes(table.pop("directory hash"))
     has_training = bool((split == TRAIN).any())
     repeated, place_hash = table.pop("image hash"), table.pop("place hash")
     table["image number"] = _numbered(repeated, table["image"].notna(), lambda rows: table["image"][rows])
@@ -114,6 +114,20 @@ def images(path: Path, params: ValidateParams) -> pd.DataFrame:
     return table
 
 
+def _arranged(path: Path, params: ValidateParams, folder: Path) -> pd.DataFrame:
+    """Columns that follow from a row alone, of all rows."""
+    blocks = []
+    with ExitStack() as stack:
+        names = {name: stack.enter_context(words_on_disk(folder)) for name in NAMES}
+        for piece in pieces(path, [name for name in pq.read_schema(path).names if name != SPECTRUM]):
+            blocks.append(_block(piece, params))
+            for name, words in names.items():
+                words.add(piece[name])
+        columns = {name: words.column() for name, words in names.items()}
+    columns |= {name: _joined([block.pop(name) for block in blocks]) for name in list(blocks[0])}
+    return pd.DataFrame(columns, copy=False)
+
+
 def _block(table: pd.DataFrame, params: ValidateParams) -> dict[str, pd.Series]:
     """Columns of some rows that follow from the row alone."""
     image, split = table["image"], table["split"]
@@ -128,12 +142,10 @@ def _block(table: pd.DataFrame, params: ValidateParams) -> dict[str, pd.Series]:
     inversion = (table["rim"] - table["centre"]).round(1)
     place = _place(table.assign(study=tail))
     return {
-        "image": image,
         "image hash": _hashed(image),
         **{name: table[name].astype("category") for name in WORDS},
-        "study": table["study"],
+        "directory hash": _hashed(table["study"]),
         "study hash": _hashed(table["study"].str.replace(r"_[a-z]+$", "", regex=True)),
-        "patient": table["patient"],
         "patient hash": _hashed(table["patient"]),
         "view": _small(table["view"]),
         "found": table["found"],
@@ -202,16 +214,8 @@ def _keep_repeated(table: pd.DataFrame, path: Path) -> None:
     """Give the table `pixels_sha256` where it is there more than once."""
     hashed = table.pop("pixels hash")
     again = (hashed.notna() & hashed.duplicated(keep=False)).to_numpy()
-    digests = []
-    with pq.ParquetFile(path) as file:
-        at = 0
-        for batch in file.iter_batches(BLOCK, columns=["pixels_sha256"]):
-            digest = batch.column(0).to_pandas()
-            digest.index += at
-            digests.append(digest[again[at : at + len(digest)]])
-            at += len(digest)
-    found = pd.concat(digests) if digests else pd.Series(dtype="str")
-    table["pixels_sha256"] = found.astype("category").reindex(table.index)
+    digests = [piece.loc[again[piece.index], "pixels_sha256"] for piece in pieces(path, ["pixels_sha256"])]
+    table["pixels_sha256"] = pd.concat(digests).astype("category").reindex(table.index)
 
 
 def groups(table: pd.DataFrame) -> pd.DataFrame:
@@ -252,20 +256,16 @@ def counts(table: pd.DataFrame, parts: Sequence[str] | None = None) -> pd.DataFr
         table: the manifest's.
         parts: the body parts that were chosen; None for all.
     """
-    label = table["abnormal"].map(LABELS).astype("str").fillna("no label")
-    split, part = (table[name].astype("str") for name in ("source_split", "body_part"))
-    keys = [split.fillna("no split"), part.fillna("no body part"), label]
-    found = {
-        "images": table.groupby(keys).size(),
-        "studies": table["study"].groupby(keys).nunique(),
-    }
+    keys = [_filled(table["source_split"], "no split"), _filled(table["body_part"], "no body part")]
+    cells = table["directory number"].groupby([*keys, _filled(table["label"], "no label")], observed=True)
+    found: dict[str, dict[Any, int]] = {"images": cells.size().to_dict(), "studies": cells.nunique().to_dict()}
     stated = {
         (split, part, LABELS[int(abnormal)]): size
         for split, cells in mura_v1_1.CELLS.items()
         for (part, abnormal), size in cells.items()
         if parts is None or part in parts
     }
-    every = sorted(set(stated) | set(found["images"].index))
+    every = sorted(set(stated) | set(found["images"]))
     none = mura_v1_1.Size(0, 0)
     rows = [
         {
@@ -282,9 +282,14 @@ def counts(table: pd.DataFrame, parts: Sequence[str] | None = None) -> pd.DataFr
     return pd.DataFrame(rows)
 
 
+def _filled(words: pd.Series, missing: str) -> pd.Series:
+    """Categories, with a word for what is missing."""
+    return words.cat.set_categories([*words.cat.categories.drop(missing, errors="ignore"), missing]).fillna(missing)
+
+
 def patients(table: pd.DataFrame) -> pd.DataFrame:
     """Patients by published split, beside the published numbers."""
-    found = table.groupby("source_split")["patient"].nunique()
+    found = table.groupby("source_split")["patient number"].nunique()
     return pd.DataFrame(
         [
             {"split": split, "patients": int(found.get(split, 0)), "published patients": number}

@@ -127,6 +127,17 @@ def test_the_order_of_rows_does_not_matter(planted: Planted) -> None:
     pd.testing.assert_frame_equal(duplicates.find(planted.archive, shuffled), planted.pairs)
 
 
+def test_a_table_in_a_file_gives_the_same_pairs(planted: Planted, tmp_path: Path) -> None:
+    # More rows than are read at once, before and between those with pictures.
+    unread = planted.table.iloc[:1].loc[[planted.table.index[0]] * 70_000].assign(pixels_sha256=None, spectrum=None)
+    first = unread.assign(image=[f"A{number:06d}.png" for number in range(len(unread))])
+    table = pd.concat([first, planted.table], ignore_index=True)
+    for name, rows in (("ascending", table), ("shuffled", table.sample(frac=1, random_state=1))):
+        rows.to_parquet(tmp_path / f"{name}.parquet", index=False)
+        found = duplicates.find_in(planted.archive, tmp_path / f"{name}.parquet", tmp_path)
+        pd.testing.assert_frame_equal(found, planted.pairs)
+
+
 def test_copies_within_a_patient_split_and_label_do_not_matter(planted: Planted) -> None:
     one = planted.table.assign(patient="patient00001", split="train", abnormal=pd.array([1] * len(planted.table)))
     assert duplicates.find(planted.archive, one).empty
@@ -192,20 +203,21 @@ near_numbers = st.builds(
 def test_the_lookup_finds_exactly_what_comparing_all_with_all_finds(
     queries: list[int], entries: list[int], radius: int
 ) -> None:
-    lookup = Lookup(np.array(queries, np.uint64), np.array(entries, np.uint64), radius)
-    hits = [
-        hit for band in range(radius + 1) for one, other in lookup.hits(band) for hit in zip(one, other, strict=True)
-    ]
     expected = [(i, j) for i, a in enumerate(queries) for j, b in enumerate(entries) if (a ^ b).bit_count() <= radius]
-    assert sorted(hits) == expected
+    # Narrow bands, and wide ones as for many pictures.
+    for bands in (radius + 1, radius // 2 + 1):
+        lookup = Lookup(np.array(queries, np.uint64), np.array(entries, np.uint64), radius, bands)
+        hits = [hit for band in range(bands) for some in lookup.hits(band) for hit in zip(*some, strict=True)]
+        assert sorted(hits) == expected
 
 
 def test_the_lookup_goes_through_a_large_bucket_piece_by_piece() -> None:
     many = np.zeros(3_000, np.uint64)
     lookup = Lookup(many, many, 1)
-    sizes = [len(one) for one, _ in lookup.hits(0)]
-    assert sum(sizes) == 3_000**2
-    assert max(sizes) < 3_000**2 / 10
+    hits = list(lookup.hits(0))
+    assert max(len(one) for one, _ in hits) < 3_000**2 / 10
+    pairs = np.concatenate([one * 3_000 + other for one, other in hits])
+    assert np.array_equal(np.sort(pairs), np.arange(3_000**2))
     assert not list(lookup.hits(1))
 
 

@@ -1,6 +1,7 @@
 """Write one shard file. Workers import this module only, so it must not need pandas."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +13,11 @@ from pydantic import BaseModel, ValidationError
 from components.archive.archive import Archive
 from components.artifacts.artifact import File
 from components.base.errors import DataRefused
-from components.base.files import write_text
+from components.base.files import json_sha256, write_text
 from components.shard import tfrecord
 from components.xray import png, square
+
+logger = logging.getLogger(__name__)
 
 
 class Row(NamedTuple):
@@ -43,6 +46,12 @@ class Packed(BaseModel):
     file: File
     offsets: list[int]
     crc32c: list[int]
+    checksum: str = ""
+    """sha256 of all above, in a receipt: positions that rotted must not be believed."""
+
+    def computed_checksum(self) -> str:
+        """What `checksum` is if nothing has changed."""
+        return json_sha256(self.model_dump(exclude={"checksum"}))
 
 
 def pack(archive: Archive, job: Job) -> Packed:
@@ -68,7 +77,7 @@ def pack(archive: Archive, job: Job) -> Packed:
         offsets=[start + place for start, (place, _) in zip(written.starts, places, strict=True)],
         crc32c=[crc32c for _, crc32c in places],
     )
-    write_text(receipt, packed.model_dump_json())
+    write_text(receipt, packed.model_copy(update={"checksum": packed.computed_checksum()}).model_dump_json())
     return packed
 
 
@@ -79,9 +88,14 @@ def _packed_before(path: Path, receipt: Path) -> Packed | None:
     """
     try:
         packed = Packed.model_validate_json(receipt.read_bytes())
-        return packed if File.of(path) == packed.file else None
-    except (FileNotFoundError, ValidationError):
-        return None
+        if packed.checksum == packed.computed_checksum() and File.of(path) == packed.file:
+            return packed
+    except FileNotFoundError:
+        return None  # not written to its end
+    except ValidationError:
+        pass
+    logger.warning("shard: %s of an earlier attempt, or %s, is damaged; it is written anew", path.name, receipt.name)
+    return None
 
 
 def _records(archive: Archive, job: Job, places: list[tuple[int, int]]) -> Iterator[bytes]:

@@ -36,6 +36,10 @@ setup: $(READY) ## The virtual environment with everything: source .venv/bin/act
 test: $(READY) ## All tests but those of the image and of Slurm; they need nothing but git, make and Python
 	@$(RUN) pytest
 
+.PHONY: fuzz
+fuzz: $(READY) ## The fuzzers of `make test`, for minutes each: FUZZ_SECONDS=300
+	@$(RUN) FUZZ_SECONDS=$${FUZZ_SECONDS:-300} pytest --timeout=0 tests/fuzz
+
 .PHONY: check
 check: $(READY) ## Lint, format and types
 	@$(RUN) ruff check . && ruff format --check . && mypy

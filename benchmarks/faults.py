@@ -458,8 +458,9 @@ def _place(folder: Path, archive: Path, **environment: str) -> Place:
     folder.mkdir(parents=True)
     shutil.copy(archive, folder / ARCHIVE)
     one = {**_PARAMS["train"], "candidates": {_TRAIN["candidate"]: {"architecture": _TRAIN["architecture"]}}}
-    params = {**_PARAMS, "archive": ARCHIVE, "train": one}
+    params = {**_PARAMS, "archive": ARCHIVE, "train": one, "labels": {"overlay": "overlay.csv"}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    (folder / "overlay.csv").write_text("study,old,new,source,reason\n", encoding="utf-8")
     database = folder / "mlflow.db"
     mine = {
         "MLFLOW_TRACKING_URI": f"sqlite:///{database}",

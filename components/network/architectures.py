@@ -84,7 +84,9 @@ def load(model: TrainedModel) -> keras.Model:
         DataRefused: the weights do not belong to the architecture on the card.
     """
     facts = model.facts
-    network = build(TrainParams.model_validate(facts.params), facts.image_size, seed=facts.seed, augment=False)
+    network = build(
+        TrainParams.of_card(facts.params, model.path / model.CARD), facts.image_size, seed=facts.seed, augment=False
+    )
     try:
         with _strictly():
             network.load_weights(model.weights)

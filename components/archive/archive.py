@@ -184,7 +184,7 @@ class Archive:
             yield from sorted({name for name in self._zip.namelist() if not name.endswith("/")})
             return
         if self._tree is not None:
-            names = sorted(name for name, _ in self._tree.files())
+            names = [name for name, _ in self._tree.files(self.max_members)]
         else:
             names = sorted(zip_safety.files_below(Path(self.place)))
         zip_safety.check_names(names, self.place, self.max_members)
@@ -205,7 +205,7 @@ class Archive:
             entries = (entry for entry in self._zip.infolist() if not entry.is_dir())
             yield from ((entry.filename, entry.file_size, entry.CRC) for entry in entries)
         elif self._tree is not None:
-            yield from ((name, size, 0) for name, size in self._tree.files())
+            yield from ((name, size, 0) for name, size in self._tree.files(self.max_members))
         else:
             root = Path(self.place)
             yield from ((name, (root / name).stat().st_size, 0) for name in zip_safety.files_below(root))

@@ -1,7 +1,7 @@
 """Objects on S3 or a compatible server, read by ranges.
 
 Every answer is checked: its range, its length and the version of the object. A cut answer is requested again; a
-replaced object is an error.
+replaced object is an error. No answer is read beyond what was requested, and no list without end.
 """
 
 import contextlib
@@ -10,11 +10,12 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice, pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from components.archive.s3_requests import THREADS, Changed, Empty, Missing, WrongAnswer, client, with_retries
 from components.archive.s3_requests import endpoint as endpoint
-from components.base.errors import DataChanged, UsageError
+from components.base.errors import DataChanged, ServiceUnreachable, UsageError, printable
 from components.base.urls import S3_SCHEME
 
 K = TypeVar("K")
@@ -24,6 +25,10 @@ K = TypeVar("K")
 LEAST, MOST = 1 << 16, 1 << 22
 # Bytes that are fetched before they are read.
 AHEAD = 1 << 25
+# Bytes of a page of a list: 1,000 keys of 1,024 bytes, three characters each, and what stands around them.
+PAGE = 1 << 22
+# A list has at least so many keys on a page, except for some pages: removed objects leave empty ones.
+KEYS, EXCEPTIONS = 10, 100
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
@@ -139,8 +144,10 @@ class Object(io.RawIOBase):
             # Not HEAD: its answers have no body and do not say whether the key or the bucket is missing.
             answer = client().get_object(Bucket=at.bucket, Key=at.key, Range="bytes=0-0")
             with contextlib.closing(answer["Body"]) as body:
-                size = _range_of(answer)[2]
-                body.read()
+                start, stop, size = _range_of(answer)
+                if (start, stop) != (0, 1):
+                    raise WrongAnswer(f"requested the first byte, got {answer['ContentRange']}")
+                _whole(body, 1)
             return cls(at, _version_of(answer), size)
 
         try:
@@ -163,14 +170,16 @@ class Object(io.RawIOBase):
             span = {"Range": f"bytes={start}-{stop - 1}"} | ({"IfMatch": self.version} if '"' in self.version else {})
             answer = client().get_object(Bucket=self.place.bucket, Key=self.place.key, **span)
             with contextlib.closing(answer["Body"]) as body:
+                # First: an answer without headers says nothing of the version.
+                found = _range_of(answer)
                 if _version_of(answer) != self.version:
                     raise Changed
-                if _range_of(answer) != (start, stop, self.size):
+                if found != (start, stop, self.size):
                     raise WrongAnswer(f"requested {span['Range']}, got {answer['ContentRange']}")
                 return _whole(body, stop - start)
 
         try:
-            return with_retries(self.place, request)
+            return with_retries(self.place, request, stop - start)
         except (Changed, Missing, Empty):
             raise DataChanged(f"{self.place}: replaced or removed while it was read. Run the step again.") from None
 
@@ -257,24 +266,44 @@ class Tree:
             UsageError: no such bucket, no credentials, or access is denied.
             ServiceUnreachable: the server does not answer.
         """
-        return any(True for _ in self.files())
+        return any(True for _ in self._listed())
 
-    def files(self) -> Iterator[tuple[str, int]]:
+    def files(self, most: int) -> list[tuple[str, int]]:
         """Names below the directory, ascending, and sizes.
+
+        Args:
+            most: names that the caller takes. One more is listed, and no others, where there are more.
 
         Raises:
             UsageError: no such bucket, no credentials, or access is denied.
-            ServiceUnreachable: the server does not answer.
+            ServiceUnreachable: the server does not answer, or its list repeats itself.
         """
-        more: dict[str, str] = {}
-        while True:
-            page = self._page(more)
-            for entry in page.get("Contents", []):
-                if not entry["Key"].endswith("/"):
-                    yield entry["Key"].removeprefix(self.place.key), entry["Size"]
-            if not page.get("IsTruncated"):
-                return
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+        found = sorted(islice(self._listed(), most + 1))
+        for (name, _), (other, _) in pairwise(found):
+            if name == other:
+                raise self._endless(f"it has {printable(name)[:200]} twice")
+        return found
+
+    def _listed(self) -> Iterator[tuple[str, int]]:
+        token: str | None = ""
+        pages = keys = 0
+        seen: set[str] = set()
+        while token is not None:
+            page, token = self._page(token)
+            pages, keys = pages + 1, keys + len(page)
+            marks = {f"key {name}" for name, _ in page[:1]} | ({f"token {token}"} if token else set())
+            if not seen.isdisjoint(marks):
+                raise self._endless("a page comes twice")
+            if pages > EXCEPTIONS + keys // KEYS:
+                raise self._endless(f"{pages:,} pages have {keys:,} keys")
+            seen |= marks
+            yield from ((name, size) for name, size in page if name and not name.endswith("/"))
+
+    def _endless(self, what: str) -> ServiceUnreachable:
+        return ServiceUnreachable(
+            f"{self.place}: the list of S3 at {endpoint()} repeats itself or has no end: {what}. "
+            "Is AWS_ENDPOINT_URL right? Run the same command again."
+        )
 
     def expect(self, names: Iterable[str], most: int) -> None:
         """Prefetch files in this order, except those of more than `most` bytes."""
@@ -295,13 +324,22 @@ class Tree:
         """Drop what was fetched."""
         self._next.close()
 
-    def _page(self, more: dict[str, str]) -> dict[str, Any]:
-        # Not boto's paginator: when a page fails, it starts again with the first.
-        def request() -> dict[str, Any]:
-            page: dict[str, Any] = client().list_objects_v2(Bucket=self.place.bucket, Prefix=self.place.key, **more)
-            return page
+    def _page(self, token: str) -> tuple[list[tuple[str, int]], str | None]:
+        """Names and sizes of the page of a token, and the token of the next page; None if it is the last."""
+        more = {"ContinuationToken": token} if token else {}
 
-        return with_retries(self.place, request)
+        # Not boto's paginator: when a page fails, it starts again with the first.
+        def request() -> tuple[list[tuple[str, int]], str | None]:
+            page = client().list_objects_v2(Bucket=self.place.bucket, Prefix=self.place.key, **more)
+            found = [(entry["Key"], entry["Size"]) for entry in page.get("Contents", [])]
+            if any(not key.startswith(self.place.key) or size < 0 for key, size in found):
+                raise WrongAnswer(f"a list of other objects than those below {self.place.key or '/'}")
+            following = page.get("NextContinuationToken") if page.get("IsTruncated") else None
+            if page.get("IsTruncated") and not following:
+                raise WrongAnswer("a list that goes on, and no token for the rest")
+            return [(key.removeprefix(self.place.key), size) for key, size in found], following
+
+        return with_retries(self.place, request, PAGE)
 
     def _fetch(self, name: str, most: int) -> bytes | None:
         at = Place(self.place.bucket, self.place.key + name)
@@ -318,7 +356,7 @@ class Tree:
                 return _whole(body, size)
 
         try:
-            return with_retries(at, request)
+            return with_retries(at, request, most)
         except Empty:
             return b""
         except Missing:
@@ -350,7 +388,8 @@ def remove(at: Place) -> None:
 
 
 def _whole(body: Any, size: int) -> bytes:
-    content: bytes = body.read()
+    # One byte more would come if the answer were longer than it says.
+    content: bytes = body.read(size + 1)
     if len(content) != size:
         raise WrongAnswer(f"requested {size:,} bytes, got {len(content):,}")
     return content
@@ -358,7 +397,7 @@ def _whole(body: Any, size: int) -> bytes:
 
 def _range_of(answer: dict[str, Any]) -> tuple[int, int, int]:
     """First byte, last byte + 1, and size of the object, by an answer's header."""
-    found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.get("ContentRange", ""))
+    found = re.fullmatch(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", answer.get("ContentRange", ""))
     if found is None:
         raise WrongAnswer("the server ignores ranges")
     return int(found[1]), int(found[2]) + 1, int(found[3])

@@ -21,8 +21,8 @@ from botocore.config import Config
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from components.base import patience
-from components.base.errors import MuraError, ServiceUnreachable, UsageError
+from components.base import answers, patience
+from components.base.errors import MuraError, ServiceUnreachable, UsageError, printable
 from components.base.urls import without_credentials
 
 T = TypeVar("T")
@@ -48,6 +48,11 @@ _TEMPORARY = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException",
 _WRONG_CREDENTIALS = {
     "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "RequestTimeTooSkewed",
 }  # fmt: skip
+
+# What botocore raises for answers that it does not understand.
+_OF_AN_ANSWER = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+# Codes of redirections that say: this is another region's bucket.
+_REGION = {"PermanentRedirect", "TemporaryRedirect", "301", "AuthorizationHeaderMalformed"}
 
 _LOCK = threading.Lock()
 
@@ -91,7 +96,7 @@ def endpoint() -> str:
     return without_credentials(client().meta.endpoint_url)
 
 
-def with_retries(uri: object, request: Callable[[], T]) -> T:
+def with_retries(uri: object, request: Callable[[], T], most: int = answers.SMALL) -> T:
     """Send a request until it is answered, or until another attempt makes no sense.
 
     In a pod, and with MURA_PATIENCE, it is sent for at least so long.
@@ -101,18 +106,21 @@ def with_retries(uri: object, request: Callable[[], T]) -> T:
     Args:
         uri: what is requested, for messages.
         request: sends the request and reads the whole answer.
+        most: bytes that the answer may have. See `answers` for how slowly they may come.
 
     Raises:
         UsageError: no such bucket, no credentials, or access is denied.
-        ServiceUnreachable: the server does not answer.
+        ServiceUnreachable: the server does not answer, or not with what was requested.
         Missing, Empty, Changed: as the server says.
     """
+    _check_client(uri)
     began = time.monotonic()
     attempt, told = 0, False
     while True:
         attempt += 1
         try:
-            return request()
+            with answers.limited(max(most, answers.SMALL)):
+                return request()
         except (MuraError, Missing, Empty, Changed):
             raise
         except Exception as error:
@@ -134,9 +142,30 @@ def with_retries(uri: object, request: Callable[[], T]) -> T:
         time.sleep(random.uniform(0.3, 1) * min(LONGEST_PAUSE, 0.1 * 2**attempt))
 
 
+def _check_client(uri: object) -> None:
+    """Check that there can be a client. Errors of this kind are of the settings; later ones are of an answer."""
+    try:
+        client()
+    except ValueError as error:
+        raise UsageError(f"{uri}: the request to S3 is not possible ({_words(error)}).") from error
+    except Exception as error:
+        failed = _failure(uri, error).error
+        if failed is None or failed is error:
+            raise
+        raise failed from error
+
+
+def _words(said: object) -> str:
+    """In a few words, on one line."""
+    text = printable(re.sub(r"\s+", " ", str(said)))[:200]
+    return text or (type(said).__name__ if isinstance(said, Exception) else "")
+
+
 def _failure(uri: object, error: Exception) -> _Failure:
     """Classify an error: the exception to raise, or None to retry."""
-    why = re.sub(r"\s+", " ", str(error))[:200] or type(error).__name__
+    why = answers.fault(error) or _words(error)
+    if answers.fault(error):
+        return _Failure(why, None)
     if isinstance(error, boto.ClientError):
         return _error_answer(uri, error)
     if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError | boto.ProfileNotFound):
@@ -148,7 +177,9 @@ def _failure(uri: object, error: Exception) -> _Failure:
     temporary = (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, ResponseParserError, HTTPError)
     if isinstance(error, (WrongAnswer, OSError, *temporary)):
         return _Failure(why, None)
-    if isinstance(error, boto.BotoCoreError | ValueError):
+    if isinstance(error, _OF_AN_ANSWER) and not isinstance(error, boto.BotoCoreError):
+        return _Failure(f"an answer that cannot be understood: {why}", None)
+    if isinstance(error, boto.BotoCoreError):
         return _Failure(why, UsageError(f"{uri}: the request to S3 is not possible ({why})."))
     return _Failure(why, error)
 
@@ -156,9 +187,12 @@ def _failure(uri: object, error: Exception) -> _Failure:
 def _error_answer(uri: object, error: boto.ClientError) -> _Failure:
     """Classify an answer of the server that reports an error."""
     status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-    code = error.response["Error"].get("Code", str(status))
+    code = _words(error.response["Error"].get("Code", status))[:60]
     if status >= 500 or status in (408, 429) or code in _TEMPORARY:
         return _Failure(code, None)
+    if 300 <= status < 400 and code not in _REGION:
+        target = error.response["ResponseMetadata"].get("HTTPHeaders", {}).get("location", "nowhere")
+        return _Failure(f"a redirection to {without_credentials(_words(target))}", None)
     if code != "NoSuchBucket" and (kind := {404: Missing, 412: Changed, 416: Empty}.get(status)):
         return _Failure(code, kind())
     server = f"S3 at {endpoint()}"
@@ -170,7 +204,7 @@ def _error_answer(uri: object, error: boto.ClientError) -> _Failure:
     elif status in (401, 403):
         what = f"{server} denies access for these credentials ({code})."
     else:
-        message = re.sub(r"\s+", " ", error.response["Error"].get("Message", ""))[:200]
+        message = _words(error.response["Error"].get("Message", ""))
         what = f"{server} rejects the request ({code} {message}). Is AWS_REGION right?"
     return _Failure(code, UsageError(f"{uri}: {what}"))
 

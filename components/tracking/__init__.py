@@ -5,6 +5,7 @@ address.py          whether an address can be used, and what was probably meant
 local_database.py   the database that is a file
 server.py           where MLflow is, and whether it answers
 failures.py         what its errors mean
+effects.py          what is found again before it is repeated
 readiness.py        whether it has all that a training needs at its end
 parent.py           the run that somebody began for this process
 run.py              one training as a run

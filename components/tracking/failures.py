@@ -1,5 +1,6 @@
 """What errors of MLflow, and of the stores behind it, mean."""
 
+import json
 import os
 import re
 import sqlite3
@@ -12,6 +13,7 @@ from typing import ParamSpec, TypeVar
 import mlflow
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
+from google.protobuf.json_format import ParseError
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -24,8 +26,10 @@ T = TypeVar("T")
 
 SERVICE_ERRORS = (
     MlflowException, OSError, SQLAlchemyError, sqlite3.Error, Boto3Error, BotoCoreError, ClientError, ImportError,
+    json.JSONDecodeError, ParseError,
 )  # fmt: skip
-"""What MLflow and the stores behind it raise: API, network, files, SQL, S3, a missing driver."""
+"""What MLflow and the stores behind it raise: API, network, files, SQL, S3, a missing driver, answers of another form.
+"""
 MULTIPART_DOWNLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD"
 MULTIPART_UPLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"
 OLDEST = 3
@@ -36,6 +40,8 @@ _DENIED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
 _DENIED_BY_DATABASE = ("authentication failed", "Access denied for user", "pg_hba.conf")
 _NO_MLFLOW = ("ENDPOINT_NOT_FOUND", "not in a valid JSON format")
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+# A server calls it a bad request that its own database fails.
+_OF_ITS_DATABASE = re.compile(r"\([\w.]+\.\w*(Error|Exception)\)")
 _WRONG = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", *_MISSING)
 
 
@@ -147,6 +153,12 @@ def _multipart() -> list[str]:
     return [os.environ.get(name, "").lower().replace("1", "true") for name in (MULTIPART_DOWNLOAD, MULTIPART_UPLOAD)]
 
 
+def may_pass(error: Exception) -> bool:
+    """Whether the same request may succeed when it is sent again."""
+    told = _told(error, "asking")
+    return isinstance(told, ServiceUnreachable) and not isinstance(told, ServiceRefused)
+
+
 def is_missing(error: Exception) -> bool:
     """Whether an error of MLflow says that something does not exist."""
     return getattr(error, "error_code", "") in _MISSING
@@ -175,7 +187,7 @@ def _told(error: Exception, doing: str) -> MuraError:
             f"What answers at {address.shown()} does not know how to do this: {doing}. It is an MLflow older than "
             f"{OLDEST}.0, or another program. Upgrade the server, or set {address.URI} to the address of another."
         )
-    if code in _WRONG:
+    if code in _WRONG and not _OF_ITS_DATABASE.search(str(error)):
         return UsageError(f"MLflow at {address.shown()} refused {doing}: {line}")
     return ServiceUnreachable(
         f"MLflow at {address.shown()} failed while {doing}: {line} When it works again, run the same command again."

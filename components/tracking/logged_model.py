@@ -3,6 +3,7 @@
 Importing this module imports Keras.
 """
 
+import hashlib
 import warnings
 from collections.abc import Mapping
 from functools import partial
@@ -21,7 +22,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from components.base.files import file_sha256
-from components.tracking import failures, stored_model
+from components.tracking import effects, failures, stored_model
 
 with warnings.catch_warnings():
     # MLflow warns of the type hints of its own classes while it is imported.
@@ -29,6 +30,8 @@ with warnings.catch_warnings():
     import mlflow.keras
     import mlflow.pyfunc  # imported by `save_model` otherwise
 
+WEIGHTS_SHA256 = "weights_sha256"
+"""Tag of a logged model: sha256 of its weights. By it a model is found of which we got no answer when it was made."""
 SLOWEST = 1 << 20
 """A store that takes fewer bytes in a second hangs."""
 
@@ -36,7 +39,7 @@ SLOWEST = 1 << 20
 def log(
     client: MlflowClient, run: MlflowRun, name: str, model: keras.Model, tags: Mapping[str, str], patience: float
 ) -> str:
-    """Store a network as the output of a run. MLflow's active run is not used.
+    """Store a network as the output of a run, once. MLflow's active run is not used.
 
     Args:
         client: client of the server.
@@ -53,18 +56,27 @@ def log(
         ServiceUnreachable: MLflow or its artifact store does not answer.
     """
     run_id, doing = run.info.run_id, "storing the model"
+    weights = _weights_sha256(model)
+    ours = f"source_run_id = '{run_id}' and tags.{WEIGHTS_SHA256} = '{weights}'"
+
+    def find() -> LoggedModel | None:
+        return next(iter(client.search_logged_models([run.info.experiment_id], filter_string=ours)), None)
 
     def create() -> LoggedModel:
         return client.create_logged_model(
             run.info.experiment_id,
             name=name,
             source_run_id=run_id,
-            tags=dict(tags),
+            tags={**tags, WEIGHTS_SHA256: weights},
             params=client.get_run(run_id).data.params,
             model_type="image classifier",
         )
 
-    logged = failures.insist(doing, create, patience)
+    logged = failures.insist(doing, lambda: effects.ensure(find, create), patience)
+    if logged.status == "READY":
+        fault = failures.insist(doing, lambda: stored_model.fault(client, logged.model_id), patience)
+        if fault is None:
+            return f"models:/{logged.model_id}"
     with TemporaryDirectory() as folder:
         _save(model, logged, Path(folder))
         digest = file_sha256(Path(folder) / stored_model.NETWORK)
@@ -74,11 +86,32 @@ def log(
             send = partial(client.log_model_artifacts, logged.model_id, folder)
             failures.transfer(doing, send, failures.file_seconds() + size / SLOWEST)
             client.set_logged_model_tags(logged.model_id, {stored_model.NETWORK_SHA256: digest})
-            client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+            _name_output(client, run_id, logged.model_id)
             client.finalize_logged_model(logged.model_id, "READY")
 
         failures.insist(doing, store, patience)
     return f"models:/{logged.model_id}"
+
+
+def _name_output(client: MlflowClient, run_id: str, model_id: str) -> None:
+    """Say that a model is the output of a run. MLflow refuses to be told twice."""
+
+    def find() -> bool | None:
+        outputs = client.get_run(run_id).outputs
+        return any(each.model_id == model_id for each in outputs.model_outputs) or None if outputs else None
+
+    def make() -> bool:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+        return True
+
+    effects.ensure(find, make)
+
+
+def _weights_sha256(model: keras.Model) -> str:
+    digest = hashlib.sha256()
+    for weights in model.get_weights():
+        digest.update(weights.tobytes())
+    return digest.hexdigest()
 
 
 def _save(model: keras.Model, logged: LoggedModel, folder: Path) -> None:

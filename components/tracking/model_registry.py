@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from components import tracking
 from components.artifacts.evaluation import REPORT, Evaluation, Interval, Scores, SplitScores
@@ -19,7 +20,7 @@ from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import ServiceRefused, UsageError
 from components.base.words import in_words
 from components.params.train import title
-from components.tracking import failures, stored_model
+from components.tracking import effects, failures, stored_model
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,9 @@ def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: 
     version. So repeated and interrupted calls make one version for each candidate, model and evaluation. A version
     that cannot be loaded any more is replaced by a new one.
 
+    Of calls at the same time each may make a version: MLflow has no locks. It numbers them in the order in which they
+    can be seen, so all calls agree on the lowest, and whoever sees a higher one deletes it.
+
     Args:
         name: of the registered model.
         model: what is registered.
@@ -52,9 +56,12 @@ def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: 
     client = tracking.connect()
     with tracking.refusals(f"registering {model.facts.candidate}"):
         _log_scores(client, run, evaluation.facts.scores)
-        found = _find(client, name, model, evaluation, run)
+        find = partial(_find, client, name, model, evaluation, run)
+        found = find()
         if found is None:
-            found = _create(client, name, model, evaluation, run)
+            made = effects.ensure(find, partial(_create, client, name, model, evaluation, run))
+            found = find() or made
+        _delete_twins(client, found)
     return _registered(found)
 
 
@@ -134,14 +141,8 @@ def _find(
     client: MlflowClient, name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun
 ) -> ModelVersion | None:
     """The first version that can be loaded."""
-    found = client.search_model_versions(
-        f"name = '{name}' and tags.model_digest = '{model.digest}' and tags.evaluation_digest = '{evaluation.digest}'"
-    )
     lost = ""
-    for version in sorted(found, key=lambda version: int(version.version)):
-        mine = version.status == "READY" and FACTS in version.tags
-        if not mine or _registered(version).candidate != model.facts.candidate:
-            continue
+    for version in _same(client, name, model.facts.candidate, model.digest, evaluation.digest):
         # The model of `run` has just been read.
         fault = None if version.source == run.model_uri else _fault(client, version)
         if fault is None:
@@ -150,6 +151,49 @@ def _find(
     if lost:
         logger.info("%s version %s cannot be loaded any more: %s gets a new one", name, lost, model.facts.candidate)
     return None
+
+
+def _same(client: MlflowClient, name: str, candidate: str, model: str, evaluation: str) -> list[ModelVersion]:
+    """The versions of a candidate with this model and this evaluation, lowest first."""
+    found = client.search_model_versions(
+        f"name = '{name}' and tags.model_digest = '{model}' and tags.evaluation_digest = '{evaluation}'"
+    )
+    ours = [version for version in found if version.status == "READY" and FACTS in version.tags]
+    ours = [version for version in ours if _registered(version).candidate == candidate]
+    return sorted(ours, key=lambda version: int(version.version))
+
+
+def _delete_twins(client: MlflowClient, kept: ModelVersion) -> None:
+    """Delete higher versions that say the same. One that somebody gave an alias stays."""
+    facts = _registered(kept)
+    same = _same(client, kept.name, facts.candidate, kept.tags["model_digest"], kept.tags["evaluation_digest"])
+    twins = [version for version in same if int(version.version) > facts.version]
+    if not twins:
+        return
+    named = {int(version) for version in client.get_registered_model(kept.name).aliases.values()}
+    for twin in twins:
+        says = f"{twin.name} version {twin.version} says the same as version {kept.version}"
+        if int(twin.version) in named:
+            logger.warning("%s and has an alias: it stays", says)
+            continue
+        try:
+            # Another call may delete it at the same time.
+            _or_none(partial(client.delete_model_version, twin.name, twin.version))
+            _strike(client, twin)
+        except failures.SERVICE_ERRORS as error:
+            logger.warning("%s and cannot be deleted (%s). Delete it in MLflow.", says, failures.one_line(error))
+        else:
+            logger.info("%s, and is deleted", says)
+
+
+def _strike(client: MlflowClient, deleted: ModelVersion) -> None:
+    """Remove a version from the list that MLflow's server keeps with the model. The server does not do it itself."""
+    model_id = deleted.source.removeprefix("models:/")
+    logged = _or_none(lambda: client.get_logged_model(model_id))
+    listed = json.loads(logged.tags.get(MLFLOW_MODEL_VERSIONS, "[]")) if logged else []
+    left = [each for each in listed if (each["name"], str(each["version"])) != (deleted.name, str(deleted.version))]
+    if left != listed:
+        client.set_logged_model_tags(model_id, {MLFLOW_MODEL_VERSIONS: json.dumps(left)})
 
 
 def _fault(client: MlflowClient, version: ModelVersion) -> str | None:

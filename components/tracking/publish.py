@@ -59,6 +59,9 @@ def _find(client: MlflowClient, model: TrainedModel) -> tuple[TrackedRun | None,
             # The digest was not known when the training logged the model.
             if MODEL_DIGEST not in logged.tags:
                 client.set_logged_model_tags(logged.model_id, {MODEL_DIGEST: model.digest})
+            # The model is stored last. Whoever stored it could not end the run, and may never come again.
+            if client.get_run(logged.source_run_id).info.status == "RUNNING":
+                client.set_terminated(logged.source_run_id, "FINISHED")
             return TrackedRun(run_id=logged.source_run_id, model_uri=f"models:/{logged.model_id}"), None
         lost = lost or fault
     return None, lost
@@ -103,6 +106,7 @@ def _publish(client: MlflowClient, model: TrainedModel) -> TrackedRun:
             "device": facts.device,
         },
         environment=facts.environment,
+        key=model.digest,
     )
     with new_run(client, description) as run:
         _log_curves(run, model)
@@ -114,7 +118,9 @@ def _log_curves(run: Run, model: TrainedModel) -> None:
     with model.curves.open(newline="") as file:
         for row in csv.DictReader(file):
             points = {name: _number(text) for name, text in row.items() if name not in ("epoch", "phase")}
-            run.log_epoch(int(row["epoch"]), {n: value for n, value in points.items() if value is not None})
+            # With the time at which the run began: in another attempt the same points are no new ones.
+            known = {name: value for name, value in points.items() if value is not None}
+            run.log_epoch(int(row["epoch"]), known, run.began)
     run.log_file(model.curves)
 
 

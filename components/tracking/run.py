@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -21,7 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 from components.base import patience as waiting
 from components.base.errors import ServiceUnreachable
 from components.kubeflow import pod
-from components.tracking import address, failures, parent, readiness, server
+from components.tracking import address, effects, failures, parent, readiness, server
 
 if TYPE_CHECKING:
     import keras
@@ -30,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 SOURCE = "mura train"
 """What our runs name as their source: by this they are told from Kubeflow's own."""
+
+TRAINING = "training"
+"""The tag of a run that says which training it is of."""
 
 _DIGEST_LENGTH = 36  # MLflow refuses longer digests of a data set
 _BATCH = 500  # metrics in one request; MLflow takes at most 1,000
@@ -61,6 +65,9 @@ class Description(NamedTuple):
     """Versions of what the result may depend on."""
     dataset: Dataset | None = None
     """Logged as the input of the run."""
+    key: str = ""
+    """Tells the training from all others, and is the same when it begins again. By it a run is found of which we got no
+    answer when it was created."""
 
 
 class Run:
@@ -71,13 +78,15 @@ class Run:
         self.run_id: str = run.info.run_id
         self.patience = patience
         """How long to wait for a server that does not answer, seconds."""
+        self.began: int = run.info.start_time
+        """When, by the server's record, milliseconds since 1970."""
         self._run = run
         self._client = client
         self._name = name
         self._undelivered: list[Metric] = []
         self._lost = False
 
-    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float], at: int | None = None) -> None:
         """Add a point to each learning curve; never fails.
 
         The curves are a group of their own, `epoch/`. MLflow shows it before the scores in `test/` and `tuning/`.
@@ -88,8 +97,9 @@ class Run:
         Args:
             epoch: counted from 1.
             metrics: by name.
+            at: when it was, milliseconds since 1970; now by default. A point that is logged twice with one time is one.
         """
-        now = time.time_ns() // 1_000_000
+        now = time.time_ns() // 1_000_000 if at is None else at
         # The time is set here: a point that is sent again after a lost answer is still one point.
         self._undelivered += [Metric(f"epoch/{name}", float(value), now, epoch) for name, value in metrics.items()]
         if not (self._lost and server.silence()):
@@ -174,9 +184,9 @@ class Unrecorded(Run):
 
     def __init__(self) -> None:
         """Nothing is sent."""
-        self.run_id = ""
+        self.run_id, self.began = "", 0
 
-    def log_epoch(self, epoch: int, metrics: Mapping[str, float]) -> None:
+    def log_epoch(self, epoch: int, metrics: Mapping[str, float], at: int | None = None) -> None:
         """Do nothing: the curves are in the artifact."""
 
     def log_file(self, path: Path, folder: str = "") -> None:
@@ -241,7 +251,7 @@ def _begun(client: MlflowClient, description: Description, run_id: str | None) -
         # A run cannot move to another experiment, and MLflow shows a child beside its parent only.
         apart = found is not None and bool(home.tags) and found.info.experiment_id != home.experiment
         if found is None or apart or _disagree(found, params):
-            found = client.create_run(home.experiment, run_name=description.candidate, tags=dict(home.tags))
+            found = _begun_before(client, home, description, "= 'RUNNING'")
         else:
             client.update_run(found.info.run_id, status="RUNNING")
         _describe(client, found.info.run_id, description, params, home.tags)
@@ -250,14 +260,16 @@ def _begun(client: MlflowClient, description: Description, run_id: str | None) -
 
 @contextmanager
 def new_run(client: MlflowClient, description: Description) -> Iterator[Run]:
-    """Open a new run for a training that is over."""
+    """Open a run for a training that is over: the one that an attempt before did not end well, or a new one."""
     patient = server.patience(elsewhere=0.0)
 
     def begin() -> MlflowRun:
-        home = parent.home(client)
-        made = client.create_run(home.experiment, run_name=description.candidate, tags=dict(home.tags))
-        _describe(client, made.info.run_id, description, _flat(description.params), home.tags)
-        return made
+        home, params = parent.home(client), _flat(description.params)
+        found = _begun_before(client, home, description, "!= 'FINISHED'")
+        if found.info.status != "RUNNING":
+            client.update_run(found.info.run_id, status="RUNNING")
+        _describe(client, found.info.run_id, description, params, home.tags)
+        return found
 
     created = failures.insist("beginning a run", begin, patient)
     run = Run(client, created, description.candidate, patient)
@@ -298,6 +310,22 @@ def _find(client: MlflowClient, run_id: str) -> MlflowRun | None:
             return None
         raise
     return found if found.info.lifecycle_stage == "active" else None
+
+
+def _begun_before(client: MlflowClient, home: parent.Home, description: Description, status: str) -> MlflowRun:
+    """The run that an attempt before began and did not tell us of, or a new one."""
+    key, params = description.key or uuid.uuid4().hex, _flat(description.params)
+
+    def find() -> MlflowRun | None:
+        ours = f"tags.{TRAINING} = '{key}' and attributes.status {status}"
+        found = client.search_runs([home.experiment], ours, order_by=["attributes.start_time ASC"], max_results=10)
+        return next((run for run in found if not _disagree(run, params)), None)
+
+    def make() -> MlflowRun:
+        tags = {**home.tags, MLFLOW_SOURCE_NAME: SOURCE, TRAINING: key}
+        return client.create_run(home.experiment, run_name=description.candidate, tags=tags)
+
+    return effects.ensure(find, make)
 
 
 def _disagree(run: MlflowRun, params: Mapping[str, str]) -> bool:

@@ -3,7 +3,9 @@
 import csv
 import logging
 import math
+import os
 import shutil
+import socket
 import time
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from components.base import code, patience, provenance
 from components.base.errors import DataRefused, Terminated, UsageError
 from components.base.files import CHECKPOINT, json_sha256
 from components.base.progress import Bar, duration
+from components.base.variables import KUBEFLOW_RUN
 from components.kubeflow import train_job
 from components.network import architectures, backend, batches
 from components.params.train import TrainParams
@@ -66,7 +69,7 @@ def _train(training: "Training", checkpoint: Checkpoint) -> tuple[State, Trained
     )
     made_by = code.digest("components.train")
     saved = checkpoint.state(made_by, training.precision)
-    description = _description(training)
+    description = _description(training)._replace(key=_key(training, out))
     if saved is None or not saved.epochs:
         architectures.check_pretrained(params)  # before MLflow gets a run
     with tracking.training_run(description, saved.run_id if saved else None) as tracked:
@@ -322,6 +325,13 @@ def _description(training: Training) -> tracking.Description:
             images={name: split.images for name, split in shards.splits.items()},
         ),
     )
+
+
+def _key(training: Training, out: Path) -> str:
+    """Tells this training from all others, also from the same one elsewhere, and is the same when it begins again."""
+    place = os.environ.get(KUBEFLOW_RUN) or socket.gethostname()
+    inputs = [training.shards.digest, training.params.model_dump(mode="json"), training.seed]
+    return json_sha256([place, str(out.absolute()), inputs])[:32]
 
 
 def _facts(training: Training, description: tracking.Description, state: State) -> TrainedModelFacts:

@@ -1,0 +1,60 @@
+"""Effects on MLflow. Each is found again before it is repeated: an answer may get lost after the server has acted."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+
+from components.tracking import failures
+
+T = TypeVar("T")
+
+_PAUSE = 0.5  # seconds before the second attempt; doubled each time
+
+
+def ensure(find: Callable[[], T | None], make: Callable[[], T]) -> T:
+    """The thing that is there already, or a new one.
+
+    MLflow's client sends every request again whose answer it has not got, as often as its settings say. For one that
+    makes something, that would make two. Here it is sent again as often, but only after a look.
+
+    Args:
+        find: looks for the thing; None if it is not there.
+        make: makes it. Each call sends its requests once.
+
+    Raises:
+        MlflowException and others of `failures.SERVICE_ERRORS`: MLflow refuses it, or does not answer.
+    """
+    left = MLFLOW_HTTP_REQUEST_MAX_RETRIES.get()
+    pause = _PAUSE
+    while (found := find()) is None:
+        try:
+            with _sent_once():
+                return make()
+        except failures.SERVICE_ERRORS as error:
+            if not left or not failures.may_pass(error):
+                # Perhaps it is refused because it is there: the answer of an earlier attempt got lost.
+                if (found := find()) is None:
+                    raise
+                break
+        left -= 1
+        time.sleep(pause)
+        pause *= 2
+    return found
+
+
+@contextmanager
+def _sent_once() -> Iterator[None]:
+    name = MLFLOW_HTTP_REQUEST_MAX_RETRIES.name
+    before = os.environ.get(name)
+    os.environ[name] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -7,14 +7,19 @@ import shlex
 import struct
 import uuid
 import zipfile
+from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
+from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from components.archive import zip_safety
-from components.base.errors import DataChanged, DataRefused, MuraError, UsageError
+from components.archive import disk, zip_member, zip_safety
+from components.archive.folder import Folder
+from components.base.errors import DataChanged, DataRefused, UsageError, again, system_error
 from components.base.urls import S3_SCHEME
 from components.params.ingest import MAX_MEMBERS
 
@@ -32,8 +37,9 @@ PIECE = 1 << 22
 # The end of a file's place in DVC's cache or on its remote.
 _STORED = re.compile(r"/([0-9a-f]{2})/([0-9a-f]{30})$")
 
-# What zipfile raises for damaged files. A damaged table of contents also gives impossible numbers and names.
-UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError)
+# What zipfile raises for damaged files. A damaged table of contents also gives impossible numbers and names: an OSError
+# is that of an impossible position. Those of the system come first.
+UNREADABLE = (zipfile.BadZipFile, OSError, ValueError, OverflowError, struct.error, NotImplementedError)
 
 # Tells a file from another one that is put in its place later: a stamp, and the size in bytes.
 Version = tuple[str, int]
@@ -71,7 +77,11 @@ class Archive:
         self._object: Object | None = None
         self._zip: zipfile.ZipFile | None = None
         self._tree: Tree | None = None
-        self._ends: dict[int, int] = {}
+        self._folder: Folder | None = None
+        self._file: BufferedReader | Object | None = None
+        """Of the zip."""
+        self._starts: array[int] = array("Q")
+        """Where members begin, ascending, and where the last one ends."""
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, Version | None, str, str, int]]:
         return type(self), (self.place, self.version, self._key, self.name, self.max_members)
@@ -137,42 +147,78 @@ class Archive:
         return _opened(os.getpid(), self.place, self.version, self._key, self.name, self.max_members)
 
     def __enter__(self) -> Self:
+        try:
+            again(self.place, self._open)
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def _open(self) -> None:
+        self._close()
         if is_remote(self.place):
             from components.archive import s3
 
             if self.version is None:
                 self._tree = s3.Tree(s3.place(self.place))
-            else:
-                self._object = s3.Object(s3.place(self.place), *self.version)
-        self._check_unchanged()
-        if self.version is None:
-            return self
+                return
+            self._file = self._object = s3.Object(s3.place(self.place), *self.version)
+        elif self.version is None:
+            self._folder = Folder(self.place, self.max_members)
+            return
+        else:
+            self._check_unchanged()
+            self._file = disk.opened(self.place, self.place)
+            if _stamp(os.fstat(self._file.fileno())) != self.version:
+                raise disk.changed(self.place)
         try:
-            if self._object is None:
-                with Path(self.place).open("rb") as file:
-                    zip_safety.check_end(file, self.place, self.max_members)
-            else:
-                zip_safety.check_end(self._object, self.place, self.max_members)
-            self._zip = zipfile.ZipFile(self._object or self.place)
+            zip_safety.check_end(self._file, self.place)
+            guarded = zip_safety.Guarded(self._file, self.place, self.max_members)
+            # It reads and seeks, and nothing else.
+            self._zip = zipfile.ZipFile(guarded)
         except UNREADABLE as error:
+            if system_error(error) is not None:
+                raise
             raise DataRefused(
                 f"{self.place}: not a readable zip ({error}). Is the download complete? "
                 "MURA-v1.1.zip has 3,380,245,855 bytes."
             ) from error
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for each in (self._zip, self._object, self._tree):
+        self._close()
+
+    def __del__(self) -> None:
+        # A handle that `reopen` keeps ends with the process or with the next one.
+        self._close()
+
+    def _close(self) -> None:
+        for each in (self._zip, self._file, self._tree):
             if each is not None:
                 each.close()
-        self._zip = self._object = self._tree = None
+        self._zip = self._file = self._object = self._tree = self._folder = None
 
     def _check_unchanged(self) -> None:
         """Check that a zip on disk is the one that was read first. S3 checks the version with every request."""
-        if self.version is not None and not is_remote(self.place) and _stamp(Path(self.place).stat()) != self.version:
+        if self.version is None or is_remote(self.place):
+            return
+        try:
+            same = _stamp(Path(self.place).stat()) == self.version
+        except (FileNotFoundError, NotADirectoryError):
+            same = False
+        if not same:
             raise DataChanged(f"{self.place}: replaced while it was read. Run the step again.")
+
+    def check_unchanged(self) -> None:
+        """Check that an open archive on disk is still the one that was listed.
+
+        Raises:
+            DataChanged: files were added, removed or changed. What was read so far is worth nothing.
+        """
+        if self._folder is not None:
+            self._folder.check_unchanged()
+        self._check_unchanged()
 
     def members(self) -> Iterator[str]:
         """Names of all files, `/`-separated, each once, in ascending order.
@@ -183,10 +229,12 @@ class Archive:
         if self._zip is not None:
             yield from sorted({name for name in self._zip.namelist() if not name.endswith("/")})
             return
-        if self._tree is not None:
-            names = [name for name, _ in self._tree.files(self.max_members)]
-        else:
-            names = sorted(zip_safety.files_below(Path(self.place)))
+        names = []
+        for name, _, _ in self._contents():
+            names.append(name)
+            if len(names) > self.max_members:
+                raise DataRefused(zip_safety.too_many(self.place, self.max_members))
+        names.sort()
         zip_safety.check_names(names, self.place, self.max_members)
         yield from names
 
@@ -206,9 +254,8 @@ class Archive:
             yield from ((entry.filename, entry.file_size, entry.CRC) for entry in entries)
         elif self._tree is not None:
             yield from ((name, size, 0) for name, size in self._tree.files(self.max_members))
-        else:
-            root = Path(self.place)
-            yield from ((name, (root / name).stat().st_size, 0) for name in zip_safety.files_below(root))
+        elif self._folder is not None:
+            yield from ((entry.name, entry.size, 0) for entry in self._folder.files())
 
     def expect(self, members: Iterable[str]) -> None:
         """Announce the next members to read, in order. On S3 they are prefetched, several at a time.
@@ -219,12 +266,17 @@ class Archive:
         if self._tree is not None:
             self._tree.expect(members, MAX_BYTES)
         elif self._zip is not None and self._object is not None:
-            if not self._ends:
-                starts = sorted({entry.header_offset for entry in self._zip.infolist()})
-                self._ends = dict(zip(starts, [*starts[1:], self._zip.start_dir], strict=True))
             entries = (self._zip.NameToInfo.get(member) for member in members)
             starts = [entry.header_offset for entry in entries if entry and entry.compress_size <= MAX_BYTES]
-            self._object.expect((start, self._ends[start]) for start in starts)
+            self._object.expect((start, self._end_of(start)) for start in starts)
+
+    def _end_of(self, start: int) -> int:
+        """Where the next member of the zip begins, or the table of contents."""
+        assert self._zip is not None
+        if not self._starts:
+            starts = sorted(entry.header_offset for entry in self._zip.infolist())
+            self._starts = array("Q", chain(starts, [self._zip.start_dir]))
+        return self._starts[bisect_right(self._starts, start)]
 
     def md5(self) -> str | None:
         """The md5 of the file, which is its name in DVC. All its bytes are read. None for a directory.
@@ -258,9 +310,10 @@ class Archive:
             with s3.Object(s3.place(self.place), *self.version) as content:
                 yield from content.pieces()
             return
-        with Path(self.place).open("rb") as file:
-            while piece := file.read(PIECE):
-                yield piece
+        with disk.opened(self.place, self.place) as file:
+            # Not more than it had: somebody may write to it.
+            for start in range(0, self.version[1], PIECE):
+                yield again(self.place, partial(_piece, file, start, min(PIECE, self.version[1] - start)))
             if _stamp(os.fstat(file.fileno())) != self.version:
                 raise DataChanged(f"{self.place}: replaced while it was read. Run the step again.")
 
@@ -273,44 +326,33 @@ class Archive:
         return self.bytes_of(member, max(MAX_BYTES, LIST_ROW_BYTES * self.max_members))
 
     def bytes_of(self, member: str, most: int = MAX_BYTES) -> bytes:
-        """The content of one member, of at most so many bytes.
+        """The content of one member, of at most so many bytes. An error of the disk is given a second chance.
 
         Raises:
             KeyError: there is no such member.
-            DataRefused: the member cannot be read (wrong checksum, encrypted, incomplete).
-            DataChanged: the archive was replaced since `read`.
-            ServiceUnreachable: S3 does not answer.
+            DataRefused: the member cannot be read (wrong checksum, encrypted, incomplete, another header).
+            DataChanged: the archive was replaced since `read`, or a file of a directory is not what it was.
+            OutsideFailed: the disk or the memory failed, or S3 does not answer.
         """
-        if self._tree is not None:
-            content = self._tree.read(member, most)
-            if content is None:
-                raise DataRefused(_too_large(member, most))
-            return content
-        if self._zip is None:
-            path = Path(self.place) / member
-            try:
-                if path.stat().st_size > most:
-                    raise DataRefused(_too_large(member, most))
-                return path.read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
-                raise KeyError(member) from None
-            except OSError as error:
-                raise DataRefused(_unreadable(member, self.name, error)) from error
-        entry = self._zip.getinfo(member)
-        # zipfile reads no more bytes than the table of contents declares.
-        if entry.file_size > most:
-            raise DataRefused(_too_large(member, most))
-        try:
-            zip_safety.check_entry(entry)
-            content = self._zip.read(entry)
-        except MuraError:
-            raise
-        # zlib.error, RuntimeError for an encrypted member, NotImplementedError for an unknown method, and others.
-        except Exception as error:
-            raise DataRefused(_unreadable(member, self.name, error)) from error
-        if len(content) != entry.file_size:
-            raise DataRefused(f"{member}: {len(content):,} bytes, but {self.name} declares {entry.file_size:,}.")
+        content = again(member, lambda: self._bytes_of(member, most))
+        if content is None:
+            raise DataRefused(f"{member}: more than {most:,} bytes, the limit.")
         return content
+
+    def _bytes_of(self, member: str, most: int) -> bytes | None:
+        if self._tree is not None:
+            return self._tree.read(member, most)
+        if self._zip is None or self._file is None:
+            return (self._folder or Folder(self.place, self.max_members)).read(member, most)
+        entry = self._zip.getinfo(member)
+        if entry.file_size > most:
+            return None
+        try:
+            zip_member.check_entry(entry)
+            return zip_member.read(self._file, entry, self._end_of(entry.header_offset))
+        except zip_member.Wrong as error:
+            # The name, not the place: a copy of the archive elsewhere must give the same manifest.
+            raise DataRefused(f"{member}: cannot be read from {self.name} ({error}).") from error
 
 
 # One handle: a worker reads one archive.
@@ -324,6 +366,11 @@ def _opened(
     max_members: int,
 ) -> Archive:
     return Archive(place, version, key, name, max_members).__enter__()
+
+
+def _piece(file: BufferedReader, start: int, size: int) -> bytes:
+    file.seek(start)
+    return file.read(size)
 
 
 def _name(place: str) -> str:
@@ -370,12 +417,3 @@ def _version(place: str) -> Version | None:
 
 def _stamp(status: os.stat_result) -> Version:
     return f"{status.st_ino}-{status.st_mtime_ns}", status.st_size
-
-
-def _too_large(member: str, most: int) -> str:
-    return f"{member}: more than {most:,} bytes, the limit."
-
-
-def _unreadable(member: str, archive: str, error: Exception) -> str:
-    # The name, not the place: a copy of the archive elsewhere must give the same manifest.
-    return f"{member}: cannot be read from {archive} ({str(error) or type(error).__name__})."

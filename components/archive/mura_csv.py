@@ -1,12 +1,12 @@
 """Read MURA's four CSVs. A row that cannot be read is refused, with its file and number."""
 
 import csv
-import io
 from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from components.archive.archive import Archive
+from components.archive.csv_rows import rows
 from components.artifacts.manifest import TEST, TRAIN
 from components.base.errors import DataRefused
 
@@ -118,11 +118,8 @@ def _csv_rows(
         line = 1 + content[: error.start].count(b"\n")
         raise DataRefused(f"{found[0]}, row {line}: not UTF-8 ({error}). Save it as UTF-8.") from error
     number = 0
-    # Not StringIO: it takes four bytes for each character.
-    lines = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
     try:
-        # Lines may end as on Unix, Windows or old Macs.
-        for number, fields in enumerate(csv.reader(lines), 1):
+        for number, fields in rows(content, found[0], archive.max_members):
             if not fields or (number == 1 and _is_header(fields)):
                 continue
             path = folder + fields[0].strip().partition("/")[2].rstrip("/")

@@ -3,16 +3,18 @@
 import csv
 import difflib
 import hashlib
-import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 
+from components.archive import disk
+from components.archive.csv_rows import rows
 from components.artifacts.manifest import LABEL_NAMES
 from components.base.errors import DataRefused, UsageError
 from components.base.files import json_sha256
 from components.base.urls import S3_SCHEME
+from components.params.ingest import MAX_MEMBERS
 
 COLUMNS = ("study", "old", "new", "source", "reason")
 WORDS = {"0": 0, "normal": 0, "negative": 0, "1": 1, "abnormal": 1, "positive": 1}
@@ -55,11 +57,12 @@ class Overlay:
         self.opinions = opinions
 
     @classmethod
-    def read(cls, place: str | Path) -> Self:
+    def read(cls, place: str | Path, most: int = MAX_MEMBERS) -> Self:
         """Read an overlay and check it without the archive.
 
         Args:
             place: the file; or what Kubeflow passes: its text, which has several lines, or `s3://.../<sha256>.csv`.
+            most: rows that it may have: as many as the archive may have files.
 
         Raises:
             UsageError: there is no such file or object.
@@ -68,12 +71,12 @@ class Overlay:
             ServiceUnreachable: S3 does not answer.
         """
         if isinstance(place, str) and "\n" in place:
-            return cls._parse(Path("the overlay"), place.encode())
+            return cls._parse(Path("the overlay"), place.encode(), most)
         if isinstance(place, str) and place.startswith(S3_SCHEME):
-            return cls._parse(Path("the overlay"), _stored(place))
+            return cls._parse(Path("the overlay"), _stored(place), most)
         path = Path(place)
         try:
-            with path.open("rb") as file:
+            with disk.opened(path, str(path)) as file:
                 content = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise UsageError(
@@ -82,32 +85,31 @@ class Overlay:
             ) from error
         if len(content) > MAX_BYTES:
             raise DataRefused(f"{path}: more than {MAX_BYTES:,} bytes. Is this an overlay?")
-        return cls._parse(path, content)
+        return cls._parse(path, content, most)
 
     @classmethod
-    def _parse(cls, path: Path, content: bytes) -> Self:
+    def _parse(cls, path: Path, content: bytes, most: int) -> Self:
+        header: tuple[str, ...] | None = None
+        opinions: dict[str, Opinion] = {}
+        problems = _Problems(path)
         try:
-            lines = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True))
+            # Empty lines are skipped. Rows are counted as records: a field may contain a line break.
+            for row, fields in rows(content, str(path), most, strict=True):
+                if header is None:
+                    header = _header(path, fields)
+                elif any(field.strip() for field in fields):
+                    try:
+                        opinion = _opinion(row, header, fields)
+                        if (first := opinions.setdefault(opinion.study, opinion)) is not opinion:
+                            agree = "again" if first.new == opinion.new else "again, with another label"
+                            raise ValueError(f"names {opinion.study!r} of row {first.row} {agree}")
+                    except ValueError as error:
+                        problems.add("row {} {}".format, row, error)
         except (UnicodeDecodeError, csv.Error) as error:
             raise DataRefused(f"{path}: not a CSV in UTF-8 ({error}).") from error
-        header = tuple(field.strip().lower() for field in lines[0]) if lines else ()
-        if sorted(header) != sorted(COLUMNS):
-            found = ",".join(header)[:200] or "nothing"
-            raise DataRefused(f"{path}: expected the header {','.join(COLUMNS)}, found {found!r}.")
-        opinions: dict[str, Opinion] = {}
-        problems = []
-        # Empty lines are skipped. Rows are counted as records: a field may contain a line break.
-        for row, fields in enumerate(lines[1:], 2):
-            if not any(field.strip() for field in fields):
-                continue
-            try:
-                opinion = _opinion(row, header, fields)
-                if (first := opinions.setdefault(opinion.study, opinion)) is not opinion:
-                    agree = "again" if first.new == opinion.new else "again, with another label"
-                    raise ValueError(f"names {opinion.study!r} of row {first.row} {agree}")
-            except ValueError as error:
-                problems.append(f"row {row} {error}")
-        _refuse(path, problems)
+        if header is None:
+            _header(path, [])
+        problems.refuse()
         return cls(path, tuple(sorted(opinions.values(), key=lambda opinion: opinion.study)))
 
     @property
@@ -138,21 +140,66 @@ class Overlay:
         if not self.opinions:
             return {}
         studies = {key(study): study for study in official}
-        problems = []
+        problems = _Problems(self.path)
         for opinion in self.opinions:
             study = studies.get(opinion.study)
             if study is None:
-                # Copies with corrected labels have renamed directories.
-                near = difflib.get_close_matches(opinion.study, _relatives(opinion.study, studies), 1, 0)
-                hint = f"; {near[0]} is" if near else ""
-                problems.append(f"row {opinion.row} names {opinion.study!r}, which is not in the archive{hint}")
+                problems.add(_unknown, opinion.row, opinion.study, studies)
             elif official[study] != opinion.old:
-                problems.append(
-                    f"row {opinion.row} says that {opinion.study!r} is {LABEL_NAMES[opinion.old]}, officially it is "
-                    f"{LABEL_NAMES[official[study]]}"
-                )
-        _refuse(self.path, problems)
+                problems.add(_contradiction, opinion, official[study])
+        problems.refuse()
         return {studies[opinion.study]: opinion for opinion in self.opinions}
+
+
+class _Problems:
+    """Rows that are refused. The first are named; of the others only the number counts, and costs nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._named: list[str] = []
+        self._count = 0
+
+    def add(self, say: Callable[..., str], *about: object) -> None:
+        """Add a row. `say` tells what is wrong with it."""
+        self._count += 1
+        if self._count <= NAMED_ROWS:
+            self._named.append(say(*about))
+
+    def refuse(self) -> None:
+        """Refuse the file if there are any.
+
+        Raises:
+            DataRefused: there are.
+        """
+        if not self._count:
+            return
+        more = f"; and {self._count - NAMED_ROWS:,} more" if self._count > NAMED_ROWS else ""
+        many = f"{self._count:,} rows are" if self._count > 1 else "one row is"
+        raise DataRefused(f"{self._path}: {many} refused: {'; '.join(self._named)}{more}. Correct them or remove them.")
+
+
+def _header(path: Path, fields: list[str]) -> tuple[str, ...]:
+    header = tuple(field.strip().lower() for field in fields)
+    if sorted(header) != sorted(COLUMNS):
+        found = ",".join(header)[:200] or "nothing"
+        raise DataRefused(f"{path}: expected the header {','.join(COLUMNS)}, found {found!r}.")
+    return header
+
+
+def _contradiction(opinion: Opinion, official: int) -> str:
+    """What to say of a row that takes another label for the official one."""
+    return (
+        f"row {opinion.row} says that {opinion.study!r} is {LABEL_NAMES[opinion.old]}, officially it is "
+        f"{LABEL_NAMES[official]}"
+    )
+
+
+def _unknown(row: int, study: str, studies: Mapping[str, str]) -> str:
+    """What to say of a row about a study that is not in the archive."""
+    # Copies with corrected labels have renamed directories.
+    near = difflib.get_close_matches(study, _relatives(study, studies), 1, 0)
+    hint = f"; {near[0]} is" if near else ""
+    return f"row {row} names {study[:300]!r}, which is not in the archive{hint}"
 
 
 def _stored(uri: str) -> bytes:
@@ -201,11 +248,3 @@ def _opinion(row: int, header: tuple[str, ...], fields: list[str]) -> Opinion:
     if labels[0] == labels[1]:
         raise ValueError(f"changes nothing: old and new are both {LABEL_NAMES[labels[0]]}")
     return Opinion(row, key(said["study"]), labels[0], labels[1], said["source"], said["reason"])
-
-
-def _refuse(path: Path, problems: list[str]) -> None:
-    if not problems:
-        return
-    more = f"; and {len(problems) - NAMED_ROWS:,} more" if len(problems) > NAMED_ROWS else ""
-    many = f"{len(problems):,} rows are" if len(problems) > 1 else "one row is"
-    raise DataRefused(f"{path}: {many} refused: {'; '.join(problems[:NAMED_ROWS])}{more}. Correct them or remove them.")

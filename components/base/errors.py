@@ -3,8 +3,12 @@
 import errno
 import os
 import re
+from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class ExitCode(IntEnum):
@@ -101,8 +105,11 @@ _OF_THE_CALLER = {
 }  # fmt: skip
 
 
-# What libraries say where Python would raise a MemoryError: the loader, threads, OpenCV.
-_NO_MEMORY = ("failed to map segment", "can't start new thread", "Cannot allocate memory", "Insufficient memory")
+# What libraries say where Python would raise a MemoryError: the loader, threads, OpenCV, zlib, Pillow.
+_NO_MEMORY = (
+    *("failed to map segment", "can't start new thread", "Cannot allocate memory", "Insufficient memory"),
+    *("Error -4 while", "out of memory"),
+)
 
 
 # Everything is written beside its place first: `.x.png.partial`, `.x.png.1234.partial`.
@@ -117,7 +124,7 @@ def classified(error: Exception) -> MuraError | None:
     """
     if isinstance(error, MuraError):
         return error
-    if isinstance(error, MemoryError) or any(each in str(error) for each in _NO_MEMORY):
+    if out_of_memory(error):
         return OutsideFailed(
             "The memory is too small. Close other programs, or give this one more (ulimit -v shows a limit)."
         )
@@ -128,6 +135,51 @@ def classified(error: Exception) -> MuraError | None:
             return kind(f"{named}: cannot be written ({error.strerror}). Name another file or directory.")
         where = f"{error.filename}: " if error.filename else ""
         return kind(f"{where}{error.strerror}")
+    return None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory is too small."""
+    return isinstance(error, MemoryError) or any(each in str(error) for each in _NO_MEMORY)
+
+
+def again(what: str, work: Callable[[], T]) -> T:
+    """Do a piece of work, and once more if the system failed in it: its errors say nothing about the data.
+
+    Args:
+        what: what is read, for the message.
+        work: may be done twice.
+
+    Raises:
+        OutsideFailed: the system failed twice.
+        UsageError: permission is lacking.
+    """
+    try:
+        return work()
+    except Exception as error:
+        if system_error(error) is None:
+            raise
+    try:
+        return work()
+    except Exception as error:
+        failed = system_error(error)
+        if failed is None:
+            raise
+        if isinstance(failed, OSError) and failed.errno in (errno.EACCES, errno.EPERM):
+            raise UsageError(f"{what}: cannot be read ({failed.strerror}).") from error
+        why = failed.strerror if isinstance(failed, OSError) else "the memory is too small"
+        raise OutsideFailed(f"{what}: cannot be read, tried twice ({why}). Run the same command again.") from error
+
+
+def system_error(error: BaseException | None) -> BaseException | None:
+    """The error of the operating system that an exception is, or that a library made it of. None for any other."""
+    while error is not None and not isinstance(error, MuraError):
+        # An impossible position in a damaged file is EINVAL. Libraries raise an OSError of their own without a number.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            return error
+        if out_of_memory(error):
+            return error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
 
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections import deque
@@ -10,10 +11,11 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from components.base.errors import OutsideFailed
+from components.base.errors import OutsideFailed, classified
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -61,7 +63,9 @@ def in_order(
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start)
     try:
         iterator = iter(items)
-        pending = deque(pool.submit(function, item) for item in islice(iterator, workers * AHEAD))
+        pending: deque[Future[R]] = deque()
+        for item in islice(iterator, workers * AHEAD):
+            pending.append(_submitted(pool, function, item))
         yield _results(pool, function, iterator, pending)
     except BrokenProcessPool as error:
         raise OutsideFailed("A worker process died. Was it killed, or is the memory too small? Try again.") from error
@@ -74,8 +78,34 @@ def _results(
 ) -> Iterator[R]:
     while pending:
         result = pending.popleft().result()
-        pending.extend(pool.submit(function, item) for item in islice(items, 1))
+        pending.extend(_submitted(pool, function, item) for item in islice(items, 1))
         yield result
+
+
+def _submitted(pool: ProcessPoolExecutor, function: Callable[[T], R], item: T) -> "Future[R]":
+    """Give a worker an item. A worker that this starts never sees Ctrl-C, not even while it imports its modules."""
+    # It would end the block of signals.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(_call, pickle.dumps((function, item)))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _call(work: bytes) -> Any:
+    """Do the work in a worker. What is no bug is told here: not every error can be sent to the parent.
+
+    What the work imports is imported here too: errors of unpickling end a worker, with a traceback for each.
+    """
+    try:
+        function, item = pickle.loads(work)  # noqa: S301 - our own, a moment ago
+        return function(item)
+    except Exception as error:
+        known = classified(error)
+        if known is None or known is error:
+            raise
+        raise known from None
 
 
 def aside(function: Callable[[], R]) -> "Future[R]":

@@ -39,7 +39,7 @@ def resolve(file: Path, out: Path) -> list[Path]:
     """
     params = read_params(file)
     _check_archive(params.archive)
-    overlay = Overlay.read(Path(params.labels.overlay))
+    overlay = Overlay.read(Path(params.labels.overlay), params.ingest.max_members)
     made = {settings.file_of(out, *key): each for key, each in _stages(params, file, overlay)}
     for place, each in made.items():
         place.parent.mkdir(parents=True, exist_ok=True)

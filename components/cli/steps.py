@@ -20,6 +20,7 @@ import click
 from click.core import ParameterSource
 
 from components.archive.archive import Archive
+from components.archive.overlay import Overlay
 from components.artifacts.artifact import Artifact
 from components.artifacts.manifest import Manifest, ManifestFacts, ValidManifest
 from components.base import code, space
@@ -377,14 +378,18 @@ def _make(call: Call, arguments: dict[str, Any]) -> Artifact[Any]:
 
 def _arguments(call: Call) -> dict[str, Any]:
     """The step's arguments by name. How many members the archive may have is known from the others."""
-    found = {each.name: _argument(each, call) for each in call.inputs}
+    found = {each.name: _argument(each, call) for each in call.inputs if each.kind is not Overlay}
     limits = [
         value.max_members if isinstance(value, IngestParams) else _members(value.facts)
         for value in found.values()
         if isinstance(value, IngestParams | Manifest | ValidManifest)
     ]
     most = max(limits, default=MAX_MEMBERS)
-    return {name: value.checked(most) if isinstance(value, Archive) else value for name, value in found.items()}
+    overlays = {each.name: call.flags[each.name] for each in call.inputs if each.kind is Overlay}
+    found |= {name: None if place is None else Overlay.read(place, most) for name, place in overlays.items()}
+    # In the order of the signature.
+    ordered = {each.name: found[each.name] for each in call.inputs}
+    return {name: value.checked(most) if isinstance(value, Archive) else value for name, value in ordered.items()}
 
 
 def _members(facts: ManifestFacts) -> int:

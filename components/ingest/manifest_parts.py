@@ -44,6 +44,7 @@ def run(
         images = contents.images[part.share(len(contents.images))]
         with images_read(archive, [image for image in images if contents.has(image)], out) as facts:
             problems = write_rows(contents, images, facts, out)
+        archive.check_unchanged()
     logger.info(
         "ingest: part %s: %s of %s; %s",
         part,

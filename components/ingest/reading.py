@@ -31,6 +31,7 @@ def run(archive: Archive, overlay: Overlay | None, params: IngestParams, seed: i
             md5 = workers.aside(archive.md5)
             contents = read_contents(archive, names, overlay, params, seed)
             problems = write_rows(contents, contents.images, facts, out)
+        archive.check_unchanged()
     contents.log(problems)
     return Manifest.seal(out, contents.facts.model_copy(update={"archive_md5": md5.result()}))
 

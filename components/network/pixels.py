@@ -118,6 +118,8 @@ class OnDisk:
 
     def _read(self, record: Record, into: Squares) -> int:
         """Read a record; return the number of bytes, which is too small if the file ends early."""
+        if record.offset < 0:
+            return 0
         if record.file < len(self._handles):
             return os.preadv(self._handles[record.file], [into.data], record.offset)
         handle = os.open(self._files[record.file], os.O_RDONLY)

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from components.archive.archive import Archive
 from components.artifacts.artifact import File
-from components.base.errors import DataRefused
+from components.base.errors import DataRefused, again
 from components.base.files import json_sha256, write_text
 from components.shard import tfrecord
 from components.xray import png, square
@@ -111,7 +112,12 @@ def _records(archive: Archive, job: Job, places: list[tuple[int, int]]) -> Itera
             ) from None
         if hashlib.sha256(content).hexdigest() != row.sha256:
             raise DataRefused(f"{row.image}: not the file that was validated. Run `mura ingest` on this archive again.")
-        pixels = square.fit(png.decode(content).grey, job.image_size).tobytes()
+        # Known: ingest has decoded bytes of this sha256, and validation has passed them.
+        try:
+            grey = again(row.image, partial(png.decode, content, known=True)).grey
+        except png.BadImage as error:
+            raise DataRefused(f"{row.image}: {error}. Run `mura ingest` on this archive again.") from error
+        pixels = square.fit(grey, job.image_size).tobytes()
         record = tfrecord.example(
             {
                 "pixels": pixels,

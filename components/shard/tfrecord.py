@@ -5,6 +5,7 @@ buffer. The bytes are those of `tf.io.TFRecordWriter` and `tf.train.Example`; a 
 """
 
 import hashlib
+import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -79,7 +80,15 @@ def place(record: bytes, name: str) -> int:
 
     Raises:
         KeyError: no such feature, or its value is not bytes.
+        Damaged: not an example.
     """
+    try:
+        return _place(record, name)
+    except IndexError as error:
+        raise Damaged("not an example: it ends too early") from error
+
+
+def _place(record: bytes, name: str) -> int:
     key = name.encode()
     at, _ = _field(record, 0, _FIRST)
     while at < len(record):
@@ -115,11 +124,13 @@ def read(path: Path) -> Iterator[tuple[int, bytes]]:
         Damaged: a checksum differs, or the file ends in the middle of a record.
     """
     with path.open("rb") as file:
-        start = _HEAD
+        start, size = _HEAD, os.fstat(file.fileno()).st_size
         while head := file.read(_HEAD):
             if len(head) < _HEAD or _checksum(head[:8]) != head[8:]:
                 raise Damaged(f"the length of the record at byte {start - _HEAD:,} is damaged")
             (length,) = struct.unpack("<Q", head[:8])
+            if length > size - start - _TAIL:
+                raise Damaged(f"the record at byte {start:,} has {length:,} bytes, and the file ends before")
             record, tail = file.read(length), file.read(_TAIL)
             if _checksum(record) != tail:
                 raise Damaged(f"the record at byte {start:,} is damaged")
@@ -134,6 +145,8 @@ def _field(message: bytes, at: int, tag: int) -> tuple[int, int]:
     length = shift = 0
     while True:
         at += 1
+        if shift > 63:
+            raise Damaged("not an example: a length of more than 64 bits")
         length |= (message[at] & 0x7F) << shift
         shift += 7
         if not message[at] & 0x80:

@@ -94,13 +94,17 @@ def _record_faults(file: Path, rows: list[_Row], image_size: int) -> Iterator[st
 def _differing(start: int, record: bytes, row: _Row, image_size: int) -> list[str]:
     """In what a record and its row differ."""
     features = tfrecord.features(record)
+    try:
+        place = tfrecord.place(record, "pixels")
+    except KeyError:
+        return ["the pixels"]
     pixels = features.get("pixels")
     if not isinstance(pixels, bytes) or len(pixels) != image_size**2:
         return ["the number of pixels"]
     same = {
         "pixels": google_crc32c.value(pixels) == row.crc32c,
-        "offset": start + tfrecord.place(record, "pixels") == row.offset,
+        "offset": start + place == row.offset,
         "abnormal": features.get("abnormal") == row.abnormal,
-        **{name: features.get(name) == getattr(row, name).encode() for name in WORDS},
+        **{name: features.get(name) == str(getattr(row, name)).encode() for name in WORDS},
     }
     return [name for name, agrees in same.items() if not agrees]

@@ -2,8 +2,10 @@
 
 Memory and time have limits, so no watchdog is needed. A file has at most `archive.MAX_BYTES` bytes and a picture at
 most MAX_PIXELS pixels, and the size of the compressed data must fit to that number. Decoders get only the chunks that
-make pixels: no text to unpack, no profile to apply. Decoding then is one linear pass of at most about a second. A
-decoder stops when the picture is complete, even if there is more compressed data.
+make pixels: no text to unpack, no profile to apply. Decoding then is two linear passes of at most about a second each.
+
+The first pass only unpacks. Decoders stop when they have all rows, and some also when the data ends before: they show
+the missing rows black. None compares the checksum of the pixels in all cases.
 """
 
 import struct
@@ -18,7 +20,7 @@ from kornia_rs.io import decode_image_png_u8
 from numpy.typing import NDArray
 from PIL import Image
 
-from components.base.errors import first_line
+from components.base.errors import first_line, out_of_memory
 
 # MURA's images have at most 512 x 512 pixels, the largest detectors of radiography about 4,300 x 4,300.
 MAX_PIXELS = 25_000_000
@@ -30,6 +32,8 @@ MAX_CHUNKS = 50_000
 # images have nothing of this.
 MAX_OTHER_BYTES = 1_000_000
 
+# Compressed bytes that are unpacked in one step: at most 17 MB.
+PIECE = 16_384
 # Pixels whose channels are compared in one step.
 STRIPE = 65_536
 
@@ -83,7 +87,7 @@ class _Chunk(NamedTuple):
         return self.end - self.start - 12
 
 
-def decode(png: bytes) -> Decoded:
+def decode(png: bytes, known: bool = False) -> Decoded:
     """Decode a PNG to one channel.
 
     Header, checksums and order of the chunks are checked before any pixel is decoded. A truncated or damaged file is
@@ -91,6 +95,8 @@ def decode(png: bytes) -> Decoded:
 
     Args:
         png: the whole file. A few bytes after the end are accepted.
+        known: these very bytes were decoded before, by their sha256. They are not unpacked to compare length and
+            checksum of the pixels again, which takes as long as decoding.
 
     Raises:
         BadImage: not a PNG, too large, truncated, damaged, or more than one picture.
@@ -99,6 +105,8 @@ def decode(png: bytes) -> Decoded:
     chunks = list(_chunks(png))
     _check_order(chunks, header)
     _check_sizes(chunks, header, behind=len(png) - chunks[-1].end)
+    if not known:
+        _check_unpacked(png, chunks, header)
     bare = _bare(png, chunks, header)
     if mode := PLAIN.get((header.depth, header.colour)):
         return _decode_plain(bare, header, mode)
@@ -194,6 +202,41 @@ def _check_sizes(chunks: list[_Chunk], header: _Header, behind: int) -> None:
         raise BadImage(f"{compressed:,} compressed bytes cannot be {header.width} x {header.height} pixels")
 
 
+def _check_unpacked(png: bytes, chunks: list[_Chunk], header: _Header) -> None:
+    """Check that the compressed data is one whole zlib stream, with exactly the bytes of all rows."""
+    view, stream, expected, found = memoryview(png), zlib.decompressobj(), _raw_bytes(header), 0
+    for chunk in chunks:
+        if chunk.kind != b"IDAT":
+            continue
+        for start in range(chunk.start + 8, chunk.end - 4, PIECE):
+            if stream.eof:
+                raise _undecodable(header, "bytes follow the compressed pixels")
+            try:
+                found += len(stream.decompress(view[start : min(start + PIECE, chunk.end - 4)]))
+            except zlib.error as error:
+                raise _undecodable(header, error) from error
+            if found > expected:
+                raise _undecodable(header, f"more than the {expected:,} bytes of its rows")
+    if not stream.eof:
+        raise _undecodable(header, "the compressed pixels have no end")
+    if found < expected:
+        raise _undecodable(header, f"{found:,} bytes, expected {expected:,} of its rows")
+    if stream.unused_data:
+        raise _undecodable(header, "bytes follow the compressed pixels")
+
+
+def _undecodable(header: _Header, why: BaseException | str) -> BadImage:
+    """What to raise for a picture.
+
+    Raises:
+        MemoryError: the memory was too small for a decoder. That says nothing about the picture.
+    """
+    if isinstance(why, BaseException) and out_of_memory(why):
+        raise MemoryError from why
+    said = why if isinstance(why, str) else first_line(why)
+    return BadImage(f"{header.width} x {header.height} pixels that cannot be decoded: {said}")
+
+
 def _raw_bytes(header: _Header) -> int:
     """Uncompressed bytes: all rows, each after a byte for its filter."""
     bits = header.depth * CHANNELS[header.colour]
@@ -221,9 +264,7 @@ def _decode_plain(png: bytes, header: _Header, mode: str) -> Decoded:
         pixels = decode_image_png_u8(png, shape, "mono" if mode == "L" else "rgb")
     # The library has no exception class of its own.
     except Exception as error:
-        raise BadImage(
-            f"{header.width} x {header.height} pixels that cannot be decoded: {first_line(error)}"
-        ) from error
+        raise _undecodable(header, error) from error
     return Decoded(pixels.reshape(shape), mode, 0) if mode == "L" else _reduced(pixels, mode)
 
 
@@ -236,16 +277,18 @@ def _decode_any(png: bytes, header: _Header) -> Decoded:
                 return Decoded((np.asarray(image) >> 8).astype(np.uint8), mode, 0)
             if header.depth == 16:
                 mode += ";16"
+            if image.palette is not None and np.asarray(image).max() >= len(image.palette.palette) // 3:
+                raise _undecodable(header, "colours that the palette lacks")
             if mode.startswith(("RGB", "P")):
                 coloured = image.convert("RGB") if mode == "P" else image
                 # Channel by channel: an array of the whole picture would need two more copies.
                 channels = [np.asarray(coloured.getchannel(i)) for i in range(3)]
                 return _reduced(np.asarray(cv2.merge(channels), np.uint8), mode)
             return Decoded(np.asarray(image.convert("L")), mode, 0)
+    except BadImage:
+        raise
     except (OSError, SyntaxError, ValueError, IndexError, zlib.error, struct.error) as error:
-        raise BadImage(
-            f"{header.width} x {header.height} pixels that cannot be decoded: {first_line(error)}"
-        ) from error
+        raise _undecodable(header, error) from error
 
 
 def _reduced(pixels: NDArray[np.uint8], mode: str) -> Decoded:

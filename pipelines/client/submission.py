@@ -163,7 +163,7 @@ def _about(begin: Data | Located) -> dict[str, Any]:
 def _compiled(params: Params, located: Located, store: bool, parts: int | None) -> Package:
     """The pipeline for an archive. A long overlay is stored beside the archive, if it may be."""
     path = Path(params.labels.overlay)
-    overlay = overlay_argument.argument(path, located.uri)
+    overlay = overlay_argument.argument(path, located.uri, params.ingest.max_members)
     if store and overlay_argument.store(path, overlay):
         logger.info("overlay: %s stored as %s", path, overlay)
     return compile_pipeline(

@@ -94,7 +94,8 @@ def compile_pipeline(  # Parameters: each is an argument of the run, or the cach
         "archive": archive or params.archive,
         "archive_digest": archive_digest,
         "archive_name": archive_name,
-        "overlay": overlay or overlay_argument.argument(Path(params.labels.overlay), archive or params.archive),
+        "overlay": overlay
+        or overlay_argument.argument(Path(params.labels.overlay), archive or params.archive, params.ingest.max_members),
         **_choices(params),
     }
     if parts is None:

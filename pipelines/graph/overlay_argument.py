@@ -11,23 +11,25 @@ from pathlib import Path
 from components.archive.overlay import Overlay
 from components.base.errors import UsageError
 from components.base.urls import S3_SCHEME
+from components.params.ingest import MAX_MEMBERS
 
 LONGEST = 1_000
 """Bytes of a text that is an argument: the header line and a few rows."""
 
 
-def argument(path: Path, archive: str) -> str:
+def argument(path: Path, archive: str, most: int = MAX_MEMBERS) -> str:
     """The argument for an overlay of this machine. Nothing is stored; `store` does it.
 
     Args:
         path: the overlay.
         archive: address of the archive that the run reads; something else if there is none on S3.
+        most: rows that the overlay may have.
 
     Raises:
         UsageError: there is no such file, or it is long and has no place on S3.
         DataRefused: the overlay makes no sense.
     """
-    Overlay.read(path)
+    Overlay.read(path, most)
     text = path.read_text(encoding="utf-8-sig")
     if len(text.encode()) <= LONGEST:
         return text

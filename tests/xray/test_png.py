@@ -4,6 +4,7 @@ import struct
 import subprocess
 import sys
 import textwrap
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from miniature import png
 from PIL import Image
-from png_suite import assemble, chunks, encode, made, with_chunk
+from png_suite import assemble, chunks, encode, header, made, with_chunk
 
 from components.xray.png import CHANNELS, DEPTHS, SIGNATURE, BadImage, decode
 
@@ -266,3 +267,57 @@ def test_decoders_say_nothing_of_their_own_about_a_damaged_file(mode: str, capfd
         with pytest.raises(BadImage):
             decode(file)
     assert capfd.readouterr() == ("", "")
+
+
+def rows_of(colour: int, depth: int, interlaced: bool, compressed: bytes, *more: bytes) -> bytes:
+    """A picture of 16 x 16 pixels of any kind, with these compressed bytes."""
+    palette = [(b"PLTE", bytes(range(256)) * 3)] if colour == 3 else []
+    pixels = [(b"IDAT", each) for each in (compressed, *more)]
+    return assemble(header(16, 16, depth, colour, 0, 0, int(interlaced)), *palette, *pixels, (b"IEND", b""))
+
+
+def raw_of(colour: int, depth: int, interlaced: bool) -> bytes:
+    """Its rows, filtered and not compressed."""
+    samples = np.random.default_rng(depth).integers(0, 2**depth, (16, 16, CHANNELS[colour]))
+    (pixels,) = (body for kind, body in chunks(encode(samples, depth, colour, interlaced)) if kind == b"IDAT")
+    return zlib.decompress(pixels)
+
+
+EVERY_KIND = [
+    (colour, depth, interlaced) for colour in DEPTHS for depth in DEPTHS[colour] for interlaced in (False, True)
+]
+
+
+@pytest.mark.parametrize(("colour", "depth", "interlaced"), EVERY_KIND)
+def test_pixels_are_one_whole_stream_of_exactly_all_rows(colour: int, depth: int, interlaced: bool) -> None:
+    raw = raw_of(colour, depth, interlaced)
+    whole = zlib.compress(raw)
+    # However the stream is cut into chunks, some of them empty.
+    for pieces in ([whole], [whole[:10], b"", whole[10:], b""], [whole[i : i + 1] for i in range(len(whole))]):
+        assert decode(rows_of(colour, depth, interlaced, *pieces)).grey.shape == (16, 16)
+    bad_sum = whole[:-1] + bytes([whole[-1] ^ 1])
+    wrong = {
+        "half the rows": [zlib.compress(raw[: len(raw) // 2])],
+        "a byte less": [zlib.compress(raw[:-1])],
+        "a byte more": [zlib.compress(raw + b"\0")],
+        "many rows more": [zlib.compress(raw * 30)],
+        "no rows": [zlib.compress(b"")],
+        "another checksum": [bad_sum],
+        "another checksum in another chunk": [bad_sum[:-2], bad_sum[-2:]],
+        "no checksum": [whole[:-4]],
+        "half a checksum": [whole[:-2]],
+        "a second stream": [whole + whole],
+        "a second stream in another chunk": [whole, whole],
+        "bytes behind the stream": [whole, b"hidden"],
+        "a stream that goes on": [zlib.compressobj().compress(raw) + zlib.compressobj().flush(zlib.Z_SYNC_FLUSH)],
+    }
+    for name, pieces in wrong.items():
+        with pytest.raises(BadImage, match="cannot be"):
+            pytest.fail(f"{name} gives {decode(rows_of(colour, depth, interlaced, *pieces)).mode}")
+
+
+def test_a_colour_that_the_palette_lacks_is_refused() -> None:
+    palette = [(b"PLTE", bytes(9))]
+    assert decode(encode(np.array([[[0], [2]]]), 8, 3, False, palette)).mode == "P"
+    with pytest.raises(BadImage, match="colours that the palette lacks"):
+        decode(encode(np.array([[[0], [3]]]), 8, 3, False, palette))

@@ -1,5 +1,6 @@
 """What several tests need: a place for MLflow, models and evaluations."""
 
+import functools
 import os
 import shutil
 import socket
@@ -30,11 +31,13 @@ from components.artifacts.evaluation import (
 from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
 
 if TYPE_CHECKING:
+    import pandas as pd
     from kubeflow_api import KubeflowApi
 
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="-1")
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MEASURED_WITH = {"operating_point": "youden", "target": 0.5, "bootstrap_draws": 2000, "batch_size": 8}
 
 
 @pytest.fixture(scope="session")
@@ -257,13 +260,17 @@ def make_tracked(tmp_path: Path) -> Callable[[], TrackedRun]:
 
 @pytest.fixture
 def make_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
-    """Seals an evaluation of a model: `make_evaluation(model, auroc=0.8, test_digest="...")`."""
+    """Seals an evaluation of a model: `make_evaluation(model, auroc=0.8, test_digest="...")`.
+
+    Its scores are those of its predictions, except where they are given: `make_evaluation(model, test=...)`.
+    """
 
     def make(model: TrainedModel, auroc: float = 0.8, **scores: Any) -> Evaluation:
         path = tmp_path / "evaluations" / f"{model.facts.architecture}-{time.time_ns()}"
         path.mkdir(parents=True)
+        predicted, measured = scored(auroc)
         (path / METRICS).write_text(f'{{"auroc": {auroc}}}')
-        (path / PREDICTIONS).write_bytes(model.digest.encode())
+        predicted.to_parquet(path / PREDICTIONS, index=False)
         (path / REPORT).write_text("<p>report</p>")
         facts = EvaluationFacts(
             candidate=model.facts.candidate,
@@ -272,11 +279,37 @@ def make_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
             data_digest=model.facts.data_digest,
             shards_digest=model.facts.shards_digest,
             code_revision=COMMIT,
-            scores=make_scores(auroc, **scores),
+            params=MEASURED_WITH,
+            seed=1,
+            scores=Scores(**{name: getattr(measured, name) for name in Scores.model_fields} | scores),
         )
         return Evaluation.seal(path, facts)
 
     return make
+
+
+@functools.cache
+def scored(auroc: float) -> "tuple[pd.DataFrame, Scores]":
+    """Predictions of a view of each of 300 studies of both splits, and their scores. The AUROC is exact to 1/2500."""
+    import pandas as pd
+
+    from components.params.evaluate import EvaluateParams
+    from components.scores.both_splits import BothSplits
+
+    # Of 50 abnormal studies, some are above all normal ones, one is above some, the others are below all.
+    above, some = divmod(round(auroc * 2500), 50)
+    abnormal = [0.9 + number / 1000 for number in range(above)] + [0.3 + some / 100 - 0.005]
+    abnormal = (abnormal + [0.1 + number / 1000 for number in range(50)])[:50]
+    probability = [*abnormal, *(0.3 + number / 100 for number in range(50))] * 3
+    study = [f"study{number:03d}" for number in range(300)]
+    split = {"study": study, "abnormal": ([1] * 50 + [0] * 50) * 3, "probability": probability, "body_part": "wrist"}
+    both = [pd.DataFrame(split | {"split": name, "patient": [f"{name} {each}" for each in study]}) for name in
+            ("tuning", "test")]  # fmt: skip
+    predicted = pd.concat(both, ignore_index=True)
+    predicted["study"] = predicted["split"] + "/" + predicted["study"]
+    predicted["overlay"] = pd.array([pd.NA] * len(predicted), "Int64")
+    measured = BothSplits.of_predictions(predicted, EvaluateParams.model_validate(MEASURED_WITH), 1)
+    return predicted, make_scores(tuning=measured.tuning, test=measured.test, threshold=measured.threshold)
 
 
 def make_scores(auroc: float = 0.8, **scores: Any) -> Scores:

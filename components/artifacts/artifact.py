@@ -5,24 +5,45 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components.base.errors import DataRefused, MuraError, UsageError
+from components.artifacts.content import Unreadable, content_sha256
+from components.base.errors import DataRefused, MuraError, UsageError, first_line
 from components.base.files import CHECKPOINT, file_sha256, json_sha256, write_text
 from components.base.words import with_article
 
-FORMAT: Literal[2] = 2
+FORMAT: Literal[3] = 3
 """Of every card. Raised when an older or newer version cannot read the artifact rightly."""
 # Files hashed at once: hashing lets other threads run, and a disk has more than one request at a time.
 HASHERS = 4
+_PROVENANCE = object()
+
+T = TypeVar("T")
+Provenance = Annotated[T, _PROVENANCE]
+"""The type of a fact that says how a result came about: when, where, by which run. The digest does not cover it."""
 
 
 class Facts(BaseModel):
     """What an artifact says of itself. Frozen; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def deciding(self) -> dict[str, Any]:
+        """The facts that the digest covers, at any depth: all that are not provenance."""
+        fields = type(self).model_fields.items()
+        return {name: _deciding(getattr(self, name)) for name, field in fields if _PROVENANCE not in field.metadata}
+
+
+def _deciding(value: Any) -> Any:
+    if isinstance(value, Facts):
+        return value.deciding()
+    if isinstance(value, Mapping):
+        return {key: _deciding(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_deciding(each) for each in value]
+    return value
 
 
 F = TypeVar("F", bound=Facts)
@@ -48,7 +69,7 @@ class _Card(Facts):
     """What `card.json` holds."""
 
     kind: str
-    format: Literal[2]
+    format: Literal[3]
     digest: str
     facts: dict[str, Any]
     files: dict[str, File]
@@ -71,8 +92,9 @@ class Artifact(Generic[F]):
         card.json    kind, digest, facts, the size and sha256 of every other file, and a checksum of all that
         ...          the files
 
-    The digest is the artifact's identity: a sha256 over the kind and the sha256 of the files that make
-    it what it is (`CONTENT`). Two artifacts of the same digest are interchangeable.
+    The digest is the artifact's identity: a sha256 over the kind, the facts that are not `Provenance`, and what the
+    files say that make it what it is (`CONTENT`). Two artifacts of the same digest are interchangeable. The checksum
+    covers the provenance and the pages for people too.
     """
 
     CARD: ClassVar[str] = "card.json"
@@ -104,11 +126,13 @@ class Artifact(Generic[F]):
         """
         known = written or {}
         files = {name: known.get(name) or File.of(path / name) for name in _file_names(path, cls.CARD)}
+        said = facts.model_dump(mode="json")
         card = _Card(
             kind=cls.__name__,
             format=FORMAT,
-            digest=cls._digest(files),
-            facts=facts.model_dump(mode="json"),
+            # Of the facts as `read` will find them.
+            digest=cls._digest(path, cls.FACTS.model_validate(said), files),
+            facts=said,
             files=files,
             checksum="",
         )
@@ -215,14 +239,32 @@ class Artifact(Generic[F]):
 
     @classmethod
     def _faults(cls, path: Path, card: _Card) -> Iterator[str]:
-        yield from _file_faults(path, cls.CARD, card.files)
-        if card.digest != cls._digest(card.files):
-            yield f"{path / cls.CARD}: the digest does not belong to the files it lists."
+        damaged = False
+        for fault in _file_faults(path, cls.CARD, card.files):
+            damaged = True
+            yield fault
+        if damaged:
+            return
+        try:
+            digest = cls._digest(path, cls._facts(path, card), card.files)
+        except DataRefused as error:
+            yield str(error)
+            return
+        if card.digest != digest:
+            yield f"{path / cls.CARD}: its digest does not belong to its facts and files, which were changed."
 
     @classmethod
-    def _digest(cls, files: dict[str, File]) -> str:
-        content = {n: f.sha256 for n, f in files.items() if any(fnmatch(n, pattern) for pattern in cls.CONTENT)}
-        return json_sha256({"kind": cls.__name__, "content": content})
+    def _digest(cls, path: Path, facts: Facts, files: Mapping[str, File]) -> str:
+        decisive = [name for name in files if any(fnmatch(name, pattern) for pattern in cls.CONTENT)]
+        content = {name: _content(path / name) or files[name].sha256 for name in decisive}
+        return json_sha256({"kind": cls.__name__, "facts": facts.deciding(), "content": content})
+
+
+def _content(file: Path) -> str | None:
+    try:
+        return content_sha256(file)
+    except Unreadable as error:
+        raise DataRefused(f"{file}: not the table or JSON of its name ({first_line(error)}).") from error
 
 
 def _file_faults(path: Path, card: str, files: Mapping[str, File]) -> Iterator[str]:

@@ -1,10 +1,11 @@
 """How good a model is, and how sure we are."""
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
-from components.artifacts.artifact import Artifact, Facts
+from components.artifacts.artifact import Artifact, Facts, Provenance
 
 METRICS = "metrics.json"
 SUMMARY = "summary.json"
@@ -90,9 +91,13 @@ class EvaluationFacts(Facts):
     model_digest: str
     data_digest: str
     shards_digest: str
-    code_revision: str
+    code_revision: Provenance[str]
     body_parts: tuple[str, ...] | None = None
     """The body parts that were chosen of the archive; None for all."""
+    params: dict[str, Any]
+    """The `evaluate` section it was measured with."""
+    seed: int
+    """Of the bootstrap."""
     scores: Scores
     """By the official labels."""
     second_opinion: SecondOpinion | None = None
@@ -115,7 +120,7 @@ class Evaluation(Artifact[EvaluationFacts]):
 
     FACTS = EvaluationFacts
     STEP = "evaluate"
-    CONTENT = (METRICS, PREDICTIONS)
+    CONTENT = (METRICS, SUMMARY, PREDICTIONS, "plots/*.csv")
 
     @property
     def report(self) -> Path:

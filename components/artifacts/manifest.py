@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from components.artifacts.artifact import Artifact, Facts
+from components.artifacts.artifact import Artifact, Facts, Provenance
 from components.base.words import in_words
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ LABEL_NAMES = ("normal", "abnormal")
 class ManifestFacts(Facts):
     """Counts that the table must agree with, and what was left out of it."""
 
-    archive: str
-    archive_md5: str | None = None
+    archive: Provenance[str]
+    archive_md5: Provenance[str | None] = None
     """The name DVC gives the archive, the md5 of its bytes; None for a directory."""
     images: int
     studies: int
@@ -105,6 +105,7 @@ class Manifest(Artifact[ManifestFacts]):
 
     FACTS = ManifestFacts
     STEP = "ingest"
+    CONTENT = (TABLE,)
 
     @property
     def table(self) -> "pandas.DataFrame":

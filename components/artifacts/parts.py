@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.artifacts.artifact import Artifact, Facts, File
-from components.artifacts.manifest import ManifestFacts
-from components.artifacts.shards import ShardsFacts
+from components.artifacts.manifest import TABLE, ManifestFacts
+from components.artifacts.shards import RECORDS, ShardsFacts
 from components.base import code
 from components.base.errors import DataRefused, UsageError
 
@@ -72,6 +72,7 @@ class ManifestPart(Artifact[ManifestPartFacts]):
 
     FACTS = ManifestPartFacts
     STEP = "ingest --part"
+    CONTENT = (TABLE,)
 
 
 class ShardsPart(Artifact[ShardsPartFacts]):
@@ -85,6 +86,7 @@ class ShardsPart(Artifact[ShardsPartFacts]):
 
     FACTS = ShardsPartFacts
     STEP = "shard --part"
+    CONTENT = ("*.tfrecord", RECORDS)
 
 
 AnyPart = ManifestPart | ShardsPart

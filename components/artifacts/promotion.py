@@ -47,6 +47,7 @@ class Promotion(Artifact[PromotionFacts]):
 
     FACTS = PromotionFacts
     STEP = "promote"
+    CONTENT = ()
 
     def verdict(self) -> MuraError | None:
         """A refusal: the receipt is kept, and the command fails."""

@@ -1,6 +1,6 @@
 """The receipt for model versions in the registry."""
 
-from components.artifacts.artifact import Artifact, Facts
+from components.artifacts.artifact import Artifact, Facts, Provenance
 from components.artifacts.evaluation import Scores
 
 
@@ -10,7 +10,7 @@ class RegisteredModel(Facts):
     model: str
     """Name of the registered model."""
     version: int
-    run_id: str
+    run_id: Provenance[str]
     candidate: str
     architecture: str
     model_digest: str
@@ -18,8 +18,8 @@ class RegisteredModel(Facts):
     data_digest: str
     body_parts: tuple[str, ...] | None = None
     """The body parts that were chosen of the archive; None for all."""
-    code_revision: str
-    training_seconds: float
+    code_revision: Provenance[str]
+    training_seconds: Provenance[float]
     scores: Scores
 
 
@@ -41,3 +41,4 @@ class Registration(Artifact[RegistrationFacts]):
 
     FACTS = RegistrationFacts
     STEP = "register"
+    CONTENT = ("*.json",)

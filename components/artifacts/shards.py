@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.artifacts.artifact import Artifact, Facts
+from components.artifacts.artifact import Artifact, Facts, Provenance
 from components.base.errors import DataRefused
 from components.base.files import json_sha256
 
@@ -41,7 +41,7 @@ class ShardsFacts(Facts):
 
     image_size: int
     data_digest: str
-    archive_md5: str | None = None
+    archive_md5: Provenance[str | None] = None
     splits: dict[str, SplitFacts]
     train_images: dict[str, PartFacts]
     """By body part: what the loss is weighted with."""
@@ -74,8 +74,7 @@ class Shards(Artifact[ShardsFacts]):
     FACTS = ShardsFacts
     STEP = "shard"
     CARD = "index.json"
-    # The table follows from the files. Its own bytes depend on the version of Parquet's writer.
-    CONTENT = ("*.tfrecord",)
+    CONTENT = ("*.tfrecord", RECORDS)
 
     def files(self, split: str) -> list[Path]:
         """A split's TFRecord files in reading order."""

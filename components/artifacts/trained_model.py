@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from components.artifacts.artifact import Artifact, Facts
+from components.artifacts.artifact import Artifact, Facts, Provenance
 
 WEIGHTS = "model.weights.h5"
 CURVES = "curves.csv"
@@ -30,20 +30,20 @@ class TrainedModelFacts(Facts):
     """The `train` section it was trained with."""
     seed: int
     precision: str
-    device: str
+    device: Provenance[str]
     phases: tuple[str, ...]
     epochs: int
     best_epoch: int
     """Counted from 1 over all phases; its weights are the ones kept."""
     tuning: dict[str, float]
     """Metrics on the tuning split at the best epoch."""
-    seconds: float
+    seconds: Provenance[float]
     data_digest: str
-    archive_md5: str | None = None
+    archive_md5: Provenance[str | None] = None
     shards_digest: str
-    code_revision: str
-    environment: dict[str, str]
-    run: TrackedRun
+    code_revision: Provenance[str]
+    environment: Provenance[dict[str, str]]
+    run: Provenance[TrackedRun]
 
 
 class TrainedModel(Artifact[TrainedModelFacts]):
@@ -57,7 +57,7 @@ class TrainedModel(Artifact[TrainedModelFacts]):
 
     FACTS = TrainedModelFacts
     STEP = "train"
-    CONTENT = (WEIGHTS,)
+    CONTENT = (WEIGHTS, CURVES)
 
     @property
     def weights(self) -> Path:

@@ -1,6 +1,5 @@
 """Measure a model, and write what was found."""
 
-import dataclasses
 import json
 import logging
 import time
@@ -32,6 +31,7 @@ from components.evaluate.predictions import predict
 from components.network import backend
 from components.params.evaluate import EvaluateParams
 from components.scores import curves, metrics
+from components.scores.both_splits import BothSplits, studies_of
 from components.scores.studies import Studies
 
 log = logging.getLogger(__name__)
@@ -50,17 +50,10 @@ def run(
     predictions.insert(6, "overlay", predictions["study"].map(opinions["overlay"]).astype("Int64"))
     _check_patients(predictions, shards)
     tuning, test = (_studies(predictions, split, shards) for split in (TUNING, TEST))
-    threshold = metrics.choose_threshold(tuning.abnormal, tuning.probability, params.operating_point, params.target)
-    # The same patients and the same seed give the same draws, so the scores can be compared.
-    score = partial(metrics.score, threshold=threshold, draws=params.bootstrap_draws, seed=seed)
-    second = None
-    if manifest.facts.overlay_digest is not None:
-        others = _relabelled(test, opinions)
-        second = SecondOpinion(
-            overlay_digest=manifest.facts.overlay_digest,
-            studies=int(np.sum(others.abnormal != test.abnormal)),
-            test=score(others),
-        )
+    overlay_labels = {str(study): int(label) for study, label in opinions["overlay"].items()}
+    found = BothSplits.measure(tuning, test, overlay_labels, params, seed)
+    overlay = manifest.facts.overlay_digest
+    second = overlay and SecondOpinion(overlay_digest=overlay, studies=found.relabelled, test=found.second)
     facts = EvaluationFacts(
         candidate=model.facts.candidate,
         architecture=model.facts.architecture,
@@ -69,15 +62,18 @@ def run(
         body_parts=manifest.facts.body_parts,
         shards_digest=shards.digest,
         code_revision=provenance.code_revision(),
+        params=params.model_dump(mode="json"),
+        seed=seed,
         scores=Scores(
-            tuning=score(tuning),
-            test=score(test),
-            threshold=threshold,
+            tuning=found.tuning,
+            test=found.test,
+            threshold=found.threshold,
             tuning_digest=shards.facts.splits[TUNING].digest,
             test_digest=shards.facts.splits[TEST].digest,
         ),
-        second_opinion=second,
+        second_opinion=second or None,
     )
+    score = partial(metrics.score, threshold=found.threshold, draws=params.bootstrap_draws, seed=seed)
     body_parts = {part: score(test.of_part(part)) for part in _parts(set(test.body_part.tolist()))}
     measured = Measured(facts, model.facts, params, seed, body_parts, test, opinions)
     predictions.to_parquet(out / PREDICTIONS, index=False)
@@ -122,16 +118,10 @@ def _opinions(manifest: ValidManifest) -> pd.DataFrame:
     return table[table["overlay"].notna()].drop_duplicates("study").set_index("study")
 
 
-def _relabelled(test: Studies, opinions: pd.DataFrame) -> Studies:
-    """The test studies with the labels of the overlay."""
-    labels = [opinions["overlay"].get(study, label) for study, label in zip(test.study, test.abnormal, strict=True)]
-    return dataclasses.replace(test, abnormal=np.array(labels, np.int64))
-
-
 def _studies(predictions: pd.DataFrame, split: str, shards: Shards) -> Studies:
     rows = predictions[predictions.split == split]
     try:
-        studies = Studies.of_images(rows.study, rows.patient, rows.body_part, rows.abnormal, rows.probability)
+        studies = studies_of(rows)
     except ValueError as error:
         raise DataRefused(f"{shards.path}, {split}: {error} Run ingest, validate and shard again.") from error
     abnormal = int(studies.abnormal.sum())

@@ -12,7 +12,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -137,7 +137,7 @@ class ExecutorInput:
         Raises:
             DataRefused: an artifact has another digest than `<name>_digest` says.
         """
-        for name, artifact in inputs.items():
+        for name, artifact in self._named(inputs):
             expected = self.parameters.get(f"{name}_{DIGEST}")
             if isinstance(artifact, Artifact) and expected and not artifact.digest.startswith(expected):
                 raise DataRefused(
@@ -153,6 +153,15 @@ class ExecutorInput:
                 compiled[:12],
                 found[:12],
             )
+
+    def _named(self, inputs: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        """The step's arguments, by the names of Kubeflow's inputs: those of a list have one each."""
+        names = {path: name for name, path in self.artifacts().items()}
+        for name, value in inputs.items():
+            if isinstance(value, list):
+                yield from ((names[each.path], each) for each in value if each.path in names)
+            else:
+                yield name, value
 
     def report(self, artifact: Artifact[Any], inputs: Mapping[str, Any]) -> None:
         """Write what Kubeflow shows of an artifact, and the digest for its cache. Put into it what it brings along.

@@ -34,6 +34,8 @@ def promote(registration: Registration, params: PromoteParams, out: Path) -> Pro
 
     Raises:
         UsageError: there is no candidate, one is not in the registry, or the champion has no facts.
+        DataRefused: the registry says something else of a candidate than the receipt, or its records of the champion
+            contradict each other.
         OutsideFailed: MLflow does not answer, or the best candidate cannot be loaded from it.
     """
     if trial := os.environ.get(EXPERIMENT):

@@ -3,9 +3,11 @@
 import logging
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from components.artifacts.promotion import REPORT, Promotion, PromotionFacts
-from components.artifacts.registration import Registration
-from components.base.errors import OutsideFailed, UsageError
+from components.artifacts.registration import RegisteredModel, Registration
+from components.base.errors import DataRefused, OutsideFailed, UsageError
 from components.base.files import CHECKPOINT, write_text
 from components.params.promote import PromoteParams
 from components.promote.decision import decide, ranked
@@ -32,20 +34,29 @@ def run(registration: Registration, params: PromoteParams, out: Path) -> Promoti
                 f"promote: {candidate.model} version {candidate.version} ({candidate.candidate}) is not in this "
                 "registry, or is another model there. Run `mura register` again."
             )
+        if what := model_registry.contradiction(candidate):
+            raise DataRefused(
+                f"promote: {candidate.model} version {candidate.version} ({candidate.candidate}) is not what "
+                f"{registration.path} says: {what}. Somebody changed one of the two. Run `mura register` again."
+            )
     if fault := model_registry.fault(challenger):
         raise OutsideFailed(
             f"promote: {challenger.model} version {challenger.version} ({challenger.candidate}) cannot be loaded: "
             f"{fault}. Run `mura register` again: it publishes the model anew."
         )
     previous = model_registry.champion(challenger.model, params.alias)
+    if previous is not None and (what := model_registry.contradiction(previous)):
+        raise DataRefused(
+            f"promote: the {params.alias}, {previous.model} version {previous.version}, is not what was registered: "
+            f"{what}. Somebody changed it. In MLflow, set the tag right, or give the alias to another version."
+        )
     same = previous is None or previous.version == challenger.version
     lost = None if previous is None or same else model_registry.fault(previous)
     decision = decide(previous, challenger, params, lost)
     # A run that was killed after it moved the alias finds the challenger as champion. The note that it left names the
     # champion before.
     intent = out / CHECKPOINT / "promotion.json"
-    if intent.is_file() and previous == challenger:
-        begun = PromotionFacts.model_validate_json(intent.read_text(encoding="utf-8"))
+    if previous == challenger and (begun := _begun(intent, challenger)):
         previous, decision = begun.previous, begun.decision
     facts = PromotionFacts(
         alias=params.alias,
@@ -67,3 +78,12 @@ def run(registration: Registration, params: PromoteParams, out: Path) -> Promoti
     (plots / "operating_points.png").write_bytes(figures.operating_points)
     (plots / "forest.png").write_bytes(figures.forest)
     return Promotion.seal(out, facts)
+
+
+def _begun(intent: Path, challenger: RegisteredModel) -> PromotionFacts | None:
+    """The promotion of a challenger that was begun; None if there was none, or its note is damaged."""
+    try:
+        begun = PromotionFacts.model_validate_json(intent.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    return begun if begun.challenger == challenger and begun.decision.promote else None

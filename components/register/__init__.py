@@ -1,6 +1,7 @@
 """Make a version in the registry of each evaluated model.
 
-versions.py    the step: pairs models with evaluations, makes the versions, writes the receipt
+versions.py         the step: pairs models with evaluations, makes the versions, writes the receipt
+measured_again.py   the scores of an evaluation, from its predictions
 """
 
 import logging
@@ -33,6 +34,8 @@ def register(
 
     Raises:
         UsageError: models and evaluations do not belong together, or were made with different data.
+        DataRefused: the scores of an evaluation are not those of its predictions, or a version in the registry was
+            changed.
         ServiceUnreachable: MLflow does not answer.
     """
     if trial := os.environ.get(EXPERIMENT):

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from components import tracking
-from components.artifacts.evaluation import Evaluation
+from components.artifacts.evaluation import Evaluation, EvaluationFacts
 from components.artifacts.registration import Registration, RegistrationFacts
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import UsageError
-from components.base.files import write_text
+from components.base.files import json_sha256, write_text
 from components.params.register import RegisterParams
+from components.register import measured_again
 from components.tracking import model_registry
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 def run(models: list[TrainedModel], evaluations: list[Evaluation], params: RegisterParams, out: Path) -> Registration:
     """Do what `components.register.register` says."""
     candidates = _pairs(models, evaluations)
+    for _, evaluation in candidates:
+        measured_again.check(evaluation)
     logger.info("register: %s as %s", ", ".join(model.facts.candidate for model, _ in candidates), params.model)
     versions = tuple(
         model_registry.ensure_version(params.model, model, evaluation, tracking.ensure_model(model))
@@ -55,7 +58,13 @@ def _pairs(models: list[TrainedModel], evaluations: list[Evaluation]) -> list[tu
     _check_same("data", [*(model.facts.data_digest for model in models), *(e.facts.data_digest for e in evaluations)])
     _check_same("tuning studies", [evaluation.facts.scores.tuning_digest for evaluation in evaluations])
     _check_same("test studies", [evaluation.facts.scores.test_digest for evaluation in evaluations])
+    _check_same("way of measuring", [_measure(evaluation.facts) for evaluation in evaluations])
     return [(model, found[key]) for model, key in zip(models, keys, strict=True)]
+
+
+def _measure(facts: EvaluationFacts) -> str:
+    """Digest of how scores were computed: the seed, and all choices but the number of images at once."""
+    return json_sha256([facts.seed, {name: value for name, value in facts.params.items() if name != "batch_size"}])
 
 
 def _check_names(what: str, candidates: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,10 +15,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from components import tracking
+from components.artifacts.differences import differences
 from components.artifacts.evaluation import REPORT, Evaluation, Interval, Scores, SplitScores
 from components.artifacts.registration import RegisteredModel
 from components.artifacts.trained_model import TrackedRun, TrainedModel
-from components.base.errors import ServiceRefused, UsageError
+from components.base.errors import DataRefused, ServiceRefused, UsageError
 from components.base.words import in_words
 from components.params.train import title
 from components.tracking import effects, failures, stored_model
@@ -49,6 +51,7 @@ def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: 
 
     Raises:
         UsageError: MLflow does not accept the name.
+        DataRefused: the version was changed since it was registered.
         ServiceUnreachable: MLflow does not answer.
     """
     if set(name) & set("/:'\"`"):
@@ -61,6 +64,12 @@ def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: 
         if found is None:
             made = effects.ensure(find, partial(_create, client, name, model, evaluation, run))
             found = find() or made
+        expected = _facts(name, model, evaluation, run).model_copy(update={"version": int(found.version)})
+        if what := _contradiction(client, found, expected):
+            raise DataRefused(
+                f"{name} version {found.version} is not what was registered for {expected.candidate}: {what}. Somebody "
+                "changed it: delete that version in MLflow and run `mura register` again."
+            )
         _delete_twins(client, found)
     return _registered(found)
 
@@ -137,6 +146,52 @@ def exists(model: RegisteredModel) -> bool:
     return digests == (model.model_digest, model.evaluation_digest)
 
 
+@failures.patient
+def contradiction(model: RegisteredModel) -> str | None:
+    """What the registry says otherwise than a receipt or another record of a version, in words; None if it agrees.
+
+    The version has the facts as JSON in one tag, and some in tags of their own. The scores were logged with its run
+    too: a metric can be added there, and none can be changed.
+
+    Raises:
+        ServiceUnreachable: MLflow does not answer.
+    """
+    client = tracking.connect()
+    with tracking.refusals(f"comparing {model.model} version {model.version}"):
+        return _contradiction(client, client.get_model_version(model.model, str(model.version)), model)
+
+
+def _contradiction(client: MlflowClient, version: ModelVersion, expected: RegisteredModel) -> str | None:
+    try:
+        said = _registered(version)
+    except (KeyError, TypeError, ValueError):
+        return f"its tag {FACTS} is missing or cannot be read"
+    for name, expects, found in differences(expected, said):
+        return f"expected {name} {expects!r:.80}, its tag {FACTS} says {found!r:.80}"
+    for name, text in _plain_tags(expected).items():
+        if version.tags.get(name, text) != text:
+            return f"expected {name} {text:.80}, its tag of that name says {version.tags[name]:.80}"
+    return _metric_contradiction(client, version.run_id, expected.scores)
+
+
+def _metric_contradiction(client: MlflowClient, run_id: str, scores: Scores) -> str | None:
+    """The first score that was never logged to a run, although others of the name were."""
+    run = _or_none(lambda: client.get_run(run_id))
+    last = {} if run is None else run.data.metrics
+    for name, value in _score_values(scores).items():
+        if name not in last or _equal(last[name], value):
+            continue
+        # Another evaluation of the model logs its scores to the same run.
+        if not any(_equal(logged.value, value) for logged in client.get_metric_history(run_id, name)):
+            return f"expected {name} {value}, its run {run_id} has {last[name]}"
+    return None
+
+
+def _equal(one: float, other: float) -> bool:
+    # A database may keep fewer digits.
+    return math.isclose(one, other, rel_tol=0, abs_tol=1e-9)
+
+
 def _find(
     client: MlflowClient, name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun
 ) -> ModelVersion | None:
@@ -159,7 +214,8 @@ def _same(client: MlflowClient, name: str, candidate: str, model: str, evaluatio
         f"name = '{name}' and tags.model_digest = '{model}' and tags.evaluation_digest = '{evaluation}'"
     )
     ours = [version for version in found if version.status == "READY" and FACTS in version.tags]
-    ours = [version for version in ours if _registered(version).candidate == candidate]
+    # Older versions of this program trained one candidate of each architecture and named it so.
+    ours = [each for each in ours if each.tags.get("candidate", each.tags.get("architecture")) == candidate]
     return sorted(ours, key=lambda version: int(version.version))
 
 
@@ -223,9 +279,9 @@ def _create(
     )
 
 
-def _tags(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun) -> dict[str, str]:
-    scores = evaluation.facts.scores
-    facts = RegisteredModel(
+def _facts(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun) -> RegisteredModel:
+    """What is known of a version, without its number."""
+    return RegisteredModel(
         model=name,
         version=0,
         run_id=run.run_id,
@@ -237,26 +293,38 @@ def _tags(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRu
         body_parts=evaluation.facts.body_parts,
         code_revision=model.facts.code_revision,
         training_seconds=model.facts.seconds,
-        scores=scores,
+        scores=evaluation.facts.scores,
     )
+
+
+def _tags(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun) -> dict[str, str]:
+    facts = _facts(name, model, evaluation, run)
+    return {
+        **_plain_tags(facts),
+        **({"archive_md5": model.facts.archive_md5} if model.facts.archive_md5 else {}),
+        "shards_digest": model.facts.shards_digest,
+        "code_revision": facts.code_revision,
+        FACTS: facts.model_dump_json(exclude={"version"}),
+    }
+
+
+def _plain_tags(facts: RegisteredModel) -> dict[str, str]:
+    """Facts in tags of their own, for people and searches."""
+    scores = facts.scores
     return {
         "candidate": facts.candidate,
         "architecture": facts.architecture,
         "model_digest": facts.model_digest,
         "evaluation_digest": facts.evaluation_digest,
         "data_digest": facts.data_digest,
-        **({"archive_md5": model.facts.archive_md5} if model.facts.archive_md5 else {}),
         **({"body_parts": ", ".join(facts.body_parts)} if facts.body_parts else {}),
-        "shards_digest": model.facts.shards_digest,
         "test_digest": scores.test_digest,
-        "code_revision": facts.code_revision,
         "test_auroc": str(scores.test.auroc),
         "test_cohen_kappa": str(scores.test.cohen_kappa),
         "test_sensitivity": str(scores.test.sensitivity),
         "test_specificity": str(scores.test.specificity),
         "tuning_auroc": str(scores.tuning.auroc),
         "threshold": f"{scores.threshold:.3f}",
-        FACTS: facts.model_dump_json(exclude={"version"}),
     }
 
 
@@ -290,16 +358,16 @@ def _description(model: TrainedModel, evaluation: Evaluation) -> str:
 
 def _log_scores(client: MlflowClient, run: TrackedRun, scores: Scores) -> None:
     """Log the scores with the model and its run, so that MLflow can show and compare them. Once only."""
-    model_id = run.model_uri.removeprefix("models:/")
-    values = {
-        **_values("test", scores.test),
-        **_values("tuning", scores.tuning),
-        "threshold": scores.threshold,
-    }
+    model_id, values = run.model_uri.removeprefix("models:/"), _score_values(scores)
     logged = {metric.key: metric.value for metric in client.get_logged_model(model_id).metrics or []}
     if any(logged.get(name) != value for name, value in values.items()):
         now = time.time_ns() // 1_000_000
         client.log_batch(run.run_id, [Metric(name, value, now, 0, model_id=model_id) for name, value in values.items()])
+
+
+def _score_values(scores: Scores) -> dict[str, float]:
+    """Scores by the names of MLflow's metrics."""
+    return {**_values("test", scores.test), **_values("tuning", scores.tuning), "threshold": scores.threshold}
 
 
 def _values(split: str, scores: SplitScores) -> dict[str, float]:

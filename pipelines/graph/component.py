@@ -41,7 +41,7 @@ class Argument(NamedTuple):
     is_flag: bool = False
     """Whether the command is given it by its flag."""
     with_digest: bool = False
-    """Whether the component has a digest beside it, for Kubeflow's cache."""
+    """Whether the component has a digest beside it, for Kubeflow's cache and for the step."""
 
 
 def component(
@@ -55,7 +55,8 @@ def component(
 
     Its inputs are those of the step. A section is a JSON object. Each artifact has its digest beside it,
     `shards_digest`: Kubeflow's cache knows an artifact only by the name of its output. Without the digest it would take
-    the model of other shards. `code` is for the cache alone. Receipts are not cached and have neither.
+    the model of other shards. The step compares it with what it reads. `code` is for the cache alone. Receipts are not
+    cached and have none.
 
     The command reads its inputs from `--executor-input`, which Kubeflow writes into the pod in any case. Flags would
     say them a second time, and what a pod is told stands six times in the state of the run. Flags are what the
@@ -79,7 +80,7 @@ def component(
     for each in arguments:
         hints[each.name] = each.hint
         known_by = f"{each.name}_{DIGEST}"
-        if known_by in given or (each.with_digest and step not in RECEIPTS and "part" not in given):
+        if known_by in given or (each.with_digest and "part" not in given):
             hints[known_by] = str
         if (called := f"{each.name}_{NAME}") in given:
             hints[called] = str
@@ -163,6 +164,8 @@ def _inputs(of: steps.Input, given: Collection[str], on_volume: Collection[type[
     names = [of.name]
     if of.many:
         names = [each for each in given if each.startswith(f"{of.flag.removeprefix('--')}_")]
+        digests = {f"{each}_{DIGEST}" for each in names}
+        names = [each for each in names if each not in digests]
     elif of.optional and of.name not in given:
         names = []
     for name in names:

@@ -15,6 +15,7 @@ from components.artifacts.artifact import Artifact
 from components.artifacts.manifest import Manifest
 from components.artifacts.parts import ManifestPart, ShardsPart
 from components.artifacts.shards import Shards
+from components.base.errors import UsageError
 from components.kubeflow.executor import CODE, DIGEST, DIGITS, noun
 from components.params.document import Params
 from components.params.kubeflow import KubeflowParams
@@ -239,6 +240,11 @@ def _add_candidates(tasks: Tasks, given: Inputs, candidates: Mapping[str, TrainP
         candidates: by name.
         data: the valid manifest and the shards, as inputs.
     """
+    for name in candidates:
+        if f"{name}_{DIGEST}" in candidates:
+            raise UsageError(
+                f"train.candidates: {name}_{DIGEST} is how the pipeline calls the digest of {name}. Rename one of them."
+            )
     shards = {name: each for name, each in data.items() if name.startswith("shards")}
     seed = {"seed": given["seed"]}
     # An evaluation brings its model along.
@@ -247,9 +253,9 @@ def _add_candidates(tasks: Tasks, given: Inputs, candidates: Mapping[str, TrainP
         train = tasks.add("train", shards | seed | {"params": given[f"train_{name}"]}, candidate)
         model = _made("model", train, "trained_model")
         evaluate = tasks.add("evaluate", data | model | seed | {"params": given["evaluate"]}, candidate)
-        made[f"evaluation_{name}"] = evaluate.outputs["evaluation"]
+        made |= _made(f"evaluation_{name}", evaluate, "evaluation")
     register = tasks.add("register", made | {"params": given["register"]})
-    tasks.add("promote", {"registration": register.outputs["registration"], "params": given["promote"]})
+    tasks.add("promote", _made("registration", register, "registration") | {"params": given["promote"]})
 
 
 def _made(name: str, task: PipelineTask, output: str) -> Inputs:

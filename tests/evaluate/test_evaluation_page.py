@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import MEASURED_WITH
 from html_page import Page, check_page
 
 from components.artifacts.evaluation import EvaluationFacts, Scores, SecondOpinion
@@ -39,6 +40,8 @@ def facts(scores):
         data_digest="b2" * 32,
         shards_digest="c3" * 32,
         code_revision="e4" * 20,
+        params=MEASURED_WITH,
+        seed=7,
         scores=scores,
     )
 

@@ -76,7 +76,7 @@ def test_an_evaluation_is_shown_as_numbers_a_curve_a_matrix_and_a_page(
     roc = shown["roc"]["metadata"]
     assert len(roc["confidenceMetrics"]) == 200
     assert set(roc["confidenceMetrics"][0]) == {"confidenceThreshold", "falsePositiveRate", "recall"}
-    assert roc["confusionMatrix"]["rows"] == [{"row": [35, 15]}, {"row": [10, 40]}]
+    assert roc["confusionMatrix"]["rows"] == [{"row": [150, 0]}, {"row": [30, 120]}]
     assert (tmp_path / "report").read_text() == evaluation.report.read_text()
 
 

@@ -114,8 +114,11 @@ def receipt(
     monkeypatch: pytest.MonkeyPatch,
     make_model: Callable[..., TrainedModel],
     make_evaluation: Callable[..., Evaluation],
-) -> Callable[[], int]:
-    """Runs `register` in a pod, with two evaluations that bring their models; as an experiment, without MLflow."""
+) -> Callable[..., int]:
+    """Runs `register` in a pod, with two evaluations that bring their models; as an experiment, without MLflow.
+
+    It is told the digests that are given: `receipt(wide="...")`.
+    """
     monkeypatch.setenv("DVC_EXP_NAME", "trial")
     places = {}
     for name in ("wide", "narrow"):
@@ -123,14 +126,45 @@ def receipt(
         evaluation = make_evaluation(model)
         shutil.copytree(model.path, brought(evaluation.path, "model"))
         places[f"evaluation_{name}"] = evaluation.path.rename(tmp_path / name)
-    words = told(tmp_path / "pod", "registration", places, params={"model": "mura"})
-    for path in places.values():
-        words += ["--evaluation", str(path)]
-    return lambda: run(["register", *words])
+
+    def register(**digests: str) -> int:
+        known = {f"evaluation_{name}_digest": digest for name, digest in digests.items()}
+        words = told(tmp_path / "pod", "registration", places, params={"model": "mura"}, **known)
+        for path in places.values():
+            words += ["--evaluation", str(path)]
+        return run(["register", *words])
+
+    return register
+
+
+def test_register_takes_the_evaluations_that_the_run_made_and_no_others(
+    tmp_path: Path, receipt: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = {name: Evaluation.read(tmp_path / name).digest[:32] for name in ("wide", "narrow")}
+    assert receipt(**made) == 0
+    capfd.readouterr()
+    for name in made:
+        assert receipt(**made | {name: "f" * 32}) == 3
+        (line,) = capfd.readouterr().err.splitlines()
+        assert f"{tmp_path}/{name}: expected the Evaluation of digest ffffffffffff, which the step before made" in line
+
+
+def test_promote_takes_the_receipt_that_the_run_made_and_no_other(
+    tmp_path: Path, receipt: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert receipt() == 0
+    made = Registration.read(tmp_path / "pod/registration")
+    params = {"alias": "champion", "metric": "auroc", "min_gain": 0.0, "min_auroc": 0.5, "max_loss": 0.1}
+    capfd.readouterr()
+    for digest, code in ((made.digest[:32], 0), ("f" * 32, 3)):
+        place = {"registration": made.path}
+        words = told(tmp_path / "end", "promotion", place, params=params, registration_digest=digest)
+        assert run(["promote", *words]) == code
+    assert "expected the Registration of digest ffffffffffff" in capfd.readouterr().err.splitlines()[-1]
 
 
 def test_register_finds_each_model_in_its_evaluation(
-    tmp_path: Path, receipt: Callable[[], int], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, receipt: Callable[..., int], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     assert receipt() == 0
@@ -142,7 +176,7 @@ def test_register_finds_each_model_in_its_evaluation(
     "gone", ["wide", "wide/card.json", "wide/metrics.json", "wide/.model", "narrow/.model/model.weights.h5"]
 )
 def test_what_the_cache_knows_and_the_bucket_has_no_longer_is_told(
-    tmp_path: Path, receipt: Callable[[], int], gone: str, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, receipt: Callable[..., int], gone: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The objects of an artifact are removed, all or some of them, and the cache still says that the step is done."""
     path = tmp_path / gone
@@ -154,7 +188,7 @@ def test_what_the_cache_knows_and_the_bucket_has_no_longer_is_told(
 
 
 def test_an_empty_directory_is_gone_too(
-    tmp_path: Path, receipt: Callable[[], int], capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, receipt: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(tmp_path / "wide")
     (tmp_path / "wide").mkdir()
@@ -163,7 +197,7 @@ def test_an_empty_directory_is_gone_too(
 
 
 def test_a_changed_file_is_still_refused_as_data(
-    tmp_path: Path, receipt: Callable[[], int], capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, receipt: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "wide/metrics.json").write_text("{}")
     assert receipt() == 3

@@ -220,10 +220,10 @@ def test_what_dvc_always_runs_kubeflow_does_not_cache(package: Package) -> None:
     assert {name for name, enabled in cached.items() if not enabled} == always
 
 
-def test_the_cache_knows_each_artifact_by_its_digest(package: Package) -> None:
-    """Kubeflow's key has the names of input artifacts and not what is in them."""
+def test_each_artifact_comes_with_its_digest(package: Package) -> None:
+    """Kubeflow's key has the names of input artifacts and not what is in them, and a step compares what it reads."""
     for name, task in tasks_of(package).items():
-        if name in ("importer", "register", "promote"):
+        if name == "importer":
             continue
         parameters = task["inputs"]["parameters"]
         for artifact, source in task["inputs"].get("artifacts", {}).items():
@@ -231,6 +231,15 @@ def test_the_cache_knows_each_artifact_by_its_digest(package: Package) -> None:
             assert parameters[f"{artifact}_digest"]["taskOutputParameter"] == maker
         if "archive" in parameters:
             assert parameters["archive_digest"]["componentInputParameter"] == "pipelinechannel--archive_digest"
+
+
+def test_a_candidate_that_is_called_like_the_digest_of_another_is_refused() -> None:
+    params = with_candidates(DEMO, wide={}, wide_digest={})
+    with pytest.raises(UsageError, match="wide_digest is how the pipeline calls the digest of wide"):
+        compile_pipeline(params, code=code)
+    named = compile_pipeline(with_candidates(DEMO, wide_digest={}), code=code)
+    parameters = tasks_of(named)["register"]["inputs"]["parameters"]
+    assert "evaluation_wide_digest_digest" in parameters
 
 
 def test_the_cache_knows_the_code_of_each_step(package: Package) -> None:

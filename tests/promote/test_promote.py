@@ -1,4 +1,5 @@
 import base64
+import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from components.artifacts.evaluation import Evaluation, Interval
 from components.artifacts.promotion import REPORT, Promotion
 from components.artifacts.registration import RegisteredModel, Registration, RegistrationFacts
 from components.artifacts.trained_model import TrackedRun, TrainedModel
-from components.base.errors import OutsideFailed, UsageError
+from components.base.errors import DataRefused, OutsideFailed, UsageError
 from components.params.promote import PromoteParams
 from components.promote import promote
 from components.promote.decision import decide, ranked
@@ -252,6 +253,119 @@ def test_a_version_that_is_gone_is_named(registered: Callable[..., Registration]
     with pytest.raises(UsageError, match=r"version 2 \(wide\).*register.* again"):
         promote(registration, rules(), out)
     assert model_registry.champion("mura", "champion") is None
+
+
+# Receipts and tags that were changed. Digests and checksums fit; the predictions are as they were.
+
+
+FALSE = {"value": 0.9999, "low": 0.999, "high": 1.0}
+
+
+def raised(facts: dict[str, Any]) -> dict[str, Any]:
+    """Facts of a version with a false AUROC."""
+    scores = facts["scores"]
+    return facts | {"scores": scores | {split: scores[split] | {"auroc": FALSE} for split in ("tuning", "test")}}
+
+
+def forge_receipt(registration: Registration, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Registration:
+    """The receipt with its last version changed, sealed again."""
+    *others, last = registration.facts.versions
+    forged = RegisteredModel.model_validate(change(last.model_dump()))
+    return Registration.seal(registration.path, RegistrationFacts(versions=(*others, forged)))
+
+
+def forge_tags(number: int, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """A version with other facts in its tags, all that there are."""
+    client = tracking.connect()
+    tags = client.get_model_version("mura", str(number)).tags
+    facts = change(json.loads(tags[model_registry.FACTS]))
+    forged = {model_registry.FACTS: json.dumps(facts)}
+    for split, name in (("test", "test_auroc"), ("tuning", "tuning_auroc")):
+        forged[name] = str(Interval.model_validate(facts["scores"][split]["auroc"]))
+    for name, text in forged.items():
+        client.set_model_version_tag("mura", str(number), name, text)
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "its AUROC": raised,
+    "its model": lambda facts: facts | {"architecture": "vgg19"},
+    "its name": lambda facts: facts | {"candidate": "other"},
+    "its data": lambda facts: facts | {"data_digest": "0" * 64},
+    "its test set": lambda facts: facts | {"scores": facts["scores"] | {"test_digest": "0" * 64}},
+    "its threshold": lambda facts: facts | {"scores": facts["scores"] | {"threshold": 0.1}},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_receipt_that_the_registry_does_not_know_so_is_refused(
+    change: Callable[[dict[str, Any]], dict[str, Any]], registered: Callable[..., Registration], out: Path
+) -> None:
+    forged = forge_receipt(registered(vgg16=0.8, wide=0.7), change)
+    with pytest.raises(
+        DataRefused, match=r"mura version 2 \(.+\) is not what .*registration-\d+ says: .*tag"
+    ) as refusal:
+        promote(Registration.read(forged.path), rules(), out)
+    assert refusal.value.exit_code == 3
+    assert "\n" not in str(refusal.value)
+    assert model_registry.champion("mura", "champion") is None
+
+
+def test_tags_that_the_receipt_does_not_know_so_are_refused(registered: Callable[..., Registration], out: Path) -> None:
+    registration = registered(vgg16=0.8, wide=0.7)
+    forge_tags(2, raised)
+    with pytest.raises(DataRefused, match=r"version 2 \(wide\) is not what .*its tag registered_model says 0\.9999"):
+        promote(registration, rules(), out)
+
+
+def test_a_receipt_and_tags_that_agree_on_a_false_score_are_refused_by_the_run(
+    registered: Callable[..., Registration], out: Path
+) -> None:
+    forged = forge_receipt(registered(vgg16=0.8, wide=0.7), raised)
+    forge_tags(2, raised)
+    with pytest.raises(DataRefused, match=r"expected test/auroc 0\.9999, its run [0-9a-f]{32} has 0\.7\b"):
+        promote(forged, rules(), out)
+    assert model_registry.champion("mura", "champion") is None
+
+
+@pytest.mark.parametrize("again", [0.6, 0.8])
+def test_a_model_that_was_evaluated_twice_has_two_versions_of_one_run(
+    again: float,
+    registered: Callable[..., Registration],
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+    out: Path,
+) -> None:
+    model, run = make_model(), make_tracked()
+    versions = [
+        model_registry.ensure_version("mura", model, make_evaluation(model, auroc, test_digest="7e" * 32), run)
+        for auroc in (0.7, again)
+    ]
+    assert all(model_registry.contradiction(version) is None for version in versions)
+
+
+def test_a_champion_whose_tags_were_lowered_keeps_its_place(registered: Callable[..., Registration], out: Path) -> None:
+    promote(registered(vgg16=0.8), rules(), out)
+    worse = registered(vgg19=0.7)
+    forge_tags(1, lambda facts: json.loads(json.dumps(facts).replace('"value": 0.8,', '"value": 0.65,')))
+    with pytest.raises(DataRefused, match=r"the champion, mura version 1, is not what was registered: .* 0\.65"):
+        promote(worse, rules(), out)
+    held = model_registry.champion("mura", "champion")
+    assert held is not None
+    assert held.version == 1
+
+
+@pytest.mark.parametrize("note", ["", "{", "other"])
+def test_a_damaged_note_of_a_promotion_that_was_begun_is_passed_over(
+    note: str, registered: Callable[..., Registration], out: Path
+) -> None:
+    registration = registered(vgg16=0.8)
+    promote(registration, rules(), out)
+    file = out / "checkpoint" / "promotion.json"
+    forged = json.loads(file.read_text())
+    forged["challenger"]["version"] = 7
+    file.write_text(json.dumps(forged) if note == "other" else note)
+    assert promote(registration, rules(), out).facts.decision.outcome == "kept"
 
 
 # A model whose files are lost.

@@ -7,17 +7,19 @@ import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from components import tracking
-from components.artifacts.evaluation import Evaluation
+from components.artifacts.evaluation import PREDICTIONS, Evaluation, EvaluationFacts, SecondOpinion
 from components.artifacts.registration import RegisteredModel, Registration
 from components.artifacts.trained_model import TrackedRun, TrainedModel
-from components.base.errors import UsageError
+from components.base.errors import DataRefused, UsageError
 from components.params.register import RegisterParams
 from components.register import register
-from components.tracking import server
+from components.tracking import model_registry, server
 
 # Keras reads its variables in a way that NumPy is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -328,3 +330,114 @@ def test_an_experiment_of_dvc_registers_nothing(
     assert (facts.versions, facts.trial) == ((), "puffy-dogs")
     assert Registration.read(out).facts == facts
     assert caplog.messages == ["register: trial puffy-dogs: nothing is registered"]
+
+
+# Cards that were changed and sealed again, with a digest and a checksum that fit.
+
+
+FORGED: dict[str, tuple[tuple[str, ...], Any]] = {
+    "the AUROC": (("scores", "test", "auroc", "value"), 0.9999),
+    "the end that the gate looks at": (("scores", "test", "auroc", "low"), 0.7999),
+    "the score that ranks": (("scores", "tuning", "auroc", "value"), 0.8 + 1e-6),
+    "the score that ranks equal ones": (("scores", "tuning", "brier", "value"), 0.0),
+    "the threshold": (("scores", "threshold"), 0.5),
+    "a count": (("scores", "test", "confusion", "true_positive"), 121),
+    "patients": (("scores", "test", "n_patients"), 301),
+    "a score that is there and should not": (("scores", "test", "f1", "value"), None),
+    "the seed of the draws": (("seed",), 2),
+    "the number of draws": (("params", "bootstrap_draws"), 2001),
+    "too few draws": (("params", "bootstrap_draws"), 1),
+    "how the threshold is chosen": (("params", "operating_point"), "fixed"),
+    "a choice that there is not": (("params", "lucky"), True),
+}
+
+
+@pytest.mark.parametrize(("place", "value"), FORGED.values(), ids=FORGED)
+def test_scores_that_are_not_those_of_the_predictions_are_refused(
+    place: tuple[str, ...],
+    value: Any,
+    out: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+) -> None:
+    model = make_model()
+    made = make_evaluation(model, 0.8)
+    forged = reseal(made, place, value)
+    assert forged.digest != made.digest
+    with pytest.raises(DataRefused, match=r"its card says (.+)\. Evaluate the model again") as refusal:
+        register([model], [forged], PARAMS, out)
+    assert refusal.value.exit_code == 3
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_second_opinion_is_measured_again(
+    out: Path, make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]
+) -> None:
+    model = make_model()
+    made = make_evaluation(model, 0.8)
+    opinion = SecondOpinion(overlay_digest="0e" * 32, studies=3, test=made.facts.scores.test)
+    forged = Evaluation.seal(made.path, made.facts.model_copy(update={"second_opinion": opinion}))
+    with pytest.raises(DataRefused, match=r"its card says second_opinion\.studies 3, its predictions give 0\."):
+        register([model], [forged], PARAMS, out)
+
+
+def test_predictions_that_nothing_can_be_measured_of_are_refused(
+    out: Path, make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]
+) -> None:
+    model = make_model()
+    made = make_evaluation(model, 0.8)
+    pd.DataFrame({"image": ["a"]}).to_parquet(made.path / PREDICTIONS, index=False)
+    with pytest.raises(DataRefused, match=r"predictions\.parquet: nothing can be measured from it .*Evaluate"):
+        register([model], [Evaluation.seal(made.path, made.facts)], PARAMS, out)
+
+
+def test_candidates_that_were_measured_in_two_ways_are_refused(
+    out: Path, make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]
+) -> None:
+    models = [make_model("vgg16"), make_model("vgg19")]
+    one, other = (make_evaluation(model) for model in models)
+    with pytest.raises(UsageError, match="same way of measuring"):
+        register(models, [one, reseal(other, ("params", "target"), 0.6)], PARAMS, out)
+
+
+def reseal(made: Evaluation, place: tuple[str, ...], value: Any) -> Evaluation:
+    """The same evaluation with another fact."""
+    facts = made.facts.model_dump()
+    inner = facts
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    return Evaluation.seal(made.path, EvaluationFacts.model_validate(facts))
+
+
+CHANGED_TAGS: dict[str, Callable[[dict[str, str]], dict[str, str]]] = {
+    "the facts": lambda tags: {
+        model_registry.FACTS: tags[model_registry.FACTS].replace('"value":0.8,', '"value":0.9,')
+    },
+    "the AUROC for people": lambda tags: {"test_auroc": "0.999 (0.998 to 1.000)"},
+    "no facts": lambda tags: {model_registry.FACTS: "{"},
+}
+
+
+@pytest.mark.parametrize("change", CHANGED_TAGS.values(), ids=CHANGED_TAGS)
+def test_a_version_whose_tags_were_changed_is_not_taken_for_the_one_that_was_registered(
+    change: Callable[[dict[str, str]], dict[str, str]],
+    mlflow_here: Path,
+    out: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    model = make_model(run=make_tracked())
+    evaluation = make_evaluation(model)
+    register([model], [evaluation], PARAMS, out)
+    client = tracking.connect()
+    for name, text in change(client.get_model_version("mura", "1").tags).items():
+        client.set_model_version_tag("mura", "1", name, text)
+    with pytest.raises(
+        DataRefused, match=r"mura version 1 is not what was registered for vgg16: .*delete that version"
+    ):
+        register([model], [evaluation], PARAMS, out)
+    client.delete_model_version("mura", "1")
+    (version,) = register([model], [evaluation], PARAMS, out).facts.versions
+    assert version.version == 2

@@ -365,36 +365,40 @@ class Trial:
         return self.place.log.read_text(encoding="utf-8").strip()
 
 
-def measure(place: Place, name: str, kind: str, times: int, seed: int = 1) -> Row:
+@contextmanager
+def trial(place: Place, name: str) -> Iterator[Trial]:
+    """A step at a place, ready to be disturbed."""
+    with place.warm(name) as warm:
+        yield Trial(place, name, warm)
+
+
+def measure(trial: Trial, kind: str, times: int, seed: int = 1) -> Row:
     """Disturb a step in one way, many times.
 
     Args:
-        place: where.
-        name: of the step.
+        trial: of the step.
         kind: kill, error or lost.
         times: how often.
         seed: decides what happens.
     """
+    name, began = trial.name, time.monotonic()
     row, draw = Row(name, kind), random.Random(f"{seed} {name} {kind}")
-    with place.warm(name) as warm:
-        trial = Trial(place, name, warm)
-        began = time.monotonic()
-        for number in range(times):
-            for _ in range(_DRAWS):
-                disturbance = trial.disturbance(kind, number, draw)
-                if (came := trial.once(disturbance, earlier=bool(number % 2))) is not None:
-                    break
-            else:
-                raise RuntimeError(f"{name}: {_DRAWS} times the step was over before {kind} number {number + 1}")
-            row.codes[came.code] += 1
-            words = f"{name}, {disturbance}, {'earlier result, ' * (number % 2)}exit {came.code}: "
-            if came.wrong:
-                row.unequal.append(words + came.wrong)
-            else:
-                row.equal += 1
-            if came.code not in EXPECTED[kind]:
-                row.surprising.append(words + came.told)
-        row.seconds = (time.monotonic() - began) / times
+    for number in range(times):
+        for _ in range(_DRAWS):
+            disturbance = trial.disturbance(kind, number, draw)
+            if (came := trial.once(disturbance, earlier=bool(number % 2))) is not None:
+                break
+        else:
+            raise RuntimeError(f"{name}: {_DRAWS} times the step was over before {kind} number {number + 1}")
+        row.codes[came.code] += 1
+        words = f"{name}, {disturbance}, {'earlier result, ' * (number % 2)}exit {came.code}: "
+        if came.wrong:
+            row.unequal.append(words + came.wrong)
+        else:
+            row.equal += 1
+        if came.code not in EXPECTED[kind]:
+            row.surprising.append(words + came.told)
+    row.seconds = (time.monotonic() - began) / times
     return row
 
 
@@ -546,12 +550,14 @@ def main() -> None:
         places(folder, flags.step, kinds, archive, flags.cores) as made,
     ):
         for name in flags.step:
-            for kind in kinds:
-                where = STEPS[name].server if kind == "lost" else "files"
-                if where in made:
-                    rows.append(measure(made[where], name, kind, flags.times, flags.seed))
-                    for line in (*rows[-1].unequal, *(f"(surprising) {each}" for each in rows[-1].surprising)):
-                        print(line, file=sys.stderr)
+            for where, place in made.items():
+                if where in ("files", STEPS[name].server):
+                    mine = [kind for kind in kinds if (kind == "lost") == (where != "files")]
+                    with trial(place, name) as tried:
+                        rows += [measure(tried, kind, flags.times, flags.seed) for kind in mine]
+                    for row in rows[-len(mine) :]:
+                        for line in (*row.unequal, *(f"(surprising) {each}" for each in row.surprising)):
+                            print(line, file=sys.stderr)
     runs = sum(row.runs for row in rows)
     codes = sorted({code for row in rows for code in row.codes})
     table: list[tuple[object, ...]] = [

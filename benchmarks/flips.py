@@ -185,8 +185,8 @@ def main() -> None:
             for kind in flags.kind:
                 draw = random.Random(f"{flags.seed} {kind}")
                 if kind in CHECKPOINTS:
-                    with place.warm(kind) as warm:
-                        found = checkpoint_unnamed(Trial(place, kind, warm), flags.flips, draw)
+                    with faults.trial(place, kind) as trial:
+                        found = checkpoint_unnamed(trial, flags.flips, draw)
                 else:
                     path, words = commands()[kind]
                     found = artifact_unnamed(Path(path), words, flags.flips, draw)

@@ -195,7 +195,7 @@ def verify_shards(path: Path, manifest: Path | None) -> None:
 
     faults = verify.faults(path, ValidManifest.read(manifest) if manifest else None)
     for fault in faults:
-        click.echo(fault)
+        click.echo(printable(fault))
     if faults:
         things = "1 thing is" if len(faults) == 1 else f"{len(faults)} things are"
         raise DataRefused(f"{path}: {things} wrong. Run `mura shard` again.")

@@ -1,8 +1,10 @@
 """Files and directories that are written whole or not at all, and their digests."""
 
+import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,11 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.base.errors import UsageError
+from components.base.errors import UsageError, without_hidden_name
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint"
 INPUTS = "inputs.sha256"
 """The file of a checkpoint that says which inputs it belongs to."""
+_CANNOT_BE_RENAMED = {
+    errno.EBUSY: "is a mount point",
+    errno.EXDEV: "is a mount point, or belongs to a read-only layer of a container",
+    errno.EPERM: "belongs to another user",
+}
 
 
 @contextmanager
@@ -39,22 +48,42 @@ def writing(out: Path, inputs: dict[str, Any], card: str) -> Iterator[Path]:
     work, discarded = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.discarded")
     if discarded.exists() and not out.exists():
         discarded.rename(out)  # killed between the two renames below
-    if out.exists() and not (out / card).is_file() and _holds_files(out):
+    if os.path.lexists(out) and not (out / card).is_file() and _holds_files(out):
         raise UsageError(f"{out}: holds something else than an artifact, and would be replaced. Name another --out.")
     work.mkdir(parents=True, exist_ok=True)
     lock = _lock(work, out)
     try:
         _sweep(work, inputs)
+        _try_rename(out, work)
         yield work
+        _settle_below(work)
         _remove(discarded)
         if out.exists():
             out.rename(discarded)
         work.rename(out)
+        settle(out.parent)
         # Last, so that whoever is killed before has either the checkpoint or the artifact.
         _remove(out / CHECKPOINT)
         _remove(discarded)
     finally:
         os.close(lock)
+
+
+def _try_rename(out: Path, work: Path) -> None:
+    """Check that what is there now can be replaced: after hours of work it would be too late.
+
+    Raises:
+        UsageError: it cannot, such as a mount point.
+    """
+    try:
+        # `work` is not empty, so nothing is renamed. Of several reasons not to, the system tells this one last.
+        out.rename(work)
+    except OSError as error:
+        if error.errno in _CANNOT_BE_RENAMED:
+            raise UsageError(
+                f"{out}: {_CANNOT_BE_RENAMED[error.errno]}, so it cannot be replaced when the work is done. Name a "
+                "directory in it, or another --out."
+            ) from error
 
 
 def _holds_files(out: Path) -> bool:
@@ -81,12 +110,23 @@ def _sweep(work: Path, inputs: dict[str, Any]) -> None:
     """Leave no more in the work directory than may be gone on with."""
     checkpoint, fingerprint = work / CHECKPOINT, json_sha256(inputs)
     inputs_file = checkpoint / INPUTS
-    resumable = inputs_file.is_file() and inputs_file.read_text(encoding="utf-8") == fingerprint
+    resumable = not checkpoint.is_symlink() and _says(inputs_file, fingerprint)
+    if not resumable and checkpoint.is_dir() and any(path.name != INPUTS for path in checkpoint.iterdir()):
+        logger.warning(
+            "%s: what an earlier attempt has done is of other inputs, or damaged; the work begins anew",
+            without_hidden_name(str(work)),
+        )
     for entry in work.iterdir():
         if not (resumable and entry == checkpoint):
             _remove(entry)
     checkpoint.mkdir(exist_ok=True)
-    write_text(inputs_file, fingerprint)
+    if not resumable:
+        write_text(inputs_file, fingerprint)
+
+
+def _says(path: Path, text: str) -> bool:
+    """Whether a file has this text, whatever lies there instead."""
+    return path.is_file() and path.stat().st_size == len(text.encode()) and path.read_bytes() == text.encode()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -97,8 +137,33 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader sees the old content or the new, never a part."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
+    with partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
+    settle(path.parent)
+
+
+def settle(path: Path) -> None:
+    """Return when a file, or a directory's list of files, is on the disk: what comes after may rely on it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # Some network file systems cannot do that for a directory.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _settle_below(folder: Path) -> None:
+    """Settle a directory and everything in it."""
+    for path in folder.rglob("*"):
+        if path.is_dir() or path.is_file():
+            settle(path)
+    settle(folder)
 
 
 def file_sha256(path: Path) -> str:

@@ -2,7 +2,9 @@
 
 import errno
 import os
+import resource
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,17 +16,23 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No space on the disk, or no more of it for this user, or for one file of this process (`ulimit -f`)."""
 
 
-def require(folder: Path, needed: int, what: str) -> None:
+def require(folder: Path, needed: int, what: str, largest: int = 0) -> None:
     """Check that a write can fit, before it begins.
 
     Args:
         folder: where it goes; it may not be there yet.
         needed: bytes, at least.
         what: what is written, as in "20 shards".
+        largest: bytes of the largest file of it, at least.
 
     Raises:
-        OutsideFailed: fewer bytes are free.
+        OutsideFailed: fewer bytes are free, or a file may not be so large.
     """
+    if largest > (limit := _largest_allowed()):
+        raise OutsideFailed(
+            f"{folder}: {what} will take a file of {size(largest)}, and a file may not be larger than {size(limit)}. "
+            "Raise the limit (ulimit -f)."
+        )
     if needed > (free := _free(folder)):
         raise OutsideFailed(
             f"{folder}: {what} will take {size(needed)}, and {size(free)} are free. Free some space, or write to "
@@ -62,6 +70,12 @@ def is_full(error: BaseException) -> bool:
 
 def _too_large(error: BaseException) -> bool:
     return getattr(error, "errno", None) == errno.EFBIG or os.strerror(errno.EFBIG) in str(error)
+
+
+def _largest_allowed() -> int:
+    """Bytes that one file of this process may have."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
 
 
 def _free(folder: Path) -> int:

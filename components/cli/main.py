@@ -5,6 +5,7 @@ import importlib.util
 import io
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -84,7 +85,7 @@ def mura(debug: bool, quiet: bool) -> None:
       4  the gate refused the model
       5  something outside failed: a service, the disk, the memory. Running again may help
       6  a watched run failed or was cancelled
-    143  a training got SIGTERM; the same command goes on after the last epoch
+    143  SIGTERM ended the command; the same command starts it again, a training after its last epoch
     """  # noqa: D301 - click wants the backspace itself
     logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stderr)
     for ours in ("components", "pipelines"):
@@ -95,13 +96,34 @@ def mura(debug: bool, quiet: bool) -> None:
 
 def main() -> None:
     """Run a command; errors are told in one line."""
+    # First: as process 1 of a container, this one would not even notice the signal.
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = _settled()
+    except Terminated as told:
+        code = told.exit_code
+    if patience.abandoned():
+        # A library's threads still wait for an answer, and the usual end would wait for them.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _terminate(*_: object) -> None:
+    """End the command when SIGTERM comes, as Ctrl-C ends it. A training has a handler of its own."""
+    raise Terminated
+
+
+def _settled() -> int:
+    """Run the command line of this process in settled surroundings. Return its exit code."""
     if sys.getfilesystemencoding() != "utf-8":
         # Names of files may have any letter, and a locale such as POSIX or Latin-1 does not.
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this very command
     try:
         places.settle()
     except UsageError as error:
-        sys.exit(_tell(error))
+        return _tell(error)
     surroundings.settle()
     for stream in (sys.stdout, sys.stderr):
         # A path may have letters that the terminal's encoding has not.
@@ -109,13 +131,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    code = run(sys.argv[1:])
-    if patience.abandoned():
-        # A library's threads still wait for an answer, and the usual end would wait for them.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    return run(sys.argv[1:])
 
 
 def run(words: Sequence[str]) -> int:

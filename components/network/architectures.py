@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import keras
 from keras import layers
@@ -84,14 +85,22 @@ def load(model: TrainedModel) -> keras.Model:
         DataRefused: the weights do not belong to the architecture on the card.
     """
     facts = model.facts
-    network = build(
-        TrainParams.of_card(facts.params, model.path / model.CARD), facts.image_size, seed=facts.seed, augment=False
-    )
+    params = TrainParams.of_card(facts.params, model.path / model.CARD)
+    return load_weights(model.weights, params, facts.image_size, facts.seed)
+
+
+def load_weights(weights: Path, params: TrainParams, image_size: int, seed: int) -> keras.Model:
+    """Build a network in float32 and load its weights. See `load`.
+
+    Raises:
+        DataRefused: the weights do not belong to the architecture.
+    """
+    network = build(params, image_size, seed=seed, augment=False)
     try:
         with _strictly():
-            network.load_weights(model.weights)
-    except (ValueError, OSError, KeyError, UserWarning) as error:
-        raise DataRefused(f"{model.weights}: not the weights of {facts.architecture} ({first_line(error)}).") from error
+            network.load_weights(weights)
+    except (ValueError, OSError, LookupError, TypeError, AttributeError, RuntimeError, UserWarning) as error:
+        raise DataRefused(f"{weights}: not the weights of {params.architecture} ({first_line(error)}).") from error
     return network
 
 

@@ -4,6 +4,7 @@ training.py          the training: one loop for the chief and for the workers be
 phases.py            head first, then all layers: epochs, learning rates, optimiser
 tuning.py            the tuning split, on which every epoch is measured
 checkpoint.py        what a killed training resumes from
+state.py             how far a training is, as the checkpoint says it
 mirror.py            a copy of the checkpoint on S3
 termination.py       SIGTERM: the training ends after the last saved epoch
 multi_worker.py      the processes that train one network together

@@ -1,76 +1,38 @@
 """What a killed training resumes from."""
 
-import json
 import logging
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from pydantic import BaseModel
+from numpy.lib import format as npy
+from numpy.typing import NDArray
 
+from components.artifacts.artifact import File
 from components.base import space
-from components.base.files import write_text
+from components.base.errors import OutsideFailed
+from components.base.files import INPUTS, settle, write_bytes, write_text
+from components.network import weights_file
 from components.train import mirror
+from components.train.phases import Phase
+from components.train.state import Doubtful, Origin, State, read
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
-"""Of the checkpoint's files. A checkpoint of another format is not resumed."""
-
-
-class Epoch(BaseModel):
-    """A row of the learning curves."""
-
-    epoch: int
-    """Counted from 1, over all phases."""
-    phase: str
-    learning_rate: float
-    """In the middle of the epoch."""
-    loss: float
-    tuning_loss: float
-    tuning_auroc: float
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The numbers that are drawn over the epochs."""
-        return self.model_dump(exclude={"epoch", "phase"})
-
-
-class State(BaseModel):
-    """How far a training is. With the arrays beside it, the training resumes as if it had not stopped."""
-
-    format: int = FORMAT
-    code: str
-    """Digest of the code that trains. Other code may end with other weights."""
-    precision: str
-    run_id: str
-    phase: int = 0
-    epoch_in_phase: int = 0
-    """Epochs completed in this phase."""
-    curves: list[Epoch] = []
-    seconds: float = 0.0
-
-    @property
-    def epochs(self) -> int:
-        """Epochs completed over all phases."""
-        return len(self.curves)
-
-    @property
-    def best(self) -> Epoch:
-        """The epoch with the best tuning AUROC; of several, the one with the lowest tuning loss."""
-        return max(self.curves, key=lambda row: (row.tuning_auroc, -row.tuning_loss))
-
-    def exhausted(self, patience: int) -> bool:
-        """Whether the last `patience` epochs of this phase were not better than an earlier one."""
-        return self.epoch_in_phase > patience and self.epochs - self.best.epoch >= patience
+STATE = "state.json"
 
 
 class Checkpoint:
     """The directory from which a training resumes.
 
     checkpoint/
-        state.json              names the other two; written last, so they exist
+        state.json              how far the training is; size and sha256 of the other two. Written last
         epoch-<n>.npz           all variables of model and optimiser after epoch n, random states included
         best-<n>.weights.h5     the model after epoch n, the best so far
     """
@@ -79,87 +41,182 @@ class Checkpoint:
         self.path = path
         self.saved: State | None = None
         """What was saved last, as far as this process knows."""
-        self._file = path / "state.json"
+        self._file = path / STATE
 
-    def state(self, code: str, precision: str) -> State | None:
+    def state(self, origin: Origin, planned: Sequence[Phase]) -> State | None:
         """The saved state, from here or from the mirror.
 
         Args:
-            code: digest of the code that trains now.
-            precision: the precision of this training.
+            origin: of the training that runs now.
+            planned: its phases.
 
         Returns:
-            None if there is none, or if it cannot be resumed: then a line says why.
+            None if there is none, or if it cannot be gone on with: then a line says why.
         """
+        try:
+            if state := self._believed(origin, planned):
+                return state
+        except Doubtful as doubt:
+            if not mirror.is_set():
+                self.reject(doubt)
+                return None
+            logger.warning("train: the checkpoint %s; its copy on S3 is used if there is one", doubt)
+            self._clear(keep={INPUTS})
         mirror.fetch(self.path)
-        if not self._file.is_file():
+        try:
+            return self._believed(origin, planned)
+        except Doubtful as doubt:
+            self.reject(doubt)
             return None
-        saved = json.loads(self._file.read_text(encoding="utf-8"))
-        if saved.get("format") != FORMAT:
-            reason = f"has format {saved.get('format', 1)}, and this version of the pipeline writes {FORMAT}"
-        elif saved["code"] != code:
-            reason = "was made by other code"
-        elif saved["precision"] != precision:
-            reason = f"is in {saved['precision']}, and this training is in {precision}"
-        else:
-            self.saved = State.model_validate(saved)
-            return self.saved
-        logger.warning("train: the checkpoint %s; training starts anew", reason)
-        return None
+
+    def reject(self, doubt: Doubtful) -> None:
+        """Say why the training does not go on from here. The next `begin` removes what there is."""
+        logger.warning("train: the checkpoint %s; training starts anew", doubt)
+        self.saved = None
 
     def begin(self, state: State) -> None:
         """Save the state before the first epoch, or before the next."""
         self._write(state)
 
-    def best_weights(self, epoch: int) -> Path:
+    def best_weights(self, state: State) -> Path:
         """The file with the weights of the best epoch."""
-        return self.path / f"best-{epoch}.weights.h5"
+        return self.path / state.best_name
+
+    def copy_best(self, state: State, to: Path) -> None:
+        """Copy the weights of the best epoch. The checkpoint stays whole: the next attempt may need it.
+
+        Raises:
+            OutsideFailed: the file is no longer what was saved.
+        """
+        kept = self.best_weights(state)
+        try:
+            _check(kept, state.files[kept.name])
+            shutil.copyfile(kept, to)
+            _check(to, state.files[kept.name])
+        except Doubtful as doubt:
+            raise OutsideFailed(
+                f"train: the checkpoint {doubt} although this training has saved it. The disk or the memory of this "
+                "machine may be broken. The same command trains anew."
+            ) from doubt
 
     def expect(self, model: keras.Model) -> None:
-        """Check that there is room for what `save` writes.
+        """Check that there is room for what a training writes.
 
         Raises:
             OutsideFailed: there is not.
         """
-        weights = sum(np.asarray(each).nbytes for each in model.variables)
-        everything = sum(np.asarray(each).nbytes for each in variables(model))
-        there = sum(file.stat().st_size for file in self.path.iterdir())
+        # Of every weight AdamW keeps two moments, in all files.
+        whole = 3 * sum(np.asarray(each).nbytes for each in model.variables)
+        there = sum(path.lstat().st_size for path in self.path.iterdir())
         # The checkpoints of two epochs, the best weights of two, and the model itself.
-        space.require(self.path, 2 * everything + 3 * weights - there, "the checkpoints and the model")
+        space.require(self.path, 5 * whole - there, "the checkpoints and the model", largest=whole)
 
     def save(self, model: keras.Model, state: State) -> None:
-        """Save everything after an epoch, then delete the files of earlier ones."""
-        best = state.best.epoch
-        if best == state.epochs:
-            model.save_weights(self.best_weights(best))
+        """Save everything after an epoch, then delete the files of earlier ones.
+
+        Raises:
+            OutsideFailed: there is no room.
+        """
         arrays = {f"{i:05d}": np.asarray(variable) for i, variable in enumerate(variables(model))}
-        np.savez(self._arrays(state), allow_pickle=False, **arrays)
+        improved = state.best.epoch == state.epochs
+        needed = (1 + improved) * sum(array.nbytes for array in arrays.values())
+        space.require(self.path, needed, f"the checkpoint of epoch {state.epochs}")
+        files = {name: file for name, file in state.files.items() if name == state.best_name}
+        if improved:
+            write_bytes(self.best_weights(state), weights_file.content(model))
+            files[state.best_name] = File.of(self.best_weights(state))
+        path = self.path / state.arrays_name
+        path.unlink(missing_ok=True)
+        with path.open("xb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        settle(path)
+        settle(self.path)
+        state.files = files | {path.name: File.of(path)}
         self._write(state)
+
+    def arrays(self, model: keras.Model, state: State) -> list[NDArray[Any]]:
+        """The value of every variable after the last completed epoch.
+
+        Raises:
+            Doubtful: the file has variables of something else.
+        """
+        path, wanted = self.path / state.arrays_name, variables(model)
+        try:
+            with zipfile.ZipFile(path) as saved:
+                if len(saved.namelist()) != len(wanted):
+                    raise ValueError(f"{len(saved.namelist())} variables, and the training has {len(wanted)}")
+                return [_array(saved, f"{i:05d}.npy", np.asarray(each)) for i, each in enumerate(wanted)]
+        except (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise Doubtful(f"is damaged ({path.name}: {error})") from error
 
     def restore(self, model: keras.Model, state: State) -> None:
         """Set every variable to its value after the last completed epoch."""
-        with np.load(self._arrays(state), allow_pickle=False) as saved:
-            for i, variable in enumerate(variables(model)):
-                variable.assign(saved[f"{i:05d}"])
+        for variable, value in zip(variables(model), self.arrays(model, state), strict=True):
+            variable.assign(value)
 
     def keep(self) -> str:
         """Make sure that the mirror has the last epoch. Return where the checkpoint is, for people."""
         copy = mirror.keep(self.path)
         return f"{self.path} and {copy}" if copy else str(self.path)
 
-    def _arrays(self, state: State) -> Path:
-        return self.path / f"epoch-{state.epochs}.npz"
+    def _believed(self, origin: Origin, planned: Sequence[Phase]) -> State | None:
+        """The state that is here, with the files that it names. None if nothing is here.
+
+        Raises:
+            Doubtful: something is damaged, or of another training.
+        """
+        if not any(path.name != INPUTS and not path.name.startswith(".") for path in self.path.iterdir()):
+            return None
+        state = read(self._file, origin, planned)
+        for name, file in state.files.items():
+            _check(self.path / name, file)
+        self.saved = state
+        return state
 
     def _write(self, state: State) -> None:
+        state.checksum = state.computed_checksum()
         write_text(self._file, state.model_dump_json())
-        named = {self._arrays(state), self.best_weights(state.best.epoch)} if state.curves else set()
-        for path in (*self.path.glob("epoch-*.npz"), *self.path.glob("best-*.weights.h5")):
-            if path not in named:
-                path.unlink()
+        self._clear(keep={INPUTS, STATE, *state.files})
         self.saved = state
         mirror.keep(self.path)
+
+    def _clear(self, keep: set[str]) -> None:
+        for path in self.path.iterdir():
+            if path.name in keep:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def variables(model: keras.Model) -> list[Any]:
     """All variables of model and optimiser. The random states of augmentation and dropout are among the model's."""
     return [*model.variables, *model.optimizer.variables]
+
+
+def _check(path: Path, file: File) -> None:
+    """Check that a file is what was saved.
+
+    Raises:
+        Doubtful: it is not.
+    """
+    try:
+        there = path.lstat()
+        same = stat.S_ISREG(there.st_mode) and there.st_size == file.bytes and File.of(path) == file
+    except OSError as error:
+        raise Doubtful(f"cannot be read ({path.name}: {error.strerror})") from error
+    if not same:
+        raise Doubtful(f"is damaged ({path.name}: changed since it was written)")
+
+
+def _array(saved: zipfile.ZipFile, name: str, like: NDArray[Any]) -> NDArray[Any]:
+    """An array of a file, if it has the shape and the type of another. No more is read than that one has."""
+    with saved.open(name) as file:
+        version = npy.read_magic(file)
+        header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, in_columns, kind = header(file)
+        if (shape, kind) != (like.shape, like.dtype):
+            raise ValueError(f"variable {name} is {kind} {shape}, and the training has {like.dtype} {like.shape}")
+        content = file.read(like.nbytes)
+        return np.frombuffer(content, kind).reshape(shape, order="F" if in_columns else "C")

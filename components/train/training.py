@@ -4,19 +4,21 @@ import csv
 import logging
 import math
 import os
-import shutil
 import socket
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from components import tracking
 from components.artifacts.manifest import TRAIN
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
-from components.base import code, patience, provenance
-from components.base.errors import DataRefused, Terminated, UsageError
+from components.base import code, patience, provenance, space
+from components.base.errors import DataRefused, OutsideFailed, Terminated, UsageError, first_line
 from components.base.files import CHECKPOINT, json_sha256
 from components.base.progress import Bar, duration
 from components.base.variables import KUBEFLOW_RUN
@@ -24,10 +26,14 @@ from components.kubeflow import train_job
 from components.network import architectures, backend, batches
 from components.params.train import TrainParams
 from components.train import multi_worker, phases, termination
-from components.train.checkpoint import Checkpoint, Epoch, State, variables
+from components.train.checkpoint import Checkpoint, variables
 from components.train.phases import Phase
+from components.train.state import Doubtful, Epoch, Origin, State
 from components.train.termination import Termination
-from components.train.tuning import Tuning, loss_weights
+from components.train.tuning import Measures, Tuning, loss_weights
+
+if TYPE_CHECKING:
+    import keras
 
 logger = logging.getLogger(__name__)
 
@@ -67,30 +73,49 @@ def _train(training: "Training", checkpoint: Checkpoint) -> tuple[State, Trained
         training.precision,
         training.device,
     )
-    made_by = code.digest("components.train")
-    saved = checkpoint.state(made_by, training.precision)
     description = _description(training)._replace(key=_key(training, out))
-    if saved is None or not saved.epochs:
+    state = training.begin(tuning, checkpoint)
+    if not state.epochs:
         architectures.check_pretrained(params)  # before MLflow gets a run
-    with tracking.training_run(description, saved.run_id if saved else None) as tracked:
-        state = saved or State(code=made_by, precision=training.precision, run_id=tracked.run_id)
+    with tracking.training_run(description, state.run_id or None) as tracked:
         # A server that does not have the previous run has made a new one.
         state.run_id = tracked.run_id
+        if tracked.run_id:
+            _expect_copy(training)
         checkpoint.begin(state)
         # Resend epochs the previous run may have missed; duplicates are harmless.
         for row in state.curves:
             tracked.log_epoch(row.epoch, row.metrics)
-        state = training.fit(Chief(state, tuning, checkpoint, tracked))
+        state = training.fit(state, Chief(tuning, checkpoint, tracked))
 
-        # Copied, not moved: if MLflow does not take the model, the next attempt needs the whole checkpoint.
-        shutil.copyfile(checkpoint.best_weights(state.best.epoch), out / WEIGHTS)
+        checkpoint.copy_best(state, out / WEIGHTS)
+        # MLflow gets the network that everyone else will load: from the file, in float32.
+        network = training.load(out / WEIGHTS)
+        try:
+            measures = training.measured_again(network, state, tuning)
+        except Doubtful as doubt:
+            raise OutsideFailed(
+                f"train: the checkpoint {doubt}, although this training has measured them. The memory of this machine "
+                "may be broken. The same command goes on from there if it measures the same again, or trains anew."
+            ) from doubt
         _write_curves(out / CURVES, state.curves)
         tracked.log_file(out / CURVES)
-        facts = _facts(training, description, state)
-        # MLflow gets the network that everyone else will load: from the file, in float32.
-        network = architectures.load(TrainedModel(out, facts, ""))
-        run = TrackedRun(run_id=tracked.run_id, model_uri=tracked.log_model(network))
+        facts = _facts(training, description, state, measures)
+        with space.named(Path(tempfile.gettempdir())):
+            run = TrackedRun(run_id=tracked.run_id, model_uri=tracked.log_model(network))
     return state, facts.model_copy(update={"run": run})
+
+
+def _expect_copy(training: "Training") -> None:
+    """Check that there is room for the file that goes to MLflow. It is made twice: the weights, and an archive of them.
+
+    Raises:
+        OutsideFailed: there is not.
+    """
+    weights = sum(np.asarray(each).nbytes for each in training.model.variables)
+    space.require(
+        Path(tempfile.gettempdir()), 2 * weights, "the copy of the model for MLflow (TMPDIR)", largest=weights
+    )
 
 
 def _last_words(candidate: str, checkpoint: Checkpoint) -> str:
@@ -119,18 +144,17 @@ def assist(shards: Shards, params: TrainParams, seed: int) -> None:
         UsageError: the chief has other shards, parameters or another seed.
         OutsideFailed: the chief or another worker is lost, or the device has too little memory.
     """
+    termination.at_once()
     training = Training(shards, params, seed)
     place = training.worker.place
     logger.info("train: %s, worker %s of %s, %s", params.candidate, *place, training.precision)
-    training.fit()
+    training.fit(training.begin())
     logger.info("train: %s, worker %s of %s is done; the chief writes the model", params.candidate, *place)
 
 
 class Chief(NamedTuple):
     """What the chief has and the other workers do not."""
 
-    state: State
-    """Where the training begins."""
     tuning: Tuning
     checkpoint: Checkpoint
     run: tracking.Run
@@ -154,6 +178,7 @@ class Training:
             ServiceUnreachable: another worker is lost.
         """
         self.phases = phases.phases(params)
+        self._remedy = f"Choose a smaller batch_size than {params.batch_size} for the candidate."
         self._listener = listener or Termination()
         backend.prepare()
         self.worker = multi_worker.join()
@@ -163,16 +188,48 @@ class Training:
         self.device = backend.device() if size == 1 else f"{size} x {backend.device()}"
         self.split = batches.read_split(shards, TRAIN, params.residence)
         self._weights = loss_weights(self.split, shards, params)
+        self.origin = Origin(
+            shards=shards.digest,
+            params=params.model_dump(mode="json"),
+            seed=seed,
+            precision=self.precision,
+            code=code.digest("components.train"),
+        )
         self.worker.agree(
-            lambda: json_sha256([shards.digest, params.model_dump(mode="json"), seed, self.precision]),
+            lambda: json_sha256(self.origin.model_dump(exclude={"code"})),
             "train: the workers have different shards, parameters, seeds or precisions. Start all of them with the "
             "same, on processors of one kind.",
         )
 
-    def fit(self, chief: Chief | None = None) -> State:
+    def begin(self, tuning: Tuning | None = None, checkpoint: Checkpoint | None = None) -> State:
+        """Build the network, and find out where the training begins.
+
+        Args:
+            tuning: None in a worker beside the chief.
+            checkpoint: the same. It is believed if its weights measure what it says.
+
+        Raises:
+            OutsideFailed: the device has too little memory, there is no room on the disk, or another worker is lost.
+        """
+        saved = checkpoint.state(self.origin, self.phases) if checkpoint else None
+        with backend.memory_errors(self._remedy):
+            state = self._from_chief(saved or State(origin=self.origin))
+            self._build()
+            if checkpoint is not None:
+                checkpoint.expect(self.model)
+            if state.epochs:
+                # For the optimiser's variables, which the checkpoint has, too.
+                self._compile(self.phases[state.phase])
+                if tuning is not None and checkpoint is not None:
+                    state = self._proven(state, tuning, checkpoint)
+                state = self._from_chief(state)
+        return state
+
+    def fit(self, state: State, chief: Chief | None = None) -> State:
         """Train to the end, epoch by epoch.
 
         Args:
+            state: where the training begins.
             chief: None in a worker beside the chief.
 
         Returns:
@@ -182,21 +239,66 @@ class Training:
             UsageError: the training diverged, or the weights of the workers differ.
             OutsideFailed: the device has too little memory, or another worker is lost.
         """
-        with backend.memory_errors(f"Choose a smaller batch_size than {self.params.batch_size} for the candidate."):
-            state = self._from_chief(chief.state if chief else None)
-            self._build(pretrained=chief is not None and not state.epochs)
+        with backend.memory_errors(self._remedy):
+            if chief is not None and not state.epochs and architectures.is_pretrained(self.params):
+                load = partial(architectures.load_pretrained, self.model, self.params)
+                patience.insist(load, patience.seconds(elsewhere=0.0))
             while state.phase < len(self.phases):
                 state = self._fit_phase(state, chief)
                 state.phase += 1
                 state.epoch_in_phase = 0
         return state
 
-    def _from_chief(self, state: State | None) -> State:
-        """Give the chief's state to every worker."""
-        said = self.worker.from_chief(state.model_dump_json().encode() if state else b"")
-        return State.model_validate_json(said)
+    def load(self, weights: Path) -> "keras.Model":
+        """The network with the weights of a file, in float32.
 
-    def _build(self, pretrained: bool) -> None:
+        Raises:
+            DataRefused: the weights do not belong to the network.
+        """
+        return architectures.load_weights(weights, self.params, self.shards.facts.image_size, self.seed)
+
+    def measured_again(self, network: "keras.Model", state: State, tuning: Tuning) -> Measures:
+        """Measure the weights of the best epoch, as after that epoch: in this training's network and precision.
+
+        Args:
+            network: has these weights.
+            state: says what they measured then.
+            tuning: the split.
+
+        Raises:
+            Doubtful: they measure something else.
+        """
+        self.model.set_weights(network.get_weights())
+        measures = tuning.measure(self._predict)
+        if not measures.close_to(state.best):
+            raise Doubtful(
+                f"says a tuning AUROC of {state.best.tuning_auroc:.4f} and a loss of {state.best.tuning_loss:.4f}, but "
+                f"its weights measure {measures.auroc:.4f} and {measures.loss:.4f}"
+            )
+        return measures
+
+    def _proven(self, state: State, tuning: Tuning, checkpoint: Checkpoint) -> State:
+        """The saved state if the files beside it are what it says, else that of a training that starts anew."""
+        first = [np.array(variable) for variable in self.model.variables]
+        try:
+            checkpoint.arrays(self.model, state)
+            try:
+                network = self.load(checkpoint.best_weights(state))
+            except DataRefused as refused:
+                raise Doubtful(f"is damaged ({first_line(refused)})") from refused
+            self.measured_again(network, state, tuning)
+        except Doubtful as doubt:
+            checkpoint.reject(doubt)
+            for variable, value in zip(self.model.variables, first, strict=True):
+                variable.assign(value)
+            return State(origin=self.origin)
+        return state
+
+    def _from_chief(self, state: State) -> State:
+        """The chief's state, in every worker."""
+        return State.model_validate_json(self.worker.from_chief(state.model_dump_json().encode()))
+
+    def _build(self) -> None:
         """Build the network; the chief's weights reach the other workers later, with `align`."""
         with self.worker.scope():
             self.model = architectures.build(
@@ -206,21 +308,15 @@ class Training:
                 precision=self.precision,
                 synchronized=self.worker.place.size > 1,
             )
-        if pretrained and architectures.is_pretrained(self.params):
-            load = partial(architectures.load_pretrained, self.model, self.params)
-            patience.insist(load, patience.seconds(elsewhere=0.0))
         self._predict = self.worker.predictor(self.model)
 
     def _fit_phase(self, state: State, chief: Chief | None) -> State:
         """Train the rest of a phase."""
         phase = self.phases[state.phase]
-        with self.worker.scope():
-            phases.compile_for(self.model, phase, self.params, len(self.split))
+        self._compile(phase)
         if chief is not None and state.epoch_in_phase:
             chief.checkpoint.restore(self.model, state)
             logger.info("train: %s goes on after epoch %s", self.params.candidate, state.epochs)
-        if chief is not None:
-            chief.checkpoint.expect(self.model)
         self.worker.align(variables(self.model))
         train_epoch = self.worker.trainer(self.model)
         while state.epoch_in_phase < phase.epochs and not state.exhausted(self.params.patience):
@@ -231,13 +327,17 @@ class Training:
                     state.curves.append(self._measured(loss, state, chief.tuning))
                     state.epoch_in_phase += 1
                     state.seconds += time.monotonic() - started
-                state = self._from_chief(state if chief else None)
+                state = self._from_chief(state)
                 if chief is not None:
                     chief.checkpoint.save(self.model, state)
             if chief is not None:
                 chief.run.log_epoch(state.epochs, state.curves[-1].metrics)
                 self._report(state)
         return state
+
+    def _compile(self, phase: Phase) -> None:
+        with self.worker.scope():
+            phases.compile_for(self.model, phase, self.params, len(self.split))
 
     def _train_epoch(self, train_epoch: multi_worker.Epoch, number: int) -> float:
         """Train an epoch and return its mean loss."""
@@ -334,7 +434,9 @@ def _key(training: Training, out: Path) -> str:
     return json_sha256([place, str(out.absolute()), inputs])[:32]
 
 
-def _facts(training: Training, description: tracking.Description, state: State) -> TrainedModelFacts:
+def _facts(
+    training: Training, description: tracking.Description, state: State, measures: Measures
+) -> TrainedModelFacts:
     shards, params, best = training.shards.facts, training.params, state.best
     return TrainedModelFacts(
         candidate=params.candidate,
@@ -348,7 +450,7 @@ def _facts(training: Training, description: tracking.Description, state: State) 
         phases=tuple(phase.name for phase in training.phases),
         epochs=state.epochs,
         best_epoch=best.epoch,
-        tuning={"auroc": best.tuning_auroc, "loss": best.tuning_loss},
+        tuning={"auroc": measures.auroc, "loss": measures.loss},
         seconds=round(state.seconds, 1),
         data_digest=shards.data_digest,
         archive_md5=shards.archive_md5,

@@ -1,5 +1,6 @@
 """The tuning split, on which every epoch is measured."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,10 @@ from components.network.batches import Split
 from components.params.train import TrainParams
 from components.scores.studies import Studies, auroc, sigmoid
 from components.train.multi_worker import Predict
+from components.train.state import Epoch
+
+# Differences between two processors, which in bfloat16 (8 bits) may round every product differently.
+AUROC_ROUNDING, LOSS_ROUNDING = 0.01, 0.02
 
 
 class Measures(NamedTuple):
@@ -22,6 +27,12 @@ class Measures(NamedTuple):
     """Weighted binary cross-entropy, mean over the images; NaN if a logit is not finite."""
     auroc: float
     """Over the studies; NaN if a logit is not finite."""
+
+    def close_to(self, row: Epoch) -> bool:
+        """Whether an epoch measured the same. On one machine it is equal; another processor may round differently."""
+        return abs(self.auroc - row.tuning_auroc) <= AUROC_ROUNDING and math.isclose(
+            self.loss, row.tuning_loss, rel_tol=LOSS_ROUNDING
+        )
 
 
 class Tuning:

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.base.errors import UsageError
-from components.base.files import CHECKPOINT, writing
+from components.base.files import CHECKPOINT, INPUTS, write_text, writing
 
 CARD = "card.json"
 
@@ -151,3 +152,103 @@ def test_a_directory_with_a_link_in_it_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "jar" / "link").symlink_to(tmp_path / "precious")
     with pytest.raises(UsageError, match="something else than an artifact"), writing(tmp_path / "jar", {}, CARD):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EXDEV, errno.EPERM])
+def test_a_place_that_cannot_be_replaced_is_refused_before_the_work(
+    jar: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A mount point, a read-only layer of a container, somebody else's directory: the system says it to a rename."""
+    rename = Path.rename
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self == jar:
+            raise OSError(number, os.strerror(number), str(self))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    told = rf"^{jar}: [^\n]*cannot be replaced when the work is done[^\n]*$"
+    with pytest.raises(UsageError, match=told), writing(jar, {}, CARD):
+        pytest.fail("the work began")
+    assert (jar / CARD).read_text() == "old"
+
+
+def test_a_link_to_nothing_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "jar").symlink_to("nowhere")
+    with pytest.raises(UsageError, match="something else than an artifact"), writing(tmp_path / "jar", {}, CARD):
+        pass
+
+
+# What an earlier attempt left.
+
+
+def test_work_of_other_inputs_is_thrown_away_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for seed in (1, 1, 2):
+        with pytest.raises(InterruptedError):
+            attempt(tmp_path / "jar", {"seed": seed}, fail=True)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path}/jar: what an earlier attempt has done is of other inputs, or damaged; the work begins anew"
+    ]
+
+
+@pytest.mark.parametrize("damage", ["empty", "no text", "folder", "huge", "link"])
+def test_work_whose_inputs_cannot_be_told_is_thrown_away_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    with pytest.raises(InterruptedError):
+        attempt(tmp_path / "jar", {}, fail=True)
+    said = tmp_path / ".jar.partial" / CHECKPOINT / INPUTS
+    said.unlink()
+    if damage == "folder":
+        said.mkdir()
+    elif damage == "link":
+        said.symlink_to("/dev/zero")
+    else:
+        said.write_bytes({"empty": b"", "no text": b"\xff" * 64, "huge": b"0" * 5_000_000}[damage])
+    assert attempt(tmp_path / "jar", {}, fail=False) == []
+    (warning,) = (record.getMessage() for record in caplog.records)
+    assert warning.endswith("the work begins anew")
+
+
+def test_a_checkpoint_that_is_a_link_is_not_gone_on_with(tmp_path: Path) -> None:
+    with pytest.raises(InterruptedError):
+        attempt(tmp_path / "jar", {}, fail=True)
+    here, elsewhere = tmp_path / ".jar.partial" / CHECKPOINT, tmp_path / "elsewhere"
+    here.rename(elsewhere)
+    here.symlink_to(elsewhere)
+    assert attempt(tmp_path / "jar", {}, fail=False) == []
+    assert sorted(path.name for path in elsewhere.iterdir()) == [INPUTS, "state.bin"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_an_artifact_before_it_has_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story: list[str] = []
+    sync, replace, rename = os.fsync, Path.replace, Path.rename
+
+    def note_sync(handle: int) -> None:
+        story.append(f"sync {Path(f'/proc/self/fd/{handle}').readlink().name}")
+        sync(handle)
+
+    def note_replace(self: Path, target: Path) -> Path:
+        story.append(f"replace {target.name}")
+        return replace(self, target)
+
+    def note_rename(self: Path, target: Path) -> Path:
+        done = rename(self, target)
+        story.append(f"rename {target.name}")
+        return done
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    monkeypatch.setattr(Path, "rename", note_rename)
+    write_text(tmp_path / "a.json", "{}")
+    assert story == ["sync .a.json.partial", "replace a.json", f"sync {tmp_path.name}"]
+    with writing(tmp_path / "jar", {}, CARD) as work:
+        (work / "plots").mkdir()
+        (work / "plots" / "a.png").write_bytes(b"a")
+        (work / CARD).write_text("x")
+        story.clear()
+    place = story.index("rename jar")
+    assert {"sync a.png", "sync plots", "sync card.json", "sync .jar.partial"} <= set(story[:place])
+    assert story[place + 1] == f"sync {tmp_path.name}"

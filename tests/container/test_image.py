@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import uuid
 from pathlib import Path
 
 import miniature
@@ -116,3 +118,29 @@ def test_a_disk_that_is_too_small_is_refused_and_named(image: Image, tmp_path: P
         line = done.stderr.splitlines()[-1]
         assert line.startswith(f"error: {told}")
         assert "are free" in line
+
+
+def test_a_place_that_is_a_mount_is_refused_before_the_work(image: Image, tmp_path: Path) -> None:
+    miniature.write_zip(tmp_path / "a.zip", miniature.archive(miniature.images(14, 7)))
+    tmp_path.chmod(0o755)
+    options = (*STRICT, "--tmpfs=/given:mode=0777", "--tmpfs=/given/out:mode=0777", f"--volume={tmp_path}:/archive:ro")
+    params = ("--params", '{"tuning_fraction": 0.25}', "--seed", "1")
+    told = image.run("ingest", "--archive", "/archive/a.zip", *params, "--out", "/given/out", options=options)
+    assert told.returncode == 2, told.stderr
+    assert told.stderr.splitlines()[-1].startswith("error: /given/out: is a mount point")
+
+
+def test_as_the_first_process_it_ends_when_it_is_told_to(image: Image) -> None:
+    """To process 1 the system gives no signal that it has no handler for."""
+    name = f"mura-test-{uuid.uuid4().hex}"
+    nobody = ("--env=AWS_ENDPOINT_URL=http://127.0.0.1:9", "--env=AWS_ACCESS_KEY_ID=a", "--env=AWS_SECRET_ACCESS_KEY=b")
+    command = [image.engine, "run", f"--name={name}", *STRICT, *nobody, "--env=MURA_PATIENCE=300", image.reference]
+    command += ["ingest", "--archive", "s3://bucket/a.zip", "--params", '{"tuning_fraction": 0.25}', "--seed", "1"]
+    with subprocess.Popen([*command, "--out", "/tmp/out"], stderr=subprocess.PIPE, text=True) as step:
+        assert step.stderr is not None
+        try:
+            assert any("does not answer" in line for line in step.stderr)
+            subprocess.run([image.engine, "kill", "--signal=TERM", name], check=True, capture_output=True, timeout=60)
+            assert step.stderr.read() == "terminated\n"
+        finally:
+            subprocess.run([image.engine, "rm", "--force", name], capture_output=True, timeout=60)

@@ -11,7 +11,6 @@ from conftest import free_port
 from object_store import SECRET, USER, serving
 
 from components.archive import s3
-from components.artifacts.artifact import File
 from components.base.errors import ServiceUnreachable, UsageError
 from components.base.files import INPUTS
 from components.train import mirror
@@ -77,7 +76,75 @@ def test_what_is_here_is_not_replaced(bucket: s3.Tree, tmp_path: Path) -> None:
     assert texts(here) == {"state": "2"}
 
 
-@pytest.mark.parametrize("damage", ["changed", "missing", "no JSON", "outside", "empty"])
+def index_of(name: str, content: bytes = b"1", inputs: str = "f00d") -> bytes:
+    """An index that names one file."""
+    file = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return json.dumps({"inputs": inputs, "files": {name: file}}).encode()
+
+
+DAMAGED = {
+    "no JSON": b"{",
+    "empty": b"",
+    "a list": b"[]",
+    "deep": b"[" * 1_000_000,
+    "too long": b" " * 2_000_000,
+    "outside": index_of("../f00d/state"),
+    "the file of the inputs": index_of(INPUTS, b"beef"),
+    "a hidden name": index_of(".state"),
+    "a long name": index_of("a" * 300),
+    "no size": json.dumps({"inputs": "f00d", "files": {"state": {}}}).encode(),
+    "more than there is": index_of("state", b"1" * 1000),
+    "other inputs": index_of("state", inputs="beef"),
+}
+
+
+@pytest.mark.parametrize("index", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_index_is_told_in_one_line_and_written_anew(
+    index: bytes, bucket: s3.Tree, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = checkpoint(tmp_path / "first", state="1", epoch1="variables")
+    mirror.keep(first)
+    s3.put(s3.Place("bucket", bucket.place.key + "index.json"), index)
+    second = checkpoint(tmp_path / "second")
+    mirror.fetch(second)
+    assert texts(second) == {}
+    assert (second / INPUTS).read_text() == "f00d"
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert told.startswith(f"s3://bucket/{tmp_path.name}/f00d: the checkpoint is damaged (")
+    assert "\n" not in told
+    if b"beef" in index and b"state" in index:
+        assert "it is of other inputs, beef" in told
+    assert mirror.keep(first) is not None
+    mirror.fetch(second)
+    assert texts(second) == texts(first)
+
+
+def test_a_file_that_is_lost_there_is_copied_again(bucket: s3.Tree, tmp_path: Path) -> None:
+    first = checkpoint(tmp_path / "first", state="1", epoch1="variables", best="weights")
+    mirror.keep(first)
+    s3.remove(s3.Place("bucket", bucket.place.key + "epoch1"))
+    s3.put(s3.Place("bucket", bucket.place.key + "best"), b"w")
+    mirror.keep(first)
+    second = checkpoint(tmp_path / "second")
+    mirror.fetch(second)
+    assert texts(second) == texts(first)
+
+
+def test_what_a_killed_attempt_left_half_written_is_neither_copied_nor_in_the_way(
+    bucket: s3.Tree, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = checkpoint(tmp_path / "first", state="1")
+    (first / ".state.json.partial").write_text("{")
+    mirror.keep(first)
+    second = checkpoint(tmp_path / "second")
+    (second / ".state.json.partial").write_text("{")
+    mirror.fetch(second)
+    assert (second / "state").read_text() == "1"
+    assert [name for name, _ in bucket.files()] == ["index.json", "state"]
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("damage", ["changed", "missing", "outside"])
 def test_a_damaged_checkpoint_is_not_begun_from(
     damage: str, bucket: s3.Tree, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -87,11 +154,8 @@ def test_a_damaged_checkpoint_is_not_begun_from(
         s3.put(epoch, b"variablez")
     elif damage == "missing":
         s3.remove(epoch)
-    elif damage == "outside":
-        file = File(bytes=1, sha256=hashlib.sha256(b"1").hexdigest())
-        s3.put(index, json.dumps({"../f00d/state": file.model_dump()}).encode())
     else:
-        s3.put(index, b"{" if damage == "no JSON" else b"")
+        s3.put(index, index_of("../f00d/state"))
     second = checkpoint(tmp_path / "second")
     mirror.fetch(second)
     assert texts(second) == {}

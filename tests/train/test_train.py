@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -21,17 +22,17 @@ import pytest
 from miniature import archive, images, manifest, pack, prove, use_cores, write_zip
 
 from components import tracking
+from components.artifacts.artifact import File
 from components.artifacts.manifest import TUNING
 from components.artifacts.shards import RECORDS, Shards, split_digest
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import DataRefused, OutsideFailed, Terminated, UsageError
-from components.base.files import INPUTS
+from components.base.files import INPUTS, json_sha256
 from components.cli import main
 from components.network import architectures, batches
 from components.params.train import TrainParams
 from components.scores.studies import sigmoid
 from components.train import train
-from components.train.checkpoint import Checkpoint
 
 # Keras reads its variables in a way that NumPy is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -248,41 +249,81 @@ def test_an_interrupted_training_ends_in_the_same_weights(
     assert resumed.curves.read_bytes() == whole.curves.read_bytes()
 
 
-CHANGES = {
-    "another precision": ("precision", "bfloat16", "is in bfloat16, and this training is in float32"),
-    "another format": ("format", 1, "has format 1, and this version of the pipeline writes 2"),
-    "other code": ("code", "0" * 64, "was made by other code"),
-}
+def forged(checkpoint: Path, **values: Any) -> None:
+    """Change the first epoch of a state as somebody would who knows how its checksum is made."""
+    state = json.loads((checkpoint / "state.json").read_text())
+    state["curves"][0].update(values)
+    state["checksum"] = json_sha256({name: value for name, value in state.items() if name != "checksum"})
+    (checkpoint / "state.json").write_text(json.dumps(state))
 
 
-@pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a checkpoint is kept for all changes."""
-    return tmp_path_factory.mktemp("begun") / "checkpoint"
+def other_variables(checkpoint: Path) -> None:
+    """A whole file of variables, of another network."""
+    path = checkpoint / "epoch-1.npz"
+    np.savez(path, **{"00000": np.zeros((3, 3), np.float32)})
+    state = json.loads((checkpoint / "state.json").read_text())
+    state["files"][path.name] = File.of(path).model_dump()
+    (checkpoint / "state.json").write_text(json.dumps(state))
+    forged(checkpoint)
 
 
-@pytest.mark.parametrize(("key", "value", "reason"), CHANGES.values(), ids=CHANGES)
-def test_a_checkpoint_that_fits_no_longer_is_told_and_not_resumed(
-    begun: Path,
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda at: flip_a_bit(at / "best-1.weights.h5"), r"is damaged \(best-1.weights.h5: changed since it was"),
+        (lambda at: forged(at, tuning_auroc=0.999), r"says a tuning AUROC of 0.9990 and .* its weights measure 0\."),
+        (other_variables, r"is damaged \(epoch-1.npz: 1 variables, and the training has \d+\)"),
+    ],
+    ids=["a flipped bit", "a forged AUROC", "another network"],
+)
+def test_a_checkpoint_that_is_not_what_it_says_is_told_and_the_training_ends_as_if_there_were_none(
+    run: Train,
     interrupted: Callable[..., Path],
-    mlflow_here: Path,
+    shards: Shards,
     caplog: pytest.LogCaptureFixture,
-    key: str,
-    value: Any,
+    damage: Callable[[Path], None],
     reason: str,
 ) -> None:
-    if not begun.exists():
-        shutil.copytree(interrupted("first"), begun)
-    checkpoint = mlflow_here / "model" / "checkpoint"
-    shutil.copytree(begun, checkpoint)
-    state = json.loads((checkpoint / "state.json").read_text()) | {key: value}
-    (checkpoint / "state.json").write_text(json.dumps(state))
+    checkpoint = interrupted("model")
+    honest = json.loads((checkpoint / "state.json").read_text())["curves"][0]
+    damage(checkpoint)
     caplog.clear()
-    interrupted("model")
+    model = run("model")
     (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
-    assert warning == f"train: the checkpoint {reason}; training starts anew"
+    assert re.fullmatch(f"train: the checkpoint {reason}.*; training starts anew", warning)
     assert "goes on after" not in caplog.text
-    assert sorted(path.name for path in checkpoint.iterdir()) == ["best-1.weights.h5", "epoch-1.npz", "state.json"]
+    first = curves(model).iloc[0]
+    assert {name: first[name] for name in honest} == honest
+    assert model.facts.tuning["auroc"] == curves(model)["tuning_auroc"].max()
+
+
+def test_kept_weights_that_are_damaged_while_the_network_is_trained_do_not_become_a_model(
+    run: Train, mlflow_here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Damaging(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "epoch 2 of" in record.getMessage():
+                (kept,) = (mlflow_here / "model" / "checkpoint").glob("best-*.weights.h5")
+                flip_a_bit(kept)
+
+    logger, handler = logging.getLogger(), Damaging()
+    logger.addHandler(handler)
+    try:
+        with pytest.raises(OutsideFailed, match=r"best-\d.weights.h5: changed since it was written.* trains anew"):
+            run("model")
+    finally:
+        logger.removeHandler(handler)
+    assert not (mlflow_here / "model" / "card.json").exists()
+    with closing(sqlite3.connect(mlflow_here / "mlflow.db")) as database:
+        assert database.execute("SELECT COUNT(*) FROM logged_models").fetchone() == (0,)
+    run("model")
+    assert "training starts anew" in caplog.text
 
 
 # SIGTERM.
@@ -456,18 +497,15 @@ def test_a_train_job_is_told_each_epoch(run: Train, shards: Shards, monkeypatch:
     assert float(last["tuning_auroc"]) == pytest.approx(curves(model)["tuning_auroc"].iloc[-1], abs=1e-5)
 
 
-def test_checkpoints_that_cannot_fit_are_refused_before_the_first_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_copy_for_mlflow_that_cannot_fit_is_refused_before_the_first_epoch(
+    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    model = keras.Sequential([keras.Input((1000,)), keras.layers.Dense(1000, use_bias=False)])  # 4 MB
-    model.compile("adam", "mse")
-    model.optimizer.build(model.trainable_variables)
-    kept = Checkpoint(tmp_path)
-    kept.expect(model)
-    full = shutil.disk_usage(tmp_path)._replace(free=35_000_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
-    # Twice the weights and Adam's two moments, and the weights three times.
-    with pytest.raises(
-        OutsideFailed, match=f"{tmp_path}: the checkpoints and the model will take 36.0 MB, and 35.0 MB"
-    ):
-        kept.expect(model)
+    folder, usage = tmp_path / "small", shutil.disk_usage
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: usage(path)._replace(free=1000) if path == folder else usage(path)
+    )
+    with pytest.raises(OutsideFailed, match=rf"{folder}: the copy of the model for MLflow \(TMPDIR\) will take .* MB"):
+        run("model")
+    assert "epoch 1 of" not in caplog.text

@@ -17,6 +17,7 @@ from components.archive.s3_requests import THREADS, Changed, Empty, Missing, Wro
 from components.archive.s3_requests import endpoint as endpoint
 from components.base.errors import DataChanged, ServiceUnreachable, UsageError, printable
 from components.base.urls import S3_SCHEME
+from components.params.ingest import MAX_MEMBERS
 
 K = TypeVar("K")
 
@@ -268,7 +269,7 @@ class Tree:
         """
         return any(True for _ in self._listed())
 
-    def files(self, most: int) -> list[tuple[str, int]]:
+    def files(self, most: int = MAX_MEMBERS) -> list[tuple[str, int]]:
         """Names below the directory, ascending, and sizes.
 
         Args:

@@ -11,6 +11,7 @@ base/
     progress.py      bars, log lines, durations
     workers.py       work for all cores, in order, in bounded memory
     patience.py      how long a service that does not answer is waited for
+    answers.py       how much an HTTP server may answer, and how slowly
     variables.py     environment variables of the project
     space.py         room on a disk: refused before a long write, and named when it runs out
     surroundings.py  settings from outside that would change a result, and what is used instead

@@ -101,21 +101,23 @@ def insist(ask: Callable[[], T], patience: float) -> T:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def within(limit: float, work: Callable[[], T], arriving: Path | None = None) -> T:
+def within(limit: float, work: Callable[[], T], arriving: Path | None = None, most: float = math.inf) -> T:
     """Do work of a library that sets itself no limit.
 
     Args:
         limit: how long it may last, seconds.
         work: runs in a thread, which is left to itself when the time is over.
         arriving: a directory. While its files grow, the time begins anew.
+        most: bytes of these files.
 
     Raises:
         Overdue: it lasts longer.
+        TooMuch: the files have more bytes.
     """
     # Imported here for the command line, which takes long to answer otherwise.
     from concurrent import futures
 
-    from components.base import workers
+    from components.base import answers, workers
 
     global _abandoned
     future, size = workers.aside(work), _size(arriving)
@@ -123,6 +125,9 @@ def within(limit: float, work: Callable[[], T], arriving: Path | None = None) ->
     while not futures.wait([future], timeout=min(0.5, limit)).done:
         if (now := _size(arriving)) != size:
             size, deadline = now, time.monotonic() + limit
+            if size > most:
+                _abandoned = True
+                raise answers.TooMuch(f"files of more than {most:,} bytes")
         elif time.monotonic() > deadline:
             _abandoned = True
             raise Overdue

@@ -4,16 +4,20 @@ import json
 import os
 import ssl
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from components.base import answers
 from components.kubeflow import argo
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """What Kubernetes gives each pod: a token, the cluster's certificate, and the namespace."""
 _HOST, _PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"
 _SECONDS = 10
+# Until the last byte of an answer, seconds.
+_LONGEST = 60
 
 
 def steps(run: str) -> list[str]:
@@ -33,7 +37,8 @@ def steps(run: str) -> list[str]:
     url = f"https://{place}:{port}/api/v1/namespaces/{namespace}/pods?{query}"
     question = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
     trust = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
-    with urllib.request.urlopen(question, timeout=_SECONDS, context=trust) as answer:  # noqa: S310 - https
+    open_ = partial(urllib.request.urlopen, timeout=_SECONDS, context=trust)
+    with answers.limited(answers.LARGE, _LONGEST), open_(question) as answer:
         pods = json.load(answer)
     try:
         return _failed(pods["items"])

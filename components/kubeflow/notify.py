@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
+from components.base import answers
 from components.base.errors import UsageError
 from components.kubeflow import argo, failed_pods, pod
 
@@ -18,12 +19,14 @@ logger = logging.getLogger(__name__)
 
 WEBHOOK = "MURA_WEBHOOK_URL"
 _SECONDS = 15
+# Until the last byte of an answer, seconds.
+_LONGEST = 60
 # The server uses the words of its metadata store, kfp.local those of a run. The state stays RUNNING if a pod was killed
 # before it could report its end.
 _STATES = {"COMPLETE": "SUCCEEDED", "CACHED": "SUCCEEDED", "RUNNING": "UNKNOWN"}
 _ENDS = {"UNKNOWN": "ended, and Kubeflow does not say how", "CANCELED": "cancelled"}
 # What an answer of another form, or none, raises.
-_FAILURES = (OSError, ValueError, KeyError, TypeError, AttributeError, http.client.HTTPException)
+_FAILURES = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, http.client.HTTPException)
 
 
 def message(status: str, run: str) -> dict[str, Any]:
@@ -146,7 +149,7 @@ def _get(path: str) -> dict[str, Any]:
     if token.is_file():
         # Not sent to the target of a redirect.
         question.add_unredirected_header("Authorization", f"Bearer {token.read_text(encoding='ascii').strip()}")
-    with urllib.request.urlopen(question, timeout=_SECONDS) as answer:  # noqa: S310
+    with answers.limited(answers.LARGE, _LONGEST), urllib.request.urlopen(question, timeout=_SECONDS) as answer:  # noqa: S310
         found: dict[str, Any] = json.load(answer)
     return found
 
@@ -154,7 +157,7 @@ def _get(path: str) -> dict[str, Any]:
 def _by_pods(run: str) -> list[str]:
     try:
         return failed_pods.steps(run)
-    except (OSError, ValueError, http.client.HTTPException) as error:
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
         logger.info("notify: Kubernetes does not say which pods failed (%s)", error)
         return []
 
@@ -200,7 +203,7 @@ def send(told: dict[str, Any]) -> None:
             raise ValueError("expected http(s)://")
         body, headers = json.dumps(told).encode(), {"Content-Type": "application/json"}
         request = urllib.request.Request(url, body, headers)  # noqa: S310 - see above
-        with urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310
+        with answers.limited(seconds=_LONGEST), urllib.request.urlopen(request, timeout=_SECONDS):  # noqa: S310
             logger.info("notify: %s; sent to %s", told["text"], where)
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__

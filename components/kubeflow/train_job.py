@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from components.base import answers
+
 logger = logging.getLogger(__name__)
 
 URL = "KUBEFLOW_TRAINER_SERVER_URL"
@@ -27,6 +29,8 @@ AUTHORITY = "KUBEFLOW_TRAINER_SERVER_CA_CERT"
 TOKEN = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 - a name of a variable
 """The file with the token. It changes every hour."""
 _SECONDS = 5
+# Until the head of an answer, seconds.
+_LONGEST = 10
 _LONGEST = 64  # characters of a metric's name and value that the server takes
 
 
@@ -64,5 +68,5 @@ def _send(url: str, body: bytes) -> None:
         # Not sent to the target of a redirect.
         question.add_unredirected_header("Authorization", f"Bearer {Path(token).read_text(encoding='ascii').strip()}")
     context = ssl.create_default_context(cafile=os.environ.get(AUTHORITY) or None)
-    with urllib.request.urlopen(question, timeout=_SECONDS, context=context):  # noqa: S310
-        return
+    with answers.limited(seconds=_LONGEST):
+        urllib.request.urlopen(question, timeout=_SECONDS, context=context).close()  # noqa: S310

@@ -1,6 +1,7 @@
 """Effects on MLflow. Each is found again before it is repeated: an answer may get lost after the server has acted."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from components.tracking import failures
 T = TypeVar("T")
 
 _PAUSE = 0.5  # seconds before the second attempt; doubled each time
+_LOCK = threading.Lock()
+_inside = 0
+_before: str | None = None
 
 
 def ensure(find: Callable[[], T | None], make: Callable[[], T]) -> T:
@@ -48,13 +52,19 @@ def ensure(find: Callable[[], T | None], make: Callable[[], T]) -> T:
 
 @contextmanager
 def _sent_once() -> Iterator[None]:
+    """Let MLflow's client send nothing twice. It reads this from the environment, which all threads share."""
+    global _inside, _before
     name = MLFLOW_HTTP_REQUEST_MAX_RETRIES.name
-    before = os.environ.get(name)
-    os.environ[name] = "0"
+    with _LOCK:
+        if not _inside:
+            _before = os.environ.get(name)
+        _inside += 1
+        os.environ[name] = "0"
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        with _LOCK:
+            _inside -= 1
+            if not _inside:
+                os.environ.pop(name)
+                os.environ.update({} if _before is None else {name: _before})

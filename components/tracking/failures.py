@@ -17,7 +17,7 @@ from google.protobuf.json_format import ParseError
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from components.base import patience
+from components.base import answers, patience
 from components.base.errors import MuraError, ServiceRefused, ServiceUnreachable, UsageError, first_line
 from components.tracking import address, local_database
 
@@ -26,12 +26,14 @@ T = TypeVar("T")
 
 SERVICE_ERRORS = (
     MlflowException, OSError, SQLAlchemyError, sqlite3.Error, Boto3Error, BotoCoreError, ClientError, ImportError,
-    json.JSONDecodeError, ParseError,
+    json.JSONDecodeError, ParseError, RecursionError,
 )  # fmt: skip
 """What MLflow and the stores behind it raise: API, network, files, SQL, S3, a missing driver, answers of another form.
 """
 MULTIPART_DOWNLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD"
 MULTIPART_UPLOAD = "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD"
+MOST_ARRIVING = 1 << 32
+"""Bytes of the files of a model that are fetched, at most."""
 OLDEST = 3
 """The first version of MLflow whose servers keep models as things of their own."""
 _PATIENCE = 60.0  # with files, outside a pod, seconds
@@ -78,7 +80,8 @@ def refusals(doing: str) -> Iterator[None]:
         ServiceUnreachable: MLflow did not answer, failed, or denied access.
     """
     try:
-        yield
+        with answers.limited(answers.LARGE):
+            yield
     except MuraError:
         raise
     except SERVICE_ERRORS as error:
@@ -128,10 +131,11 @@ def transfer(doing: str, work: Callable[[], T], limit: float | None = None, arri
 
     Raises:
         ServiceUnreachable: the time is over.
+        TooMuch: more arrives than MOST_ARRIVING.
     """
     limit = file_seconds() if limit is None else limit
     try:
-        return patience.within(limit, work, arriving)
+        return patience.within(limit, work, arriving, MOST_ARRIVING)
     except patience.Overdue as error:
         advice = (
             f" {MULTIPART_DOWNLOAD}=false and {MULTIPART_UPLOAD}=false send all files by the server, in place of "
@@ -169,6 +173,11 @@ def _told(error: Exception, doing: str) -> MuraError:
     if isinstance(error, ImportError):
         return UsageError(
             f"{address.shown()} needs a package that is not installed ({line}). Install it, or set {address.URI}."
+        )
+    if wrong := answers.fault(error):
+        return ServiceUnreachable(
+            f"MLflow at {address.shown()} gave {wrong} while {doing}. Is {address.URI} right? If so, run the same "
+            "command again."
         )
     if code in _DENIED:
         return ServiceRefused(

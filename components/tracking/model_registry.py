@@ -62,6 +62,7 @@ def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: 
         find = partial(_find, client, name, model, evaluation, run)
         found = find()
         if found is None:
+            _prepare(client, name, evaluation, run)
             made = effects.ensure(find, partial(_create, client, name, model, evaluation, run))
             found = find() or made
         expected = _facts(name, model, evaluation, run).model_copy(update={"version": int(found.version)})
@@ -70,7 +71,7 @@ def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: 
                 f"{name} version {found.version} is not what was registered for {expected.candidate}: {what}. Somebody "
                 "changed it: delete that version in MLflow and run `mura register` again."
             )
-        _delete_twins(client, found)
+        _delete_twins(client, found, model, evaluation)
     return _registered(found)
 
 
@@ -197,7 +198,7 @@ def _find(
 ) -> ModelVersion | None:
     """The first version that can be loaded."""
     lost = ""
-    for version in _same(client, name, model.facts.candidate, model.digest, evaluation.digest):
+    for version in _same(client, name, model, evaluation):
         # The model of `run` has just been read.
         fault = None if version.source == run.model_uri else _fault(client, version)
         if fault is None:
@@ -208,22 +209,22 @@ def _find(
     return None
 
 
-def _same(client: MlflowClient, name: str, candidate: str, model: str, evaluation: str) -> list[ModelVersion]:
+def _same(client: MlflowClient, name: str, model: TrainedModel, evaluation: Evaluation) -> list[ModelVersion]:
     """The versions of a candidate with this model and this evaluation, lowest first."""
     found = client.search_model_versions(
-        f"name = '{name}' and tags.model_digest = '{model}' and tags.evaluation_digest = '{evaluation}'"
+        f"name = '{name}' and tags.model_digest = '{model.digest}' and tags.evaluation_digest = '{evaluation.digest}'"
     )
-    ours = [version for version in found if version.status == "READY" and FACTS in version.tags]
     # Older versions of this program trained one candidate of each architecture and named it so.
-    ours = [each for each in ours if each.tags.get("candidate", each.tags.get("architecture")) == candidate]
-    return sorted(ours, key=lambda version: int(version.version))
+    unnamed = model.facts.architecture
+    ours = [each for each in found if each.tags.get("candidate", unnamed) == model.facts.candidate]
+    ready = [each for each in ours if each.status == "READY" and FACTS in each.tags]
+    return sorted(ready, key=lambda version: int(version.version))
 
 
-def _delete_twins(client: MlflowClient, kept: ModelVersion) -> None:
+def _delete_twins(client: MlflowClient, kept: ModelVersion, model: TrainedModel, evaluation: Evaluation) -> None:
     """Delete higher versions that say the same. One that somebody gave an alias stays."""
-    facts = _registered(kept)
-    same = _same(client, kept.name, facts.candidate, kept.tags["model_digest"], kept.tags["evaluation_digest"])
-    twins = [version for version in same if int(version.version) > facts.version]
+    same = _same(client, kept.name, model, evaluation)
+    twins = [version for version in same if int(version.version) > int(kept.version)]
     if not twins:
         return
     named = {int(version) for version in client.get_registered_model(kept.name).aliases.values()}
@@ -257,9 +258,8 @@ def _fault(client: MlflowClient, version: ModelVersion) -> str | None:
     return stored_model.fault(client, version.model_id or version.source.removeprefix("models:/"), uri)
 
 
-def _create(
-    client: MlflowClient, name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun
-) -> ModelVersion:
+def _prepare(client: MlflowClient, name: str, evaluation: Evaluation, run: TrackedRun) -> None:
+    """Make what a version needs: the registered model, and the report beside its run."""
     try:
         client.create_registered_model(name, description="Bone X-rays: is the study normal or abnormal?")
     except MlflowException as error:
@@ -269,6 +269,11 @@ def _create(
         folder = f"evaluation/{evaluation.digest[:12]}"
         store = partial(client.log_artifact, run.run_id, str(evaluation.report), folder)
         failures.transfer("storing the report", store)
+
+
+def _create(
+    client: MlflowClient, name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun
+) -> ModelVersion:
     return client.create_model_version(
         name,
         source=run.model_uri,

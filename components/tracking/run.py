@@ -19,6 +19,7 @@ from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_SOURCE_NAME
 
+from components.base import answers
 from components.base import patience as waiting
 from components.base.errors import ServiceUnreachable
 from components.kubeflow import pod
@@ -163,7 +164,8 @@ class Run:
     def _send(self) -> None:
         try:
             while self._undelivered:
-                self._client.log_batch(self.run_id, metrics=self._undelivered[:_BATCH])
+                with answers.limited():
+                    self._client.log_batch(self.run_id, metrics=self._undelivered[:_BATCH])
                 del self._undelivered[:_BATCH]
         except failures.SERVICE_ERRORS:
             if not self._lost:
@@ -368,7 +370,8 @@ def _end_badly(client: MlflowClient, run_id: str, status: str) -> None:
     # Another error is being raised, and matters more than one of the server.
     try:
         if not server.silence():
-            client.set_terminated(run_id, status)
+            with answers.limited():
+                client.set_terminated(run_id, status)
             return
     except failures.SERVICE_ERRORS:
         logger.debug("run not ended", exc_info=True)

@@ -19,6 +19,7 @@ from mlflow.utils.rest_utils import http_request
 from sqlalchemy import create_engine, event
 from sqlalchemy.engine import Engine
 
+from components.base import answers
 from components.base import patience as waiting
 from components.base.errors import ServiceRefused, ServiceUnreachable, UsageError, first_line
 from components.kubeflow import pod
@@ -36,6 +37,7 @@ DVC_STAGE = "DVC_STAGE"
 PLACES = "mura-places"
 """The config map of the runs' namespace, as docs and manifests call it."""
 _PROBE_SECONDS = 4
+_LONGEST_PROBE = 30.0  # until the last byte of its answer, seconds
 _PAUSE = 2.0  # seconds between two probes
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
@@ -172,8 +174,9 @@ def experiment_id(client: MlflowClient) -> str:
 
 
 def request(path: str, **options: Any) -> Any:
-    """Send a GET to the server, with its credentials."""
-    return http_request(get_default_host_creds(address.current().rstrip("/")), path, "GET", **options)
+    """Send a GET to the server, with its credentials. The answer says little."""
+    with answers.limited(seconds=_LONGEST_PROBE):
+        return http_request(get_default_host_creds(address.current().rstrip("/")), path, "GET", **options)
 
 
 def _quieten() -> None:
@@ -248,6 +251,8 @@ def _http_silence() -> str | None:
 
 
 def _reason(error: Exception) -> str:
+    if wrong := answers.fault(error):
+        return wrong
     text = str(error)
     for sign, reason in (
         ("Connection refused", "connection refused"),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import requests
 
+from components.base import answers
 from components.base.errors import UsageError
 
 _KINDS = (
@@ -18,6 +19,8 @@ _KINDS = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _SECONDS = (5, 15)
+# Until the last byte of an answer, seconds.
+_LONGEST = 60
 # The host of Docker's own registry, which names of images leave out.
 _HUB = "registry-1.docker.io"
 
@@ -61,7 +64,7 @@ def look(image: str) -> Image:
     scheme = "http" if re.match(r"(localhost|127\.0\.0\.1|\[::1\])(:|$)", at.registry) else "https"
     url = f"{scheme}://{at.registry}/v2/{at.name}/manifests/{at.tag}"
     headers = {"Accept": ", ".join(_KINDS)}
-    with requests.Session() as session:
+    with answers.limited(seconds=_LONGEST), requests.Session() as session:
         session.trust_env = True
         try:
             answer = session.head(url, headers=headers, timeout=_SECONDS, allow_redirects=True)
@@ -71,7 +74,7 @@ def look(image: str) -> Image:
                     answer = session.head(
                         url, headers=headers | {"Authorization": granted}, timeout=_SECONDS, allow_redirects=True
                     )
-        except (requests.RequestException, ValueError) as error:
+        except (requests.RequestException, ValueError, RecursionError) as error:
             return Image(None, f"{image} cannot be checked: {at.registry} does not answer ({_reason(error)})")
     if answer.status_code == 200:
         return Image(True, f"{image} is there")
@@ -113,7 +116,7 @@ def _granted(session: requests.Session, challenge: str, at: Reference) -> str | 
         timeout=_SECONDS,
     )
     token = answer.json() if answer.ok else {}
-    value = token.get("token") or token.get("access_token")
+    value = (token.get("token") or token.get("access_token")) if isinstance(token, dict) else None
     return f"Bearer {value}" if value else None
 
 
@@ -136,6 +139,8 @@ def _login(registry: str) -> str | None:
 
 
 def _reason(error: Exception) -> str:
+    if wrong := answers.fault(error):
+        return wrong
     text = str(error)
     for sign, reason in (
         ("refused", "connection refused"),

@@ -15,6 +15,7 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.config.config_exception import ConfigException
 from kubernetes.utils.quantity import parse_quantity
 
+from components.base import answers
 from components.kubeflow import argo
 from pipelines.checks import step_pod, workflow
 from pipelines.checks.check_result import CheckResult, missing, unknown
@@ -22,6 +23,8 @@ from pipelines.checks.step_pod import StepPod
 from pipelines.graph.package import Need, Needs, Room
 
 _SECONDS = (5, 15)
+# Bytes of a list of nodes or pods, and of a log.
+_MOST = 4 * answers.LARGE
 _KINDS = {"secret": "secret", "config map": "configmap", "pull secret": "secret"}
 _MAKE = {
     "secret": "kubectl -n {namespace} create secret generic {name} {keys}",
@@ -119,10 +122,10 @@ class Namespace:
         ask = partial(self._core.read_namespaced_pod_log, pod, self.name, container="main", **tail)
         try:
             # Not parsed: the client would turn a log that happens to be JSON into Python's words.
-            found = _asked(partial(ask, _preload_content=False, _request_timeout=_SECONDS))
+            found = _asked(lambda: ask(_preload_content=False, _request_timeout=_SECONDS).data)
         except (_Silent, _NotAllowed):
             return None
-        return None if found is None else found.data.decode(errors="replace")
+        return None if found is None else str(found.decode(errors="replace"))
 
     def workflows(self, run_id: str | None = None) -> list[workflow.Workflow] | None:
         """Argo's workflows of a run, or of all; None if Kubernetes does not tell us."""
@@ -189,14 +192,15 @@ class _NotAllowed(Exception):
 def _asked(ask: Callable[[], Any]) -> Any:
     """Send a request; None if there is no such thing."""
     try:
-        return ask()
+        with answers.limited(_MOST):
+            return ask()
     except ApiException as error:
         if error.status == 404:
             return None
         why = f"does not allow it ({error.status})" if error.status in (401, 403) else f"answered {error.status}"
         raise _NotAllowed(why) from None
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise _Silent(type(error).__name__) from None
+    except (urllib3.exceptions.HTTPError, OSError, ValueError, RecursionError) as error:
+        raise _Silent(answers.fault(error) or type(error).__name__) from None
 
 
 def _namespace(name: str) -> Callable[[Any], CheckResult]:

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 import urllib3
 
+from components.base import answers
 from components.base.errors import MuraError, ServiceUnreachable, UsageError
 from pipelines.client.access import NAMESPACE, UI, Access
 from pipelines.client.refusal import CONNECT_SECONDS, LOG_IN, WRONG_PLACE, Unavailable, clean, refused, unreachable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 OLDEST_SERVER = (2, 17)
 
 _PAGE = 100
+_MOST_PAGES = 1000
 # With its default namespace, kfp.Client asks five times for the server's health when it is made, and prints a traceback
 # for each failure. With any other it does not. Our requests name the namespace themselves.
 _ANY_NAMESPACE = "mura"
@@ -179,14 +181,24 @@ class Kubeflow:
         return self._date or datetime.now(UTC)
 
     def pages(self, doing: str, function: Callable[..., Any], key: str, **more: Any) -> Iterator[Any]:
-        """All items of a list, page by page."""
-        token = ""
-        while True:
+        """All items of a list, page by page.
+
+        Raises:
+            ServiceUnreachable: the list has no end.
+        """
+        token, seen = "", {""}
+        for _ in range(_MOST_PAGES):
             answer = self.call(doing, function, page_token=token, page_size=_PAGE, **more)
             yield from getattr(answer, key) or ()
             token = answer.next_page_token or ""
             if not token:
                 return
+            if token in seen:
+                break
+            seen.add(token)
+        raise ServiceUnreachable(
+            f"{self.access.host} gives a list without end while {doing}: {len(seen):,} pages. {WRONG_PLACE}"
+        )
 
     def run_link(self, run_id: str) -> str:
         """The page of a run in the user interface."""
@@ -197,7 +209,8 @@ class Kubeflow:
         from kfp_server_api.exceptions import ApiException, OpenApiException
 
         try:
-            yield
+            with answers.limited(answers.LARGE):
+                yield
         except MuraError:
             raise
         except ApiException as error:
@@ -207,7 +220,7 @@ class Kubeflow:
             raise told from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise Unavailable(unreachable(error, doing, self.access)) from error
-        except (OpenApiException, ValueError, AttributeError, TypeError) as error:
+        except (OpenApiException, ValueError, AttributeError, TypeError, RecursionError) as error:
             # kfp's client raises any of these if the answer has another form.
             raise ServiceUnreachable(
                 f"{self.access.host} gave an answer that kfp's client does not understand while {doing} "

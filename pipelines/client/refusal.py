@@ -14,6 +14,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from components.base import answers
 from components.base.errors import MuraError, ServiceUnreachable, UsageError
 from pipelines.client.access import COOKIE, NAMESPACE, TOKEN, Access
 
@@ -93,6 +94,8 @@ def unreachable(error: Exception, doing: str, access: Access) -> str:
     url, text = urlsplit(access.host), clean(str(reason), access)
     if isinstance(reason, SSLError):
         return f"{access.host}: {_tls(text)}"
+    if wrong := answers.fault(error):
+        return f"Kubeflow Pipelines at {access.host} gave {wrong} while {doing}. {WRONG_PLACE}"
     lost = f"Kubeflow Pipelines at {access.host} cannot be reached while {doing}"
     if isinstance(reason, NameResolutionError):
         return f"{lost}: the name {url.hostname} is not known. Check the spelling and the VPN."

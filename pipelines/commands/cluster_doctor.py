@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import click
 import requests
 
+from components.base import answers
 from components.base.errors import MuraError, ServiceUnreachable
 from components.base.urls import without_credentials
 from components.base.variables import TRACKING_URI
@@ -27,6 +28,8 @@ _MLFLOW = TRACKING_URI
 # The service account of pods by default, by whether the server has a namespace for each user.
 _ACCOUNTS = {False: "pipeline-runner", True: "default-editor"}
 _SECONDS = (5, 10)
+# Until the last byte of an answer, seconds.
+_LONGEST = 30
 
 
 @click.command("doctor")
@@ -201,9 +204,11 @@ def _mlflow(inside: str) -> CheckResult:
     if urlsplit(uri).scheme not in ("http", "https"):
         return missing("MLflow", f"{shown} ({whose}): pods need a server, http(s)://...")
     try:
-        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=_SECONDS)
+        with answers.limited(seconds=_LONGEST):
+            answer = requests.get(f"{uri.rstrip('/')}/health", timeout=_SECONDS)
     except requests.RequestException as error:
-        return unknown("MLflow", f"{shown} ({whose}) cannot be reached from here ({type(error).__name__})")
+        why = answers.fault(error) or type(error).__name__
+        return unknown("MLflow", f"{shown} ({whose}) cannot be reached from here ({why})")
     if answer.status_code >= 500:
         return missing("MLflow", f"{shown} ({whose}) answers {answer.status_code}.")
     return CheckResult("MLflow", f"{shown} ({whose}) answers")

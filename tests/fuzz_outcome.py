@@ -9,7 +9,7 @@ import io
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -48,16 +48,24 @@ def fuzz(once: Callable[[Random], object], watched: Path, output: Path | None = 
     for draw in count(FIRST):
         if draw >= FIRST + LEAST and time.monotonic() - began > SECONDS:
             return
-        # The peak of this process is measured anew from here on.
-        Path("/proc/self/clear_refs").write_text("5")
-        at_first = _bytes("VmRSS")
         try:
-            once(Random(draw))
-            assert _bytes("VmHWM") - at_first < growth, "it took too much memory"
+            with memory_below(growth):
+                once(Random(draw))
             assert _files(watched, output) == before, "it changed a file outside of its output"
         except BaseException as error:
             error.add_note(f"FUZZ_FROM={draw} begins with this draw")
             raise
+
+
+@contextlib.contextmanager
+def memory_below(growth: int) -> Iterator[None]:
+    """The block may make this process grow by so many bytes."""
+    # The peak of this process is measured anew from here on.
+    Path("/proc/self/clear_refs").write_text("5")
+    at_first = _bytes("VmRSS")
+    yield
+    taken = _bytes("VmHWM") - at_first
+    assert taken < growth, f"it took {taken:,} bytes of memory"
 
 
 def mura(*words: object) -> Came:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 
-from components.archive import disk
 from components.archive.csv_rows import rows
 from components.artifacts.manifest import LABEL_NAMES
 from components.base.errors import DataRefused, UsageError
@@ -76,7 +75,7 @@ class Overlay:
             return cls._parse(Path("the overlay"), _stored(place), most)
         path = Path(place)
         try:
-            with disk.opened(path, str(path)) as file:
+            with path.open("rb") as file:
                 content = file.read(MAX_BYTES + 1)
         except OSError as error:
             raise UsageError(

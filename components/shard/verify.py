@@ -83,7 +83,12 @@ def _record_faults(file: Path, rows: list[_Row], image_size: int) -> Iterator[st
             if number == len(rows):
                 yield f"has more records than the {len(rows)} of the table."
                 return
-            if differing := _differing(start, record, rows[number], image_size):
+            try:
+                differing = _differing(start, record, rows[number], image_size)
+            except tfrecord.Damaged as error:
+                yield f"{rows[number].image}: its record is {error}."
+                continue
+            if differing:
                 yield f"{rows[number].image}: its record differs from the table in {', '.join(differing)}."
         if number + 1 < len(rows):
             yield f"ends before {rows[number + 1].image}."

@@ -1,3 +1,4 @@
+import errno
 import itertools
 import os
 import signal
@@ -5,8 +6,9 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -190,3 +192,73 @@ def test_what_is_done_aside_comes_when_it_is_asked_for() -> None:
 def test_what_goes_wrong_aside_is_raised_when_it_is_asked_for() -> None:
     with pytest.raises(DataRefused, match="image 3"):
         workers.aside(lambda: refuse_three(3)).result()
+
+
+def test_ctrl_c_while_workers_start_is_one_line(tmp_path: Path) -> None:
+    """A terminal sends it to the whole process group, also to workers that still import their modules."""
+    (tmp_path / "slow.py").write_text(
+        "import os, signal, sys, time\n"
+        "from components.base import workers\n"
+        "if __name__ != '__main__':\n"
+        "    open(f'{sys.argv[1]}/{os.getpid()}', 'w').close()\n"
+        "    time.sleep(1)\n"
+        "def same(number):\n"
+        "    return number\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        with workers.in_order(same, range(20), workers=2) as results:\n"
+        "            list(results)\n"
+        "    except KeyboardInterrupt:\n"
+        "        sys.exit('interrupted')\n"
+    )
+    started = tmp_path / "started"
+    started.mkdir()
+    command = [sys.executable, str(tmp_path / "slow.py"), str(started)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while len(list(started.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == "interrupted\n"
+
+
+def fail_outside(number: int) -> int:
+    raise OSError(errno.EIO, "Input/output error", "a.zip")
+
+
+class Unsendable(OSError):
+    """An error that the parent could not make again: its constructor needs more than its arguments."""
+
+    def __init__(self, number: int, text: str, more: object) -> None:
+        super().__init__(number, text)
+        self.more = more
+
+
+def fail_unsendably(number: int) -> int:
+    raise Unsendable(errno.EIO, "Input/output error", lambda: None)
+
+
+@pytest.mark.parametrize("function", [fail_outside, fail_unsendably])
+def test_an_error_of_the_system_in_a_worker_is_told_as_such(function: Callable[[int], int]) -> None:
+    with (
+        pytest.raises(OutsideFailed, match="Input/output error") as failure,
+        workers.in_order(function, range(9), workers=2) as results,
+    ):
+        list(results)
+    assert "\n" not in str(failure.value)
+
+
+class Unpicklable:
+    """Cannot be read in a worker: as a module that cannot be imported there, because the disk or the memory fails."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return fail_outside, (0,)
+
+
+def test_an_item_that_a_worker_cannot_read_is_one_error(capfd: pytest.CaptureFixture[str]) -> None:
+    with (
+        pytest.raises(OutsideFailed, match="Input/output error"),
+        workers.in_order(print, [Unpicklable()] * 4, workers=2) as results,
+    ):
+        list(results)
+    assert capfd.readouterr() == ("", "")

@@ -3,12 +3,15 @@
 import json
 import random
 import shutil
+import struct
 from pathlib import Path
 
 import cv2
+import google_crc32c
 import numpy as np
 import pandas as pd
 import pytest
+from fuzz_outcome import memory_below
 from miniature import archive, images, manifest, pack, prove, use_cores, write_zip
 
 from components.artifacts.manifest import Manifest, ValidManifest
@@ -150,6 +153,49 @@ def test_a_record_that_is_not_what_the_table_says_is_named(
     code, told = verify(capsys, shards)
     assert code == 3
     assert any(line.startswith(f"{file}: {image}: its record differs from the table in") for line in told)
+
+
+# A whole map entry of "pixels" whose value is cut, one whose length has no end, and one without pixels.
+NO_EXAMPLES = {
+    "nothing": b"",
+    "no protocol buffer": b"\xff" * 40,
+    "another field": b"\x12\x00",
+    "a length without end": b"\x0a" + b"\xff" * 40,
+    "cut in an entry": b"\x0a\x0c\x0a\x0a\x0a\x06pixels\x12\x00",
+    "other features": tfrecord.example({"more": 1}),
+    "pixels that are a number": tfrecord.example({"pixels": 1}),
+}
+
+
+@pytest.mark.parametrize("record", NO_EXAMPLES.values(), ids=NO_EXAMPLES)
+def test_a_record_that_is_no_example_is_named(shards: Path, capsys: pytest.CaptureFixture[str], record: bytes) -> None:
+    file = next(shards.glob("train-00001*"))
+    records = [each for _, each in tfrecord.read(file)]
+    tfrecord.write(file, [records[0], record, *records[2:]])
+    reseal(shards)
+    image = Shards.read(shards).records().query("file == @file.name").iloc[1]["image"]
+    code, told = verify(capsys, shards)
+    assert code == 3
+    assert any(line.startswith(f"{file}: {image}: ") for line in told)
+
+
+@pytest.mark.parametrize("length", [2**62, 2**63, 2**64 - 1, 10_000_000_000, 1_000_000])
+def test_a_record_that_claims_to_be_longer_than_its_file_is_named(
+    shards: Path, capsys: pytest.CaptureFixture[str], length: int
+) -> None:
+    file = next(shards.glob("train-00001*"))
+    records = [each for _, each in tfrecord.read(file)]
+    tfrecord.write(file, records[:1])
+    head = struct.pack("<Q", length)
+    crc = google_crc32c.value(head)
+    masked = (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+    with file.open("ab") as end:
+        end.write(head + struct.pack("<I", masked) + records[1])
+    reseal(shards)
+    with memory_below(50_000_000):
+        code, told = verify(capsys, shards)
+    assert code == 3
+    assert any(f"has {length:,} bytes, and the file ends before" in line for line in told)
 
 
 @pytest.mark.parametrize(("keep", "words"), [(7, "ends before"), (9, "has more records than the 8")])

@@ -554,10 +554,10 @@ def main() -> None:
                 if where in ("files", STEPS[name].server):
                     mine = [kind for kind in kinds if (kind == "lost") == (where != "files")]
                     with trial(place, name) as tried:
-                        rows += [measure(tried, kind, flags.times, flags.seed) for kind in mine]
-                    for row in rows[-len(mine) :]:
-                        for line in (*row.unequal, *(f"(surprising) {each}" for each in row.surprising)):
-                            print(line, file=sys.stderr)
+                        for kind in mine:
+                            rows.append(row := measure(tried, kind, flags.times, flags.seed))
+                            print(f"{name}, {kind}: {row.equal} of {row.runs} equal", file=sys.stderr)
+                            print(*row.unequal, *row.surprising, sep="\n", end="\n", file=sys.stderr)
     runs = sum(row.runs for row in rows)
     codes = sorted({code for row in rows for code in row.codes})
     table: list[tuple[object, ...]] = [

@@ -126,7 +126,8 @@ def checkpoint_unnamed(trial: Trial, flips: int, draw: random.Random) -> list[st
         code = trial.run()
         told, wrong = trial.told(), trial.wrong(code)
         named = "checkpoint" in told or "earlier attempt" in told or flip.file.name in told
-        if wrong or not named:
+        # Who was champion before the killed promotion is known from its note alone.
+        if (wrong and trial.name != "promote") or not named:
             unnamed.append(f"{flip}: {wrong or 'the right result, and a warning'}; {told or 'not a word'}")
     return unnamed
 

@@ -197,8 +197,6 @@ def difference(artifact: Artifact[Any], expected: Used) -> str | None:
         return f"{artifact.path}: {file.name}, which says how it was made, is missing."
     except (ValidationError, UnicodeDecodeError) as error:
         return f"{file}: not the record of an artifact ({first_line(error)})."
-    if found.text() != text:
-        return f"{file}: changed since {expected.stage} wrote it (its form differs)."
     if found.digest != artifact.digest:
         return (
             f"{artifact.path}: expected what {expected.stage} made, digest {found.digest[:12]}, found "
@@ -206,6 +204,8 @@ def difference(artifact: Artifact[Any], expected: Used) -> str | None:
         )
     if found.settings != expected.settings:
         return f"{artifact.path}: made with {_difference(found.settings, expected.settings)} in {expected.file}."
+    if found.text() != text:
+        return f"{file}: changed since {expected.stage} wrote it (its form differs)."
     return None
 
 

@@ -1,6 +1,7 @@
 """Checkpoints and weights: whatever lies there, a training goes on from what was saved or begins anew with one warning,
 and weights are loaded or refused."""
 
+import contextlib
 import io
 import json
 import logging
@@ -16,6 +17,7 @@ import keras
 import numpy as np
 import pytest
 from fuzz_outcome import assert_one_line, fuzz, mutated
+from pydantic import ValidationError
 
 from components.artifacts.trained_model import WEIGHTS, TrainedModel
 from components.base.errors import DataRefused, printable
@@ -118,7 +120,10 @@ def forge(here: Path, draw: Random) -> bool:
                 path = here / name
                 state["files"][name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
     state["checksum"] = json_sha256({name: value for name, value in state.items() if name != "checksum"})
-    (here / STATE).write_text(json.dumps(state, separators=(",", ":")))
+    text = json.dumps(state)
+    with contextlib.suppress(ValidationError):
+        text = State.model_validate_json(text).model_dump_json()
+    (here / STATE).write_text(text)
     return True
 
 

@@ -557,7 +557,8 @@ def main() -> None:
                         for kind in mine:
                             rows.append(row := measure(tried, kind, flags.times, flags.seed))
                             print(f"{name}, {kind}: {row.equal} of {row.runs} equal", file=sys.stderr)
-                            print(*row.unequal, *row.surprising, sep="\n", end="\n", file=sys.stderr)
+                            for line in (*row.unequal, *(f"(surprising) {each}" for each in row.surprising)):
+                                print(line, file=sys.stderr)
     runs = sum(row.runs for row in rows)
     codes = sorted({code for row in rows for code in row.codes})
     table: list[tuple[object, ...]] = [

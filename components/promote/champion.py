@@ -66,8 +66,7 @@ def run(registration: Registration, params: PromoteParams, out: Path) -> Promoti
         candidates=candidates,
     )
     if decision.promote:
-        intent.parent.mkdir(exist_ok=True)
-        write_text(intent, _note(facts))
+        _write_note(intent, facts)
         model_registry.set_alias(challenger, params.alias)
     logger.info("promote: %s: %s", decision.outcome, " ".join(decision.reasons))
     figures = draw(facts, params)
@@ -77,6 +76,11 @@ def run(registration: Registration, params: PromoteParams, out: Path) -> Promoti
     (plots / "operating_points.png").write_bytes(figures.operating_points)
     (plots / "forest.png").write_bytes(figures.forest)
     return Promotion.seal(out, facts)
+
+
+def _write_note(intent: Path, facts: PromotionFacts) -> None:
+    intent.parent.mkdir(exist_ok=True)
+    write_text(intent, _note(facts))
 
 
 def _note(facts: PromotionFacts) -> str:

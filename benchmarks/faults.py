@@ -1,388 +1,618 @@
-"""The share of planted faults that validation finds, by kind, and its false alarms on a clean archive.
+"""Each step, disturbed and run once more: the result must be the one that nothing disturbed.
 
-    python -m benchmarks.faults [--images 5000] [--planted 50] [--archive phantom.zip] [--json]
+    python -m benchmarks.faults [ingest|validate|...] [--kind kill|error|lost] [--times 30] [--seed 1] [--json]
 
-A clean phantom is ingested and validated. Then faults of each kind are planted into it, each into a study of its own,
-and it is ingested and validated again. A fault is found if its expectation names the image, study or patient. Changed
-copies are found if they are named with their originals.
+kill    SIGKILL of the step and its workers: in turn at one of its calls to the operating system that touches a file,
+        and at a moment of its run time.
+error   One of these calls fails: with EIO, ENOSPC and EINTR in turn. Which kind of call on which file is drawn first,
+        then which of them; so rare calls are met as often as frequent ones.
+lost    A server acts, and its answer is lost: MLflow's for train, register and promote, S3's for ingest, validate and
+        shard, which read the archive there, and for a training that keeps its checkpoint there.
 
-A false alarm is an image of the clean archive that an expectation about pictures or copies names. The phantom draws one
-picture in a hundred as a negative, on purpose. Naming these is no false alarm; they are counted separately. With
---archive they are not known, and all count as false alarms. `ratio` is the recall over all exact kinds.
+A small phantom goes through all steps once. Then each step runs many times more with the same `--out`, always from the
+same state of MLflow; every second time an earlier result is there. After the disturbance the result must be absent or
+right. After one run without disturbance it must have the digest of the undisturbed result, nothing else may lie beside
+it, and MLflow must hold the same versions, tags and aliases, models and finished runs. `ratio` is the share of runs for
+which all this held; the others are named. Calls are watched with seccomp: benchmarks/system_calls.py.
 """
 
+import contextlib
+import json
+import os
 import random
+import re
+import shutil
+import signal
+import socket
+import sqlite3
 import subprocess
 import sys
-import zipfile
-from collections.abc import Callable
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
-import numpy as np
-import pandas as pd
+import yaml
 
 from benchmarks import harness
-from benchmarks.duplicates import kinds as copies
-from components.artifacts.manifest import DUPLICATES, OFFENDERS
-from components.phantom import film, radiograph
-from components.phantom.plan import plan
-from components.xray.png import Grey, decode
+from benchmarks.system_calls import ERRORS, KILL, Fault, Supervisor
+from benchmarks.warm import Running, Warm
+from components.artifacts.artifact import Artifact
+from components.artifacts.evaluation import Evaluation
+from components.artifacts.manifest import Manifest, ValidManifest
+from components.artifacts.promotion import Promotion
+from components.artifacts.registration import Registration
+from components.artifacts.shards import Shards
+from components.artifacts.trained_model import TrainedModel
+from components.base.errors import DataRefused, ExitCode, UsageError
+from tests import lying_proxy, object_store
 
-ABOUT_PICTURES = ("picture_", "near_", "not_", "contrast", "aspect", "channels_agree")
-# As `harness.draw` draws them.
-SEED, DIFFICULTY = 1, 0.2
-
-
-class Archive:
-    """A zip into which faults are planted."""
-
-    def __init__(self, source: zipfile.ZipFile) -> None:
-        """Read the lists of a zip."""
-        self.source = source
-        self.content: dict[str, bytes | str] = {}
-        """The content of a member: bytes, or the name of a member of the source."""
-        self.listed: list[str] = []
-        self.labels: dict[str, int] = {}
-        for name in source.namelist():
-            if name.endswith(".csv"):
-                for line in source.read(name).decode().split():
-                    path, _, label = line.partition(",")
-                    if label:
-                        self.labels[path.rstrip("/")] = int(label)
-                    else:
-                        self.listed.append(path)
-            else:
-                self.content[name] = name
-
-    def png(self, member: str) -> bytes:
-        """The original file."""
-        return self.source.read(member)
-
-    def grey(self, member: str) -> Grey:
-        """The original pixels, uint8 [height, width]."""
-        return decode(self.png(member)).grey
-
-    def move(self, old: str, new: str) -> None:
-        """Rename an image, also in the lists."""
-        self.content[new] = self.content.pop(old)
-        self.listed[self.listed.index(old)] = new
-        study = new.rpartition("/")[0]
-        self.labels.setdefault(study, self.labels[old.rpartition("/")[0]])
-
-    def add(self, member: str, png: bytes) -> str:
-        """Add an image, also to the lists, with the label of its directory."""
-        study = member.rpartition("/")[0]
-        self.content[member] = png
-        self.listed.append(member)
-        self.labels.setdefault(study, int(study.endswith("positive")))
-        return member
-
-    def write(self, path: Path) -> None:
-        """Write the zip, with its lists."""
-        root = self.listed[0].partition("/")[0]
-        with zipfile.ZipFile(path, "w") as made:
-            for name, content in self.content.items():
-                made.writestr(name, self.png(content) if isinstance(content, str) else content)
-            for split in ("train", "valid"):
-                mine = f"{root}/{split}/"
-                listed = [f"{name}\n" for name in self.listed if name.startswith(mine)]
-                made.writestr(f"{root}/{split}_image_paths.csv", "".join(listed))
-                labelled = [f"{name}/,{label}\n" for name, label in self.labels.items() if name.startswith(mine)]
-                made.writestr(f"{root}/{split}_labeled_studies.csv", "".join(labelled))
+KINDS = ("kill", "error", "lost")
+ARCHIVE, BUCKET, CHECKPOINTS = "phantom.zip", "bucket", "checkpoints"
+_PARAMS = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
+# So many studies have both labels in all splits. The network is the smallest; any model may be promoted.
+STUDIES = 56
+_SHARD = {"image_size": 32, "images_per_shard": 40}
+_TRAIN = {**_PARAMS["train"]["default"], "candidate": "custom_cnn", "architecture": "custom_cnn", "epochs": 2}
+_PROMOTE = {**_PARAMS["promote"], "min_auroc": 0.0}
+EXPECTED = {
+    "kill": (-signal.SIGKILL,),
+    "error": (ExitCode.DONE, ExitCode.OUTSIDE),
+    "lost": (ExitCode.DONE, ExitCode.OUTSIDE),
+}
+"""Exit codes of disturbed runs."""
+_DRAWS = 20
+"""How often a disturbance is drawn anew that came too late."""
 
 
-class Kind(NamedTuple):
-    """A kind of fault."""
+class Step(NamedTuple):
+    """A step as it is run here."""
 
-    expectation: str
-    """The expectation that finds it. Several, separated by blanks, if chance decides which one."""
-    plant: Callable[[Archive, str], set[str]]
-    """Changes an image, its study or patient. Returns the names under which it may be reported."""
+    kind: type[Artifact[Any]]
+    words: tuple[str, ...]
+    """Without `--out`."""
+    modules: tuple[str, ...]
+    """What it imports."""
+    server: str
+    """Which server's answers are lost: s3, mlflow or none."""
+
+
+_TRACKING = ("components.tracking.model_registry", "components.tracking.publish")
+STEPS = {
+    "ingest": Step(Manifest, ("--archive", ARCHIVE, "--seed", "1"), ("components.ingest.reading",), "s3"),
+    "validate": Step(
+        ValidManifest, ("--archive", ARCHIVE, "--manifest", "made/ingest"), ("components.validate.proof",), "s3"
+    ),
+    "shard": Step(
+        Shards,
+        ("--archive", ARCHIVE, "--manifest", "made/validate", "--params", json.dumps(_SHARD)),
+        ("components.shard.packing",),
+        "s3",
+    ),
+    "train": Step(
+        TrainedModel,
+        ("--shards", "made/shard", "--params", json.dumps(_TRAIN), "--seed", "1"),
+        ("components.train.training", "components.tracking.logged_model"),
+        "mlflow",
+    ),
+    "evaluate": Step(
+        Evaluation,
+        ("--manifest", "made/validate", "--shards", "made/shard", "--model", "made/train", "--seed", "1"),
+        ("components.evaluate.measuring",),
+        "none",
+    ),
+    "register": Step(
+        Registration,
+        ("--model", "made/train", "--evaluation", "made/evaluate"),
+        ("components.register.versions", "components.network.architectures", "components.tracking.logged_model"),
+        "mlflow",
+    ),
+    "promote": Step(
+        Promotion,
+        ("--registration", "made/register", "--params", json.dumps(_PROMOTE)),
+        ("components.promote.champion",),
+        "mlflow",
+    ),
+}
+
+
+class Moment(NamedTuple):
+    """A kill at a moment."""
+
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"SIGKILL after {self.seconds:.2f} s"
+
+
+class Lost(NamedTuple):
+    """An answer that does not arrive."""
+
+    number: int
+    """Of the request, from 0."""
+    request: str = ""
+
+    def __str__(self) -> str:
+        return f"no answer to request {self.number + 1}, {self.request}"
+
+
+Disturbance = Fault | Moment | Lost
+
+
+class Came(NamedTuple):
+    """What came of a disturbance."""
+
+    code: int
+    """Of the disturbed run; -9 is SIGKILL."""
+    told: str
+    """By it."""
+    wrong: str
+    """What was wrong after it and after the next run, in words; empty if all was right."""
+
+
+@dataclass
+class Row:
+    """What came of a step that was disturbed in one way."""
+
+    step: str
+    kind: str
+    codes: Counter[int] = field(default_factory=Counter)
+    """How often the disturbed runs ended with which code; -9 is SIGKILL."""
+    seconds: float = 0.0
+    equal: int = 0
+    unequal: list[str] = field(default_factory=list)
+    """The others, in words."""
+    surprising: list[str] = field(default_factory=list)
+    """Runs that ended with another code than their disturbance should give, in words."""
+
+    @property
+    def runs(self) -> int:
+        """How many."""
+        return self.equal + len(self.unequal)
+
+
+class Place:
+    """A directory where each step has run once, in surroundings of its own."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], database: Path, archive: str = ARCHIVE) -> None:
+        """Use `place`.
+
+        Args:
+            folder: has the archive, and gets all the rest.
+            environment: of the steps.
+            database: of MLflow.
+            archive: what the steps read.
+        """
+        self.folder, self.environment, self.archive = folder, environment, archive
+        self.database, self.files = database, database.parent / "mlruns"
+        self.out, self.log = folder / "out", folder.parent / f"{folder.name}.log"
+        self.proxy: lying_proxy.LyingProxy | None = None
+        self.cores: int | None = None
+
+    def words(self, name: str, out: str) -> list[str]:
+        """The words of a step."""
+        words = [self.archive if word == ARCHIVE else word for word in STEPS[name].words]
+        return ["--quiet", name, *words, "--out", out]
+
+    def warm(self, name: str) -> Warm:
+        """A process for runs of a step."""
+        return Warm(STEPS[name].modules, self.folder, self.environment, self.cores)
+
+    def save(self, name: str) -> None:
+        """Keep the state of MLflow."""
+        kept = self._kept(name)
+        kept.mkdir(parents=True)
+        _copy_database(self.database, kept / "mlflow.db")
+        if self.files.is_dir():
+            shutil.copytree(self.files, kept / "mlruns")
+
+    def restore(self, name: str) -> None:
+        """Set MLflow and the output back to where they were before a step."""
+        kept = self._kept(name)
+        _copy_database(kept / "mlflow.db", self.database)
+        shutil.rmtree(self.files, ignore_errors=True)
+        if (kept / "mlruns").is_dir():
+            shutil.copytree(kept / "mlruns", self.files)
+        for folder in (self.out, self.folder / "tmp", self.folder.parent / "s3" / CHECKPOINTS):
+            shutil.rmtree(folder, ignore_errors=True)
+            if folder.parent.is_dir():
+                folder.mkdir()
+
+    def run_all(self, names: Sequence[str]) -> None:
+        """Run the steps as they are meant to be run, as far as the last of these."""
+        order = list(STEPS)
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        for name in order[: max(map(order.index, names)) + 1]:
+            self.save(name)
+            with self.warm(name) as warm:
+                code = warm.start(self.words(name, f"made/{name}"), self.log).wait()
+            if code:
+                raise RuntimeError(f"{name} ended with {code}: {self.log.read_text(encoding='utf-8')}")
+
+    def _kept(self, name: str) -> Path:
+        return self.folder.parent / f"{self.folder.name}.states" / name
+
+
+class Trial:
+    """A step that is disturbed again and again."""
+
+    def __init__(self, place: Place, name: str, warm: Warm) -> None:
+        """Run it twice without a disturbance: once for the result, once to see its calls."""
+        self.place, self.name, self.warm = place, name, warm
+        self.kind, self.out = STEPS[name].kind, place.out / name
+        self._socket = place.folder.parent / "supervisor"
+        place.restore(name)
+        self._must_run()
+        self.digest, self.registry = self.kind.read(self.out).digest, registry(place.database)
+        self.kept = place.folder.parent / f"{place.folder.name}.result"
+        shutil.rmtree(self.kept, ignore_errors=True)
+        shutil.copytree(self.out, self.kept)
+        place.restore(name)
+        self.requests: list[str] = []
+        began = time.monotonic()
+        if place.proxy is None:
+            with self._supervised(None) as supervisor:
+                self._start(supervisor).wait()
+            self.calls = supervisor.calls
+        else:
+            place.proxy.honest()
+            self._start(None).wait()
+            self.requests = list(place.proxy.requests)
+        self.seconds = time.monotonic() - began
+
+    def disturbance(self, kind: str, number: int, draw: random.Random) -> Disturbance:
+        """Draw one."""
+        if kind == "lost":
+            at = draw.randrange(len(self.requests))
+            return Lost(at, self.requests[at].partition("?")[0])
+        if kind == "kill" and number % 2:
+            return Moment(draw.uniform(0, self.seconds))
+        error, among = KILL, {call.partition(" ")[0] for call in self.calls}
+        if kind == "error":
+            error, among = list(ERRORS.values())[number % len(ERRORS)]
+        calls = Counter(call for call in self.calls if call.partition(" ")[0] in among)
+        call = draw.choice(sorted(calls))
+        return Fault(call, draw.randrange(calls[call]), error)
+
+    def once(self, disturbance: Disturbance, earlier: bool) -> Came | None:
+        """Disturb the step, run it again and compare.
+
+        Args:
+            disturbance: what happens.
+            earlier: whether an earlier result is there.
+
+        Returns:
+            What came of it; None if the disturbance came too late.
+        """
+        self.place.restore(self.name)
+        if earlier:
+            shutil.copytree(self.kept, self.out)
+        code = self.disturb(disturbance)
+        if code is None:
+            return None
+        told, wrong = self.told(), self._torn(code)
+        again = self.run()
+        return Came(code, told, " ".join(filter(None, (wrong, self.wrong(again)))))
+
+    def wrong(self, code: int) -> str:
+        """What is wrong after a run that nothing disturbed and that ended so, in words; empty if all is right."""
+        if code:
+            return f"the next run ended with {code}: {self.told()}"
+        try:
+            found = self.kind.read(self.out).digest
+        except (UsageError, DataRefused) as error:
+            return str(error)
+        wrong = [f"another result, {found[:12]}"] * (found != self.digest)
+        wrong += [f"{path.name} is left" for path in self.out.parent.iterdir() if path != self.out]
+        return "; ".join([*wrong, *_differences(self.registry, registry(self.place.database))])
+
+    def disturb(self, disturbance: Disturbance) -> int | None:
+        """Run with the disturbance. Return the exit code; None if it came too late."""
+        self.place.log.write_text("")
+        if isinstance(disturbance, Fault):
+            with self._supervised(disturbance) as supervisor:
+                code = self._start(supervisor).wait()
+            return code if supervisor.met else None
+        if isinstance(disturbance, Moment):
+            running = self._start(None)
+            clock = threading.Timer(disturbance.seconds, _kill, (running.pid,))
+            clock.start()
+            code = running.wait()
+            clock.cancel()
+            return code if code == -signal.SIGKILL else None
+        proxy = self.place.proxy
+        assert proxy is not None, "answers are lost where there is a server"
+        proxy.honest()
+        proxy.nth(disturbance.number, lying_proxy.lost)
+        code = self._start(None).wait()
+        met = bool(proxy.spoiled)
+        proxy.honest()
+        return code if met else None
+
+    def _torn(self, code: int) -> str:
+        """What is wrong after the disturbance: a result may be absent, or right."""
+        try:
+            found = self.kind.read(self.out).digest
+        except UsageError:
+            return "" if code else "no result with exit code 0;"
+        except DataRefused as error:
+            return f"torn: {error};"
+        return "" if found == self.digest else f"at first another result with exit code {code}, {found[:12]};"
+
+    def run(self) -> int:
+        """Run without a disturbance. Return the exit code."""
+        self.place.log.write_text("")
+        return self._start(None).wait()
+
+    def _must_run(self) -> None:
+        if code := self.run():
+            raise RuntimeError(f"{self.name} ended with {code}: {self.told()}")
+
+    def _start(self, supervisor: Supervisor | None) -> Running:
+        words = self.place.words(self.name, f"out/{self.name}")
+        return self.warm.start(words, self.place.log, supervisor and supervisor.address)
+
+    def _supervised(self, fault: Fault | None) -> Supervisor:
+        return Supervisor(self.place.folder, self._socket, fault)
+
+    def told(self) -> str:
+        """What the last run said."""
+        return self.place.log.read_text(encoding="utf-8").strip()
+
+
+@contextmanager
+def trial(place: Place, name: str) -> Iterator[Trial]:
+    """A step at a place, ready to be disturbed."""
+    with place.warm(name) as warm:
+        yield Trial(place, name, warm)
+
+
+def measure(trial: Trial, kind: str, times: int, seed: int = 1) -> Row:
+    """Disturb a step in one way, many times.
+
+    Args:
+        trial: of the step.
+        kind: kill, error or lost.
+        times: how often.
+        seed: decides what happens.
+    """
+    name, began = trial.name, time.monotonic()
+    row, draw = Row(name, kind), random.Random(f"{seed} {name} {kind}")
+    for number in range(times):
+        for _ in range(_DRAWS):
+            disturbance = trial.disturbance(kind, number, draw)
+            if (came := trial.once(disturbance, earlier=bool(number % 2))) is not None:
+                break
+        else:
+            raise RuntimeError(f"{name}: {_DRAWS} times the step was over before {kind} number {number + 1}")
+        row.codes[came.code] += 1
+        words = f"{name}, {disturbance}, {'earlier result, ' * (number % 2)}exit {came.code}: "
+        if came.wrong:
+            row.unequal.append(words + came.wrong)
+        else:
+            row.equal += 1
+        if came.code not in EXPECTED[kind]:
+            row.surprising.append(words + came.told)
+    row.seconds = (time.monotonic() - began) / times
+    return row
+
+
+def registry(database: Path) -> dict[str, list[str]]:
+    """What MLflow holds that people ask for: read past MLflow, without times, and with names in place of ids."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
+
+        def ask(query: str) -> list[tuple[Any, ...]]:
+            return opened.execute(query).fetchall()
+
+        runs, models = ask("SELECT run_uuid, name FROM runs"), ask("SELECT model_id, name FROM logged_models")
+        names = dict((*runs, *models))
+        holds = {
+            "versions": ask("SELECT name, version, status, source, run_id, description FROM model_versions"),
+            "version tags": ask("SELECT name, version, key, value FROM model_version_tags"),
+            "aliases": ask("SELECT name, alias, version FROM registered_model_aliases"),
+            "models": ask("SELECT name, status, source_run_id FROM logged_models WHERE status = 2"),
+            "runs": ask("SELECT name, status FROM runs WHERE status IN ('FINISHED', 'RUNNING')"),
+            "metrics": ask(
+                "SELECT name, key, step, value FROM latest_metrics JOIN runs USING (run_uuid) WHERE status = 'FINISHED'"
+            ),
+        }
+    known = re.compile("|".join(map(re.escape, names)) or "(?!)")
+    return {
+        what: sorted(known.sub(lambda found: f"<{names[found[0]]}>", str(row)) for row in rows)
+        for what, rows in holds.items()
+    }
+
+
+@contextmanager
+def places(
+    folder: Path, names: Sequence[str], kinds: Sequence[str], archive: Path, cores: int | None = None
+) -> Iterator[dict[str, Place]]:
+    """Places for the steps: one for kills and errors, one each for the answers of S3 and MLflow.
+
+    Args:
+        folder: an empty one.
+        names: of the steps.
+        kinds: of disturbances.
+        archive: a phantom.
+        cores: that the steps use; all by default.
+    """
+    servers = {STEPS[name].server for name in names} - {"none"} if "lost" in kinds else set()
+    with contextlib.ExitStack() as stack:
+        made = {}
+        if {"kill", "error"} & set(kinds):
+            made["files"] = _place(folder / "files", archive)
+        if "s3" in servers:
+            made["s3"] = stack.enter_context(_place_with_s3(folder / "s3-world", archive))
+        if "mlflow" in servers:
+            made["mlflow"] = stack.enter_context(_place_with_mlflow(folder / "mlflow-world", archive))
+        for server, place in made.items():
+            place.cores = cores
+            place.run_all([name for name in names if server in ("files", STEPS[name].server)])
+        yield made
+
+
+def _place(folder: Path, archive: Path, **environment: str) -> Place:
+    """A directory with an archive and an empty MLflow."""
+    folder = folder / "place"
+    folder.mkdir(parents=True)
+    shutil.copy(archive, folder / ARCHIVE)
+    one = {**_PARAMS["train"], "candidates": {_TRAIN["candidate"]: {"architecture": _TRAIN["architecture"]}}}
+    params = {**_PARAMS, "archive": ARCHIVE, "train": one, "labels": {"overlay": "overlay.csv"}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
+    (folder / "overlay.csv").write_text("study,old,new,source,reason\n", encoding="utf-8")
+    database = folder / "mlflow.db"
+    mine = {
+        "MLFLOW_TRACKING_URI": f"sqlite:///{database}",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TMPDIR": str(folder / "tmp"),
+        "MURA_PATIENCE": "0",
+        "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0",
+    }
+    outside = ("MLFLOW_", "AWS_", "MURA_", "LD_LIBRARY_PATH", "KUBERNETES_", "KFP_")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(outside)}
+    place = Place(folder, inherited | mine | environment, database)
+    (folder / "tmp").mkdir()
+    making = "from components import tracking; tracking.connect()"
+    where = place.environment | {"MLFLOW_TRACKING_URI": f"sqlite:///{database}"}
+    subprocess.run([sys.executable, "-c", making], check=True, cwd=Path(__file__).parents[1], env=where)
+    return place
+
+
+@contextmanager
+def _place_with_s3(folder: Path, archive: Path) -> Iterator[Place]:
+    """A place whose archive is on S3. Trainings keep their checkpoints there."""
+    store = folder / "s3"
+    (store / BUCKET).mkdir(parents=True)
+    shutil.copy(archive, store / BUCKET / ARCHIVE)
+    with object_store.serving(store, _free_port()) as server, lying_proxy.lying(server) as proxy:
+        place = _place(
+            folder,
+            archive,
+            AWS_ENDPOINT_URL=proxy.address,
+            AWS_ACCESS_KEY_ID=object_store.USER,
+            AWS_SECRET_ACCESS_KEY=object_store.SECRET,
+            AWS_EC2_METADATA_DISABLED="true",
+            AWS_CONFIG_FILE=os.devnull,
+            AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        )
+        place.archive, place.proxy = f"s3://{BUCKET}/{ARCHIVE}", proxy
+        yield place
+
+
+@contextmanager
+def _place_with_mlflow(folder: Path, archive: Path) -> Iterator[Place]:
+    """A place whose MLflow is a server."""
+    port = _free_port()
+    place = _place(folder, archive)
+    store = f"sqlite:///{place.database}"
+    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri", store]
+    words += ["--artifacts-destination", str(place.files)]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *words],
+            cwd=folder,
+            env={**place.environment, **quiet},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health", server)
+        with lying_proxy.lying(f"http://127.0.0.1:{port}") as proxy:
+            place.environment = {**place.environment, "MLFLOW_TRACKING_URI": proxy.address}
+            place.proxy = proxy
+            yield place
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(20)
 
 
 def main() -> None:
-    """Plant, validate and print."""
-    parser = harness.parser(__doc__ or "", images=5_000)
-    parser.add_argument("--planted", type=int, default=50, help="faults of every kind [default: %(default)s]")
+    """Disturb and print."""
+    parser = harness.parser(__doc__ or "", images=round(STUDIES * harness.IMAGES_PER_STUDY))
+    parser.add_argument("step", nargs="*", choices=[*STEPS, []], default=list(STEPS))
+    parser.add_argument("--kind", action="append", choices=KINDS, help="[default: all]")
+    parser.add_argument("--times", type=int, default=30, help="of each kind and step [default: %(default)s]")
+    parser.add_argument("--seed", type=int, default=1, help="decides what happens when [default: %(default)s]")
+    parser.add_argument("--cores", type=int, help="of each run; with 1 no workers are started [default: all]")
     flags = parser.parse_args()
-    with harness.folder() as here:
-        source = (flags.archive or harness.draw(here / "phantom.zip", flags.images)).absolute()
-        clean = harness.part(source, flags.images, here / "clean.zip")
-        alarms, negatives = _alarms(_validated(clean, here), drawn=None if flags.archive else source)
-        spoiled = here / "spoiled.zip"
-        with zipfile.ZipFile(clean) as whole:
-            planted, near = _plant(Archive(whole), spoiled, flags.planted)
-        found = _validated(spoiled, here)
-        n_images = len(harness.images_in(clean))
-    offenders, pairs = found
-    named = {name: set(rows["key"].dropna()) for name, rows in offenders.groupby("expectation")}
-
-    def told(expectations: str) -> set[str]:
-        return set().union(*(named.get(name, set()) for name in expectations.split()))
-
-    recall = {
-        name: sum(bool(keys & told(KINDS[name].expectation)) for keys in mine) / len(mine)
-        for name, mine in planted.items()
-    }
-    together = {frozenset(pair) for pair in zip(pairs["first"], pairs["second"], strict=True)}
-    near_recall = {name: sum(pair in together for pair in mine) / len(mine) for name, mine in near.items()}
-    result = {
-        "images": n_images,
-        "planted": min(len(mine) for mine in planted.values()),
-        "recall": recall,
-        "near_recall": near_recall,
-        "false_alarms": alarms,
-        "false_alarm_share": round(len(alarms) / n_images, 5),
-        "negatives_drawn_and_named": negatives,
-        "ratio": round(sum(recall.values()) / len(recall), 4),
-    }
-    rows: list[tuple[object, ...]] = [("fault", "expectation", "recall")]
-    rows += [(name, KINDS[name].expectation, f"{share:.0%}") for name, share in recall.items()]
-    rows += [(name, "near_picture_*", f"{share:.0%}") for name, share in near_recall.items()]
-    rows += [("false alarms, clean", f"of {n_images:,} images", f"{len(alarms)}")]
-    rows += [("negatives, clean", "not_inverted", f"{negatives}")]
-    harness.tell(result, f"{result['planted']} faults of each kind among {n_images:,} images", rows, flags.json)
+    kinds = flags.kind or KINDS
+    rows: list[Row] = []
+    with (
+        harness.archive(flags) as (archive,),
+        harness.folder() as folder,
+        places(folder, flags.step, kinds, archive, flags.cores) as made,
+    ):
+        for name in flags.step:
+            for where, place in made.items():
+                if where in ("files", STEPS[name].server):
+                    mine = [kind for kind in kinds if (kind == "lost") == (where != "files")]
+                    with trial(place, name) as tried:
+                        for kind in mine:
+                            rows.append(row := measure(tried, kind, flags.times, flags.seed))
+                            print(f"{name}, {kind}: {row.equal} of {row.runs} equal", file=sys.stderr)
+                            for line in (*row.unequal, *(f"(surprising) {each}" for each in row.surprising)):
+                                print(line, file=sys.stderr)
+    runs = sum(row.runs for row in rows)
+    codes = sorted({code for row in rows for code in row.codes})
+    table: list[tuple[object, ...]] = [
+        ("step", "kind", "runs", *(f"exit {code}" for code in codes), "equal", "unequal", "seconds each")
+    ]
+    table += [
+        (row.step, row.kind, row.runs, *(row.codes[code] for code in codes), row.equal, len(row.unequal), row.seconds)
+        for row in rows
+    ]
+    told = [{**vars(row), "codes": dict(row.codes)} for row in rows]
+    harness.tell(
+        {"rows": told, "ratio": round(sum(row.equal for row in rows) / runs, 3)}, "disturbed", table, flags.json
+    )
 
 
-def _validated(archive: Path, here: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What validation finds in an archive, accepted or refused: offenders and pairs of copies."""
-    mura = [*harness.mura(), "--quiet"]
-    manifest, out = here / f"{archive.stem}-manifest", here / archive.stem
-    harness.run([*mura, "ingest", "--archive", archive, "--seed", "1", "--out", manifest])
-    # Refused data is what this is about: exit code 3.
-    words = [*mura, "validate", "--archive", archive, "--manifest", manifest, "--out", out]
-    code = subprocess.run([str(word) for word in words], stdout=sys.stderr).returncode
-    if code not in (0, 3):
-        raise subprocess.CalledProcessError(code, words)
-    reports = out if code == 0 else out.with_name(f"{out.name}.refused")
-    return pd.read_parquet(reports / OFFENDERS), pd.read_parquet(reports / DUPLICATES)
+def _differences(before: Mapping[str, Sequence[str]], after: Mapping[str, Sequence[str]]) -> list[str]:
+    told = []
+    for what, rows in before.items():
+        lacking, more = Counter(rows) - Counter(after[what]), Counter(after[what]) - Counter(rows)
+        told += [f"MLflow's {what} lack {row:.160}" for row in lacking]
+        told += [f"MLflow's {what} have also {row:.160}" for row in more]
+    return told
 
 
-def _alarms(found: tuple[pd.DataFrame, pd.DataFrame], drawn: Path | None) -> tuple[list[str], int]:
-    """Images that were named without cause, and how many negatives were named with it."""
-    offenders, _ = found
-    named = offenders[offenders["expectation"].str.startswith(ABOUT_PICTURES) & (offenders["unit"] == "image")]
-    members = sorted(set(named["key"]))
-    if drawn is None:
-        return members, 0
-    with zipfile.ZipFile(drawn) as whole:
-        lists = [name for name in whole.namelist() if name.endswith("labeled_studies.csv")]
-        studies = sum(len(whole.read(name).split()) for name in lists)
-    negatives = _negatives(set(named.loc[named["expectation"] == "not_inverted", "key"]), studies)
-    return [member for member in members if member not in negatives], len(negatives)
+def _copy_database(source: Path, target: Path) -> None:
+    """Make a database equal to another, also while a server has it open."""
+    with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+        one.backup(other)
 
 
-def _negatives(members: set[str], studies: int) -> set[str]:
-    """The phantom's images that are drawn as negatives."""
-    found: set[str] = set()
-    develop = film.develop
-    exposures: list[film.Exposure] = []
-
-    def note(scene: film.Scene, _: Any) -> Grey:
-        exposures.append(scene.exposure)
-        return np.zeros((1, 1), np.uint8)
-
-    film.develop = note  # only the exposure is needed
-    try:
-        for study in plan(studies, SEED).studies:
-            for view, member in enumerate(study.images, 1):
-                if member in members:
-                    radiograph.draw(radiograph.View(study, view, SEED, DIFFICULTY))
-                    if exposures.pop().inverted:
-                        found.add(member)
-    finally:
-        film.develop = develop
-    return found
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except ProcessLookupError:
+            os.kill(group, signal.SIGKILL)  # it has no group of its own yet
 
 
-def _plant(
-    archive: Archive, path: Path, planted: int
-) -> tuple[dict[str, list[set[str]]], dict[str, list[frozenset[str]]]]:
-    """Plant every fault into a study of its own, and write the zip."""
-    drawn = random.Random(1)
-    studies: dict[str, list[str]] = {}
-    for member in archive.listed:
-        if "/train/" in member:
-            studies.setdefault(member.rpartition("/")[0], []).append(member)
-    every = [members[0] for members in studies.values()]
-    drawn.shuffle(every)
-    planted = min(planted, len(every) // (len(KINDS) + 2))
-    exact = {}
-    for name, kind in KINDS.items():
-        targets, every = every[:planted], every[planted:]
-        exact[name] = [kind.plant(archive, member) for member in targets]
-    near: dict[str, list[frozenset[str]]] = {}
-    for name, copy in copies(drawn).items():
-        if name == "same pixels":
-            continue
-        near[name] = []
-        for member in drawn.sample(every, planted):
-            other = archive.add(_elsewhere(archive, member), _png(copy(archive.grey(member))))
-            near[name].append(frozenset((member, other)))
-    archive.write(path)
-    return exact, near
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
-def _png(pixels: Any) -> bytes:
-    done, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels))
-    assert done, "OpenCV encodes every uint8 and uint16 image"
-    return encoded.tobytes()
-
-
-def _elsewhere(archive: Archive, member: str, split: str = "valid", label: str | None = None) -> str:
-    """A place for another image of the same body part, of a patient that is not yet there."""
-    root, _, part, _, study, _ = member.split("/")
-    label = label or study.rpartition("_")[2]
-    return f"{root}/{split}/{part}/patient{50_000 + len(archive.listed)}/study1_{label}/image1.png"
-
-
-def _spoiled(change: Callable[[Archive, str], bytes]) -> Callable[[Archive, str], set[str]]:
-    """The image's own file is changed."""
-
-    def plant(archive: Archive, member: str) -> set[str]:
-        archive.content[member] = change(archive, member)
-        return {member}
-
-    return plant
-
-
-def _lost(archive: Archive, member: str) -> set[str]:
-    del archive.content[member]
-    return {member}
-
-
-def _unlisted(archive: Archive, member: str) -> set[str]:
-    archive.listed.remove(member)
-    return {member}
-
-
-def _renamed(change: Callable[[str], str]) -> Callable[[Archive, str], set[str]]:
-    def plant(archive: Archive, member: str) -> set[str]:
-        archive.move(member, change(member))
-        return {change(member)}
-
-    return plant
-
-
-def _twice(archive: Archive, member: str) -> set[str]:
-    other = member.replace("/image", "/image0")
-    return {member, archive.add(other, _png(np.rot90(archive.grey(member))))}
-
-
-def _contradicting(archive: Archive, member: str) -> set[str]:
-    study = member.rpartition("/")[0]
-    archive.labels[study] = 1 - archive.labels[study]
-    return {member}
-
-
-def _unlabelled(archive: Archive, member: str) -> set[str]:
-    del archive.labels[member.rpartition("/")[0]]
-    return {member}
-
-
-def _both_labels(archive: Archive, member: str) -> set[str]:
-    study = member.rpartition("/")[0]
-    swapped = study.replace("positive", "x").replace("negative", "positive").replace("x", "negative")
-    archive.add(f"{swapped}/image1.png", _png(np.rot90(archive.grey(member))))
-    return {study, swapped}
-
-
-def _in_both_splits(archive: Archive, member: str) -> set[str]:
-    patient = member.split("/")[3]
-    place = member.replace("/train/", "/valid/").replace("/study", "/study9")
-    archive.add(place, _png(np.rot90(archive.grey(member))))
-    return {patient}
-
-
-def _again(split: str, other_label: bool = False) -> Callable[[Archive, str], set[str]]:
-    """The same pixels in another file, of another patient."""
-
-    def plant(archive: Archive, member: str) -> set[str]:
-        label = member.split("/")[4].rpartition("_")[2]
-        if other_label:
-            label = {"positive": "negative", "negative": "positive"}[label]
-        # Another compression, other bytes.
-        other = cv2.imencode(".png", archive.grey(member), [cv2.IMWRITE_PNG_COMPRESSION, 5])[1].tobytes()
-        return {member, archive.add(_elsewhere(archive, member, split, label), other)}
-
-    return plant
-
-
-def _flipped_bit(archive: Archive, member: str) -> bytes:
-    png = bytearray(archive.png(member))
-    png[len(png) // 2] ^= 1
-    return bytes(png)
-
-
-def _palette(archive: Archive, member: str) -> bytes:
-    from io import BytesIO
-
-    from PIL import Image
-
-    file = BytesIO()
-    Image.fromarray(archive.grey(member)).convert("RGB").quantize(64).save(file, "PNG")
-    return file.getvalue()
-
-
-def _stamp(archive: Archive, member: str) -> bytes:
-    """The picture at a quarter of its size, in the middle of a black plate as large as it was."""
-    grey = archive.grey(member)
-    plate = np.zeros_like(grey)
-    small = cv2.resize(grey, (grey.shape[1] // 4, grey.shape[0] // 4), interpolation=cv2.INTER_AREA)
-    top, left = 3 * grey.shape[0] // 8, 3 * grey.shape[1] // 8
-    plate[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return _png(plate)
-
-
-def _marked(archive: Archive, member: str) -> bytes:
-    colours = cv2.cvtColor(archive.grey(member), cv2.COLOR_GRAY2BGR)
-    cv2.circle(colours, (colours.shape[1] // 2, colours.shape[0] // 2), 30, (0, 0, 255), 2)
-    return _png(colours)
-
-
-def _faint(archive: Archive, member: str) -> bytes:
-    return _png((100 + archive.grey(member).astype(np.float32) * 20 / 255).astype(np.uint8))
-
-
-def _resized(width: int, height: int) -> Callable[[Archive, str], bytes]:
-    return lambda archive, member: _png(cv2.resize(archive.grey(member), (width, height), interpolation=cv2.INTER_AREA))
-
-
-KINDS = {
-    "listed, not there": Kind("found", _lost),
-    "there, not listed": Kind("listed", _unlisted),
-    "misnamed": Kind("path", _renamed(lambda name: name.replace("/image", "/picture"))),
-    "unknown body part": Kind(
-        "body_part", _renamed(lambda name: "/".join([*name.split("/")[:2], "XR_KNEE", *name.split("/")[3:]]))
-    ),
-    "one view in two files": Kind("place_once", _twice),
-    "cut short": Kind("decodes", _spoiled(lambda a, m: a.png(m)[: len(a.png(m)) // 2])),
-    "one bit flipped": Kind("decodes", _spoiled(_flipped_bit)),
-    "empty file": Kind("decodes", _spoiled(lambda _, __: b"")),
-    "text": Kind("decodes", _spoiled(lambda _, __: b"404 not found\n")),
-    "JPEG by content": Kind("decodes", _spoiled(lambda a, m: cv2.imencode(".jpg", a.grey(m))[1].tobytes())),
-    "label against directory": Kind("label_agrees", _contradicting),
-    "study without label": Kind("labelled", _unlabelled),
-    "study with both labels": Kind("study_has_one_label", _both_labels),
-    "patient in both splits": Kind("patient_in_one_split", _in_both_splits),
-    "transparent": Kind("mode", _spoiled(lambda a, m: _png(cv2.cvtColor(a.grey(m), cv2.COLOR_GRAY2BGRA)))),
-    "16 bits": Kind("mode", _spoiled(lambda a, m: _png(a.grey(m).astype(np.uint16) * 257))),
-    "palette": Kind("mode", _spoiled(_palette)),
-    "tiny": Kind("min_side", _spoiled(_resized(40, 40))),
-    "oversized": Kind("max_side", _spoiled(_resized(4_200, 900))),
-    "strip": Kind("aspect", _spoiled(_resized(512, 80))),
-    "blank": Kind("not_blank", _spoiled(lambda a, m: _png(np.full_like(a.grey(m), 90)))),
-    "faint": Kind("contrast", _spoiled(_faint)),
-    "stamp on a black plate": Kind("not_mostly_frame", _spoiled(_stamp)),
-    "negative": Kind("not_inverted", _spoiled(lambda a, m: _png(255 - a.grey(m)))),
-    "coloured marks": Kind("channels_agree", _spoiled(_marked)),
-    "same pixels in test": Kind("picture_in_one_split", _again("valid")),
-    "same pixels, other label": Kind("picture_has_one_label", _again("train", other_label=True)),
-    # Either patient may be set aside for tuning, and then it is in two splits.
-    "same pixels, other patient": Kind("picture_of_one_patient picture_in_one_split", _again("train")),
-}
+def _wait_for(url: str, server: "subprocess.Popen[bytes]", seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.3)
+    raise RuntimeError("the MLflow server did not start")
 
 
 if __name__ == "__main__":

@@ -80,6 +80,10 @@ class _Card(Facts):
         """What `checksum` is if nothing has changed."""
         return json_sha256(self.model_dump(exclude={"checksum"}))
 
+    def text(self) -> str:
+        """The file. A card is believed only in this form: another one of the same meaning is a changed card, too."""
+        return json.dumps(self.model_dump(), indent=2, ensure_ascii=False) + "\n"
+
 
 class Artifact(Generic[F]):
     """A sealed directory.
@@ -133,7 +137,7 @@ class Artifact(Generic[F]):
             checksum="",
         )
         card = card.model_copy(update={"checksum": card.computed_checksum()})
-        write_text(path / cls.CARD, json.dumps(card.model_dump(), indent=2, ensure_ascii=False) + "\n")
+        write_text(path / cls.CARD, card.text())
         return cls(path, facts, card.digest)
 
     @classmethod
@@ -206,9 +210,9 @@ class Artifact(Generic[F]):
                 f"Name another directory, or run `mura {cls.STEP}`."
             )
         cls._facts(path, card)
-        if card.checksum != card.computed_checksum():
+        if card.checksum != card.computed_checksum() or card.text().encode() != content:
             raise DataRefused(
-                f"{card_path}: changed since its step wrote it (its checksum differs). "
+                f"{card_path}: changed since its step wrote it (its checksum or its form differs). "
                 f"Delete the directory and run `mura {cls.STEP}` again, or `dvc checkout -f` brings back DVC's copy."
             )
         return card

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -147,12 +148,13 @@ def complete(parts: Sequence[P]) -> list[P]:
             raise DataRefused(
                 f"part {part.facts.part}/{of} is there twice: {other.path} and {part.path}. Name one of the two."
             )
-    if lacking := [number for number in range(1, of + 1) if number not in by_number]:
-        named = ", ".join(f"{number}/{of}" for number in lacking[:NAMED])
-        more = f" and {len(lacking) - NAMED:,} more" if len(lacking) > NAMED else ""
+    # A card may claim any number of parts: they are not listed to count those that are missing.
+    if lacking := of - sum(1 <= number <= of for number in by_number):
+        named = [f"{number}/{of}" for number in islice((n for n in range(1, of + 1) if n not in by_number), NAMED)]
+        more = f" and {lacking - NAMED:,} more" if lacking > NAMED else ""
         raise DataRefused(
-            f"missing: {'part' if len(lacking) == 1 else 'parts'} {named}{more}. Run `mura {parts[0].STEP} I/{of}` for "
-            f"{'it' if len(lacking) == 1 else 'them'}, and name all {of} parts."
+            f"missing: {'part' if lacking == 1 else 'parts'} {', '.join(named)}{more}. Run `mura {parts[0].STEP} "
+            f"I/{of}` for {'it' if lacking == 1 else 'them'}, and name all {of} parts."
         )
     if parts[0].facts.origin.code != code.digest(f"components.{parts[0].STEP.partition(' ')[0]}"):
         raise DataRefused(f"{parts[0].path} and the other parts: made by other code than this one. Run all again.")

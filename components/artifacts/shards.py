@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.artifacts.artifact import Artifact, Facts, Provenance
-from components.base.errors import DataRefused
+from components.base.errors import DataRefused, first_line
 
 if TYPE_CHECKING:
     import pandas
@@ -95,11 +95,14 @@ class Shards(Artifact[ShardsFacts]):
 
         path = self.path / RECORDS
         try:
+            _check_text(path)
             table = pandas.read_parquet(path)
             wrong = [name for name, facts in self.facts.splits.items() if not _agree(table, name, facts)]
         # pyarrow has as many errors as a file has ways to be broken.
         except Exception as error:
-            raise DataRefused(f"{path}: not a table of records ({error}). Run `mura shard` again.") from error
+            if isinstance(error, OSError) and error.errno:
+                raise  # of the system, not of the file
+            raise DataRefused(f"{path}: not a table of records ({first_line(error)}). Run `mura shard`.") from error
         if wrong or len(table) != sum(facts.images for facts in self.facts.splits.values()):
             raise DataRefused(
                 f"{path}: expected the records that {self.CARD} counts, found others "
@@ -127,6 +130,15 @@ def ascending_digest(pieces: "Iterable[pandas.DataFrame]") -> str:
         before = True
     digest.update(b"]")
     return digest.hexdigest()
+
+
+def _check_text(path: Path) -> None:
+    """Decode all text now: pandas does so when it is asked for, and raises an error of its own where it is damaged."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches():
+            batch.validate(full=True)
 
 
 def _agree(table: "pandas.DataFrame", split: str, facts: SplitFacts) -> bool:

@@ -131,7 +131,7 @@ def _joining(parts: "list[AnyPart]", place: str | None) -> _Joining:
     if isinstance(first, ManifestPart):
         if place is None:
             raise UsageError("merge: parts of a manifest need --archive, the archive that they were made from.")
-        params = IngestParams.model_validate(first.facts.origin.params)
+        params = IngestParams.of_card(first.facts.origin.params, first.path / first.CARD)
         return _Joining(Manifest, merge_manifest, {"archive": Archive.read(place, params.max_members)})
     if place is not None:
         raise UsageError("merge: parts of shards need no archive. Leave out --archive.")

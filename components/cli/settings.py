@@ -51,6 +51,10 @@ class Record(BaseModel):
     """Of the artifact."""
     settings: Settings
 
+    def text(self) -> str:
+        """The file."""
+        return json.dumps(self.model_dump(), indent=2, ensure_ascii=False) + "\n"
+
 
 class Used(NamedTuple):
     """The settings of a stage that runs."""
@@ -155,8 +159,7 @@ def _check_candidate(folder: Path, step: str, candidate: str | None) -> None:
 
 def record(used: Used, out: Path, artifact: Artifact[Any]) -> None:
     """Write down how a result was made."""
-    made = Record(digest=artifact.digest, settings=used.settings)
-    write_text(_record_of(out), json.dumps(made.model_dump(), indent=2, ensure_ascii=False) + "\n")
+    write_text(_record_of(out), Record(digest=artifact.digest, settings=used.settings).text())
 
 
 def check_input(artifact: Artifact[Any], folder: Path) -> None:
@@ -188,7 +191,8 @@ def difference(artifact: Artifact[Any], expected: Used) -> str | None:
     """Why an artifact is not what a stage makes with its settings, in a sentence; None if it is."""
     file = _record_of(artifact.path)
     try:
-        found = Record.model_validate_json(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        found = Record.model_validate_json(text)
     except FileNotFoundError:
         return f"{artifact.path}: {file.name}, which says how it was made, is missing."
     except (ValidationError, UnicodeDecodeError) as error:
@@ -200,6 +204,8 @@ def difference(artifact: Artifact[Any], expected: Used) -> str | None:
         )
     if found.settings != expected.settings:
         return f"{artifact.path}: made with {_difference(found.settings, expected.settings)} in {expected.file}."
+    if found.text() != text:
+        return f"{file}: changed since {expected.stage} wrote it (its form differs)."
     return None
 
 

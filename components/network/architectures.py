@@ -12,6 +12,7 @@ from keras.src.applications import inception_v3, vgg16, vgg19
 from components.artifacts.trained_model import TrainedModel
 from components.base import surroundings
 from components.base.errors import DataRefused, ServiceUnreachable, UsageError, first_line
+from components.network import weights_file
 from components.params.train import TrainParams
 
 # Where keras.applications downloads weights without the top from.
@@ -85,7 +86,8 @@ def load(model: TrainedModel) -> keras.Model:
         DataRefused: the weights do not belong to the architecture on the card.
     """
     facts = model.facts
-    return load_weights(model.weights, TrainParams.model_validate(facts.params), facts.image_size, facts.seed)
+    params = TrainParams.of_card(facts.params, model.path / model.CARD)
+    return load_weights(model.weights, params, facts.image_size, facts.seed)
 
 
 def load_weights(weights: Path, params: TrainParams, image_size: int, seed: int) -> keras.Model:
@@ -96,6 +98,7 @@ def load_weights(weights: Path, params: TrainParams, image_size: int, seed: int)
     """
     network = build(params, image_size, seed=seed, augment=False)
     try:
+        weights_file.check(weights, network)
         with _strictly():
             network.load_weights(weights)
     except (ValueError, OSError, LookupError, TypeError, AttributeError, RuntimeError, UserWarning) as error:

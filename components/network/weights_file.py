@@ -1,10 +1,15 @@
 """The weights of a network as Keras writes them, `.weights.h5`."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import h5py
 import keras
 from keras.src.saving import saving_lib
+
+# Bytes beside the weights: counters, seeds.
+_SLACK = 1 << 20
 
 
 class _InMemory(saving_lib.H5IOStore):  # type: ignore[misc] # Keras has no types
@@ -27,3 +32,33 @@ def content(model: keras.Model) -> bytes:
     finally:
         store.close()
     return image
+
+
+def check(path: Path, model: keras.Model) -> None:
+    """Check that a file holds no more than the weights of a network, before Keras reads it.
+
+    HDF5 may claim an array of any size in a few bytes, or point to other files.
+
+    Raises:
+        ValueError: it holds more, or points elsewhere.
+        OSError, RuntimeError, KeyError: it is damaged.
+    """
+    # Keras writes the variables of the optimiser, too: two moments of each weight, of four bytes like itself.
+    left = 3 * 4 * sum(math.prod(variable.shape) for variable in model.variables) + _SLACK
+    arrays: list[int] = []
+
+    def visit(name: str, found: Any) -> None:
+        if isinstance(found, h5py.Dataset):
+            if found.is_virtual or found.external:
+                raise ValueError(f"{name} is in another file")
+            arrays.append(found.nbytes)
+            if sum(arrays) > left:
+                raise ValueError(f"{name} and the arrays before it have more than the {left:,} bytes of the network")
+
+    def follow(name: str, link: Any) -> None:
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{name} is a link")
+
+    with h5py.File(path, "r") as file:
+        file.visititems_links(follow)
+        file.visititems(visit)

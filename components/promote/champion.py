@@ -1,14 +1,13 @@
 """Find the champion in the registry, decide, and move the alias."""
 
+import json
 import logging
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from components.artifacts.promotion import REPORT, Promotion, PromotionFacts
 from components.artifacts.registration import RegisteredModel, Registration
 from components.base.errors import DataRefused, OutsideFailed, UsageError
-from components.base.files import CHECKPOINT, write_text
+from components.base.files import CHECKPOINT, json_sha256, write_text
 from components.params.promote import PromoteParams
 from components.promote.decision import decide, ranked
 from components.promote.page import draw, promotion_page
@@ -49,8 +48,7 @@ def run(registration: Registration, params: PromoteParams, out: Path) -> Promoti
         candidates=candidates,
     )
     if decision.promote:
-        intent.parent.mkdir(exist_ok=True)
-        write_text(intent, facts.model_dump_json())
+        _write_note(intent, facts)
         model_registry.set_alias(challenger, params.alias)
     logger.info("promote: %s: %s", decision.outcome, " ".join(decision.reasons))
     figures = draw(facts, params)
@@ -86,10 +84,27 @@ def _candidates(registration: Registration) -> tuple[RegisteredModel, ...]:
     return candidates
 
 
+def _write_note(intent: Path, facts: PromotionFacts) -> None:
+    intent.parent.mkdir(exist_ok=True)
+    write_text(intent, _note(facts))
+
+
+def _note(facts: PromotionFacts) -> str:
+    """What is written down before the alias moves, with a checksum."""
+    said = facts.model_dump(mode="json")
+    return json.dumps({"facts": said, "checksum": json_sha256(said)})
+
+
 def _begun(intent: Path, challenger: RegisteredModel) -> PromotionFacts | None:
     """The promotion of a challenger that was begun; None if there was none, or its note is damaged."""
     try:
-        begun = PromotionFacts.model_validate_json(intent.read_bytes())
-    except (FileNotFoundError, ValidationError):
+        text = intent.read_text(encoding="utf-8")
+        begun = PromotionFacts.model_validate(json.loads(text)["facts"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        text, begun = "", None
+    if begun is None or _note(begun) != text:
+        logger.warning("promote: the note of an earlier attempt, %s, is damaged; who was champion is lost", intent.name)
         return None
     return begun if begun.challenger == challenger and begun.decision.promote else None

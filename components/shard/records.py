@@ -1,6 +1,7 @@
 """Write one shard file. Workers import this module only, so it must not need pandas."""
 
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from components.base.errors import DataRefused, again
 from components.base.files import json_sha256, write_text
 from components.shard import tfrecord
 from components.xray import png, square
+
+logger = logging.getLogger(__name__)
 
 
 class Row(NamedTuple):
@@ -46,7 +49,7 @@ class Packed(BaseModel):
     offsets: list[int]
     crc32c: list[int]
     checksum: str = ""
-    """sha256 of all above."""
+    """sha256 of all above, in a receipt: positions that rotted must not be believed."""
 
     def computed_checksum(self) -> str:
         """What `checksum` is if nothing has changed."""
@@ -76,8 +79,7 @@ def pack(archive: Archive, job: Job) -> Packed:
         offsets=[start + place for start, (place, _) in zip(written.starts, places, strict=True)],
         crc32c=[crc32c for _, crc32c in places],
     )
-    packed.checksum = packed.computed_checksum()
-    write_text(receipt, packed.model_dump_json())
+    write_text(receipt, packed.model_copy(update={"checksum": packed.computed_checksum()}).model_dump_json())
     return packed
 
 
@@ -91,8 +93,14 @@ def _packed_before(path: Path, receipt: Path) -> Packed | None:
         packed = Packed.model_validate_json(receipt.read_bytes())
         if packed.checksum == packed.computed_checksum() and not path.is_symlink() and File.of(path) == packed.file:
             return packed
+        damaged = True
+    except FileNotFoundError:
+        damaged = False  # not written to its end
     except (OSError, ValidationError):
-        pass
+        damaged = True
+    if damaged:
+        says = "shard: %s of an earlier attempt, or %s, is damaged; it is written anew"
+        logger.warning(says, path.name, receipt.name)
     for each in (path, receipt):
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)

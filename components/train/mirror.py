@@ -29,6 +29,8 @@ PLACE = "MURA_CHECKPOINTS"
 _INDEX = "index.json"
 # Largest index, bytes. A checkpoint has a handful of files.
 _MOST = 1 << 20
+# Files that are listed there. A checkpoint has a handful, and old ones are removed.
+_MOST_FILES = 1_000
 # A name that stays in the checkpoint, and is not that of the inputs.
 _NAME = re.compile(rf"(?!{re.escape(INPUTS)}$)[A-Za-z0-9][A-Za-z0-9._-]{{0,99}}")
 
@@ -172,7 +174,7 @@ def _index(tree: s3.Tree, inputs: str) -> dict[str, File]:
 
 def _there(tree: s3.Tree, files: Mapping[str, File]) -> dict[str, File]:
     """Those of the files that are on S3 with their size."""
-    sizes = {name: size for name, size in tree.files() if name in files}
+    sizes = {name: size for name, size in tree.files(_MOST_FILES) if name in files}
     return {name: file for name, file in files.items() if sizes.get(name) == file.bytes}
 
 

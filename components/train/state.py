@@ -162,6 +162,8 @@ def read(path: Path, origin: Origin, planned: Sequence[Phase]) -> State:
         raise Doubtful(other)
     if not state.fits(planned):
         raise Doubtful(f"is damaged ({path.name}: no training of these phases can be so far)")
+    if state.model_dump_json().encode() != content:
+        raise Doubtful(f"is damaged ({path.name}: it says the same in another form)")
     return state
 
 

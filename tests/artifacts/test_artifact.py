@@ -50,7 +50,7 @@ def fill(path: Path) -> None:
 
 def change_card(path: Path, **changes: Any) -> None:
     card = json.loads((path / "card.json").read_text())
-    (path / "card.json").write_text(json.dumps(card | changes))
+    (path / "card.json").write_text(json.dumps(card | changes, indent=2, ensure_ascii=False) + "\n")
 
 
 def test_what_is_sealed_is_read_again(jar: Path) -> None:
@@ -177,6 +177,25 @@ def test_a_digest_that_is_not_its_files_is_refused(jar: Path) -> None:
     rest = {key: value for key, value in card.items() if key != "checksum"}
     change_card(jar, digest="0" * 64, checksum=json_sha256(rest))
     with pytest.raises(DataRefused, match="digest does not belong to its facts and files"):
+        Jar.read(jar)
+
+
+FORMS: dict[str, Callable[[str], str]] = {
+    "another way to write a number": lambda text: text.replace("0.1", "0.1E0"),
+    "digits that a number has no room for": lambda text: text.replace("0.1", "0.10000000000000000001"),
+    "an entry twice": lambda text: text.replace('"label"', '"label": "a pear", "label"'),
+    "other spaces": lambda text: text.replace("  ", " "),
+    "an escape": lambda text: text.replace("ä", "\\u00e4"),
+}
+
+
+@pytest.mark.parametrize("change", FORMS.values(), ids=FORMS)
+def test_a_card_that_says_the_same_in_another_form_has_changed(jar: Path, change: Callable[[str], str]) -> None:
+    card = jar / "card.json"
+    before = card.read_text()
+    card.write_text(change(before))
+    assert card.read_text() != before
+    with pytest.raises(DataRefused, match=r"card\.json: changed since its step wrote it"):
         Jar.read(jar)
 
 

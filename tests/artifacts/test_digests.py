@@ -159,7 +159,8 @@ def forge(kind: type[Artifact[Any]], path: Path, place: tuple[Any, ...] = ()) ->
         put(card["facts"], place)
     card["files"] = {name: File.of(path / name).model_dump() for name in card["files"]}
     del card["checksum"]
-    (path / kind.CARD).write_text(json.dumps(card | {"checksum": json_sha256(card)}))
+    text = json.dumps(card | {"checksum": json_sha256(card)}, indent=2, ensure_ascii=False)
+    (path / kind.CARD).write_text(text + "\n")
 
 
 @pytest.mark.parametrize("kind", FACTS, ids=kind_name)

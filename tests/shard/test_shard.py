@@ -1,6 +1,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -194,6 +195,25 @@ def test_what_is_damaged_in_the_checkpoint_is_written_again(
     assert records(again) == records(whole)
     assert again.records().equals(whole.records())
     assert not (out / name).is_symlink()
+
+
+def test_a_receipt_of_an_earlier_attempt_that_rotted_is_not_believed(
+    tmp_path: Path, packed: Callable[..., Shards], files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = packed(files)
+    name = whole.facts.splits["train"].files[0]
+    out = tmp_path / "again"
+    (out / "checkpoint").mkdir(parents=True)
+    shutil.copy(whole.path / name, out / "checkpoint" / name)
+    receipt = json.loads((whole.path / "checkpoint" / name).with_suffix(".json").read_text())
+    receipt["offsets"][0] ^= 1
+    (out / "checkpoint" / name).with_suffix(".json").write_text(json.dumps(receipt))
+    params = ShardParams(image_size=32, images_per_shard=10)
+    again = shard(
+        Archive.read(whole.path.parent / "a.zip"), ValidManifest.read(whole.path.parent / "valid"), params, out
+    )
+    assert f"{name} of an earlier attempt" in caplog.text
+    assert again.records().equals(whole.records())
 
 
 def test_sealed_shards_are_read_again(packed: Callable[..., Shards], files: Files) -> None:

@@ -33,6 +33,7 @@ from components.network import architectures, batches
 from components.params.train import TrainParams
 from components.scores.studies import sigmoid
 from components.train import train
+from components.train.state import State
 
 # Keras reads its variables in a way that NumPy is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -254,7 +255,7 @@ def forged(checkpoint: Path, **values: Any) -> None:
     state = json.loads((checkpoint / "state.json").read_text())
     state["curves"][0].update(values)
     state["checksum"] = json_sha256({name: value for name, value in state.items() if name != "checksum"})
-    (checkpoint / "state.json").write_text(json.dumps(state))
+    (checkpoint / "state.json").write_text(State.model_validate_json(json.dumps(state)).model_dump_json())
 
 
 def other_variables(checkpoint: Path) -> None:

@@ -284,7 +284,7 @@ WARNINGS: dict[str, tuple[Fault, str]] = {
 }
 
 
-# Of the table's pictures nothing but numbers is there; tests/test_faults.py shows them.
+# Of the table's pictures nothing but numbers is there; `python -m benchmarks.planted` shows them.
 NEAR = {"near_picture_in_one_split", "near_picture_has_one_label", "near_picture_of_one_patient"}
 
 

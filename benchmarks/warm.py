@@ -64,8 +64,9 @@ class Warm:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._process.stdin is not None, "it was asked for"
-        self._process.stdin.close()
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None, "it was asked for"
+            stream.close()
         self._process.wait()
 
     def start(self, words: Sequence[str], log: Path, address: Path | None = None) -> Running:

@@ -1,6 +1,7 @@
 """What several tests need: a place for MLflow, models and evaluations."""
 
 import functools
+import logging
 import os
 import shutil
 import socket
@@ -38,6 +39,16 @@ os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow", CUDA_VIS
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MEASURED_WITH = {"operating_point": "youden", "target": 0.5, "bootstrap_draws": 2000, "batch_size": 8}
+
+
+@pytest.fixture(autouse=True)
+def levels_of_logs() -> Iterator[None]:
+    """A command that runs in this process with --quiet does not silence the tests that follow."""
+    loggers = [logging.getLogger(name) for name in ("components", "pipelines")]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from benchmarks import faults, flips, harness
 from benchmarks.faults import KINDS, STEPS, Place, Trial
 
 TIMES = 3
+# The first test makes three places, and a training takes its time.
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(scope="module")

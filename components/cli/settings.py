@@ -224,5 +224,7 @@ def _difference(found: Settings, expected: Settings) -> str:
         return "other code than"
     one, other = ({**each.inputs, **(each.inputs.get("params") or {})} for each in (found, expected))
     names = [name for name in sorted({*one, *other} - {"params"}) if one.get(name) != other.get(name)]
+    if not names:
+        return "other settings than"  # such as a value that is given and says nothing
     more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
     return f"{names[0]} {one.get(names[0])!r:.40}, not {other.get(names[0])!r:.40}{more} as"

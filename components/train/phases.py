@@ -70,7 +70,9 @@ def compile_for(model: keras.Model, phase: Phase, params: TrainParams, images: i
     """
     if architectures.is_pretrained(params):
         architectures.set_backbone_trainable(model, phase.name != HEAD)
-    optimizer = keras.optimizers.AdamW(schedule(phase, params, images), weight_decay=params.weight_decay)
+    # Its name is written beside the weights; without one Keras counts how many there were before.
+    name, decay = "adam_w", params.weight_decay
+    optimizer = keras.optimizers.AdamW(schedule(phase, params, images), weight_decay=decay, name=name)
     # Smaller biases and smaller scales of a normalisation do not regularise.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     # Without XLA: compiling takes longer than the demonstration, and on some GPUs it fails.

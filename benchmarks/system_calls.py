@@ -262,5 +262,6 @@ def _machine() -> _Machine:
 def _without_numbers(path: str) -> str:
     """A path without what differs between equal runs: identifiers, numbers of processes, random names."""
     path = re.sub(r"[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", path)
-    path = re.sub(r"\.[0-9]+\.partial", ".N.partial", path.removesuffix(" (deleted)"))
+    path = re.sub(r"\.[0-9a-f]{16}\.partial", ".partial", path.removesuffix(" (deleted)"))
+    path = re.sub(r"\.[0-9]+\.partial", ".N.partial", path)
     return re.sub(r"(^|/)tmp[a-z0-9_]{8}", r"\1tmp", path)

@@ -102,7 +102,7 @@ def _begun(intent: Path, challenger: RegisteredModel) -> PromotionFacts | None:
         begun = PromotionFacts.model_validate(json.loads(text)["facts"])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (IsADirectoryError, ValueError, KeyError, TypeError, RecursionError):
         text, begun = "", None
     if begun is None or _note(begun) != text:
         logger.warning("promote: the note of an earlier attempt, %s, is damaged; who was champion is lost", intent.name)

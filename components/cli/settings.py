@@ -199,11 +199,12 @@ def difference(artifact: Artifact[Any], expected: Used) -> str | None:
         return f"{file}: not the record of an artifact ({first_line(error)})."
     if found.digest != artifact.digest:
         return (
-            f"{artifact.path}: expected what {expected.stage} made, digest {found.digest[:12]}, found "
-            f"{artifact.digest[:12]}."
+            f"{artifact.path}: expected what {expected.stage} made, digest {found.digest[:12]} as {file.name} says, "
+            f"found {artifact.digest[:12]}."
         )
     if found.settings != expected.settings:
-        return f"{artifact.path}: made with {_difference(found.settings, expected.settings)} in {expected.file}."
+        other = _difference(found.settings, expected.settings)
+        return f"{artifact.path}: made with {other} in {expected.file}, as {file.name} says."
     if found.text() != text:
         return f"{file}: changed since {expected.stage} wrote it (its form differs)."
     return None

@@ -42,13 +42,10 @@ MEASURED_WITH = {"operating_point": "youden", "target": 0.5, "bootstrap_draws": 
 
 
 @pytest.fixture(autouse=True)
-def levels_of_logs() -> Iterator[None]:
-    """A command that runs in this process with --quiet does not silence the tests that follow."""
-    loggers = [logging.getLogger(name) for name in ("components", "pipelines")]
-    before = [logger.level for logger in loggers]
-    yield
-    for logger, level in zip(loggers, before, strict=True):
-        logger.setLevel(level)
+def levels_of_logs() -> None:
+    """A command that ran in this process with --quiet does not silence the tests that follow."""
+    for name in ("components", "pipelines"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

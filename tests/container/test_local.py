@@ -38,6 +38,8 @@ def engine() -> Iterator[str]:
 def serving(folder: Path) -> Iterator[str]:
     (folder / "containers.conf").write_text(
         '[containers]\ndefault_ulimits=[]\n[engine]\nruntime="runc"\ncgroup_manager="cgroupfs"\nevents_logger="file"\n'
+        # The machine's is that of other tests' containers too, and is removed at the end.
+        f'tmp_dir="{folder}/tmp"\nlock_type="file"\n'
     )
     podman = ["podman", "--root", str(folder / "storage"), "--runroot", str(folder / "run")]
     environment = os.environ | {"CONTAINERS_CONF": str(folder / "containers.conf")}

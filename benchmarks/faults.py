@@ -24,13 +24,11 @@ import random
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -52,6 +50,7 @@ from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import DataRefused, ExitCode, UsageError
 from tests import lying_proxy, object_store
+from tests.servers import free_port, wait_for
 
 KINDS = ("kill", "error", "lost")
 ARCHIVE, BUCKET, CHECKPOINTS = "phantom.zip", "bucket", "checkpoints"
@@ -496,7 +495,7 @@ def _place_with_s3(folder: Path, archive: Path) -> Iterator[Place]:
     store = folder / "s3"
     (store / BUCKET).mkdir(parents=True)
     shutil.copy(archive, store / BUCKET / ARCHIVE)
-    with object_store.serving(store, _free_port()) as server, lying_proxy.lying(server) as proxy:
+    with object_store.serving(store, free_port()) as server, lying_proxy.lying(server) as proxy:
         place = _place(
             folder,
             archive,
@@ -514,7 +513,7 @@ def _place_with_s3(folder: Path, archive: Path) -> Iterator[Place]:
 @contextmanager
 def _place_with_mlflow(folder: Path, archive: Path) -> Iterator[Place]:
     """A place whose MLflow is a server."""
-    port = _free_port()
+    port = free_port()
     place = _place(folder, archive)
     store = f"sqlite:///{place.database}"
     words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri", store]
@@ -530,7 +529,7 @@ def _place_with_mlflow(folder: Path, archive: Path) -> Iterator[Place]:
             start_new_session=True,
         )
     try:
-        _wait_for(f"http://127.0.0.1:{port}/health", server)
+        wait_for(f"http://127.0.0.1:{port}/health", server)
         with lying_proxy.lying(f"http://127.0.0.1:{port}") as proxy:
             place.environment = {**place.environment, "MLFLOW_TRACKING_URI": proxy.address}
             place.proxy = proxy
@@ -602,24 +601,6 @@ def _kill(group: int) -> None:
             os.killpg(group, signal.SIGKILL)
         except ProcessLookupError:
             os.kill(group, signal.SIGKILL)  # it has no group of its own yet
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(url: str, server: "subprocess.Popen[bytes]", seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while server.poll() is None and time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.3)
-    raise RuntimeError("the MLflow server did not start")
 
 
 if __name__ == "__main__":

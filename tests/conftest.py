@@ -4,12 +4,9 @@ import functools
 import logging
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import object_store
 import pytest
+from servers import free_port, wait_for
 
 from components.artifacts.evaluation import (
     METRICS,
@@ -110,7 +108,7 @@ def mlflow_server(mlflow_database: Path, mlflow_server_files: Path) -> Iterator[
             command, env=os.environ | quiet, cwd=folder, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        _wait_for(f"http://127.0.0.1:{port}/health", server)
+        wait_for(f"http://127.0.0.1:{port}/health", server)
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(server.pid, 15)
@@ -344,22 +342,3 @@ def make_scores(auroc: float = 0.8, **scores: Any) -> Scores:
 def around(value: float, margin: float = 0.05) -> Interval:
     """A value with an interval of 0.05 either way."""
     return Interval(value=value, low=value - margin, high=value + margin)
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(url: str, server: "subprocess.Popen[bytes]", seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while server.poll() is None and time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    pytest.fail("the MLflow server did not start")

@@ -11,13 +11,11 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pytest
+from tests.servers import wait_for
 
 USER, SECRET = "AKIAMURA", "only-for-tests"
 SET_BY_PROXY = ("connection", "content-length", "transfer-encoding")
@@ -41,7 +39,7 @@ def serving(folder: Path, port: int, *, cached: bool = False) -> Iterator[str]:
     command += ["--config", str(folder / "none.conf"), "--dir-cache-time", "1h" if cached else "1ms", str(folder)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait_for(f"http://127.0.0.1:{port}", server)
+        wait_for(f"http://127.0.0.1:{port}", server)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
@@ -185,17 +183,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *words: object) -> None:
         """Say nothing."""
-
-
-def _wait_for(url: str, server: "subprocess.Popen[bytes]", seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while server.poll() is None and time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except urllib.error.HTTPError as error:
-            error.close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail("the S3 server did not start")

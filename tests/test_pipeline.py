@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 import yaml
-from conftest import free_port
 from object_store import SECRET, USER, serving
+from servers import free_port
 
 from components.artifacts.evaluation import Evaluation
 from components.artifacts.manifest import Manifest, ValidManifest

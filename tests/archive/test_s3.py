@@ -11,8 +11,8 @@ from pathlib import Path
 
 import object_store
 import pytest
-from conftest import free_port
 from miniature import archive, images, manifest, pack, prove, use_cores, write_directory, write_zip
+from servers import free_port
 
 from components.archive import s3, s3_requests
 from components.archive.archive import Archive

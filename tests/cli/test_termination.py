@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import free_port
+from servers import free_port
 
 MURA = Path(sys.executable).with_name("mura")
 INGEST = ("ingest", "--archive", "s3://bucket/a.zip", "--seed", "1", "--params", '{"tuning_fraction": 0.25}')

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from conftest import free_port
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
+from servers import free_port
 
 from components.artifacts.artifact import Artifact
 from components.artifacts.evaluation import SUMMARY, Evaluation

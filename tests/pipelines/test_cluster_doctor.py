@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import free_port
 from kubeflow_api import Fault, KubeflowApi, Mura
+from servers import free_port
 
 ROOT = Path(__file__).parents[2]
 SECRET = "do-not-show-me"

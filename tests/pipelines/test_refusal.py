@@ -10,8 +10,8 @@ from pathlib import Path
 
 import certificates
 import pytest
-from conftest import free_port
 from kubeflow_api import Fault, KubeflowApi, Mura, serve
+from servers import free_port
 
 SECRET = "eyJhbGciOi.c2VjcmV0.signature"
 LOGIN = b"<!doctype html><title>Dex</title><form action=/login>"

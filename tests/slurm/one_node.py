@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from servers import free_port
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue", "sinfo")
 # Debian's daemons are not on every user's path.
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
@@ -98,7 +100,7 @@ def running(folder: Path) -> Iterator[Slurm]:
     configuration.write_text(
         CONFIGURATION.format(
             host=socket.gethostname().partition(".")[0], user=getpass.getuser(), folder=folder, munge=munge,
-            controller_port=_free_port(), node_port=_free_port(), again=AGAIN_SECONDS,
+            controller_port=free_port(), node_port=free_port(), again=AGAIN_SECONDS,
         )
     )  # fmt: skip
     slurm = Slurm(folder, configuration)
@@ -165,10 +167,3 @@ def _wait(there: Callable[[], bool], daemons: list["subprocess.Popen[bytes]"], s
         assert time.monotonic() < deadline, slurm.logs()
         assert all(each.poll() is None for each in daemons), slurm.logs()
         time.sleep(0.2)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

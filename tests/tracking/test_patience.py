@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import COMMIT, free_port
+from conftest import COMMIT
 from mlflow_way import Way, open_way
+from servers import free_port
 
 from components import tracking
 from components.artifacts.evaluation import Evaluation

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import COMMIT, free_port
+from conftest import COMMIT
+from servers import free_port
 
 from components import tracking
 from components.artifacts.trained_model import TrackedRun, TrainedModel

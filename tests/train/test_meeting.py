@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import free_port
+from servers import free_port
 
 from components.base.errors import ServiceUnreachable, UsageError
 from components.train import meeting

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import free_port
 from object_store import SECRET, USER, serving
+from servers import free_port
 
 from components.archive import s3
 from components.base.errors import ServiceUnreachable, UsageError

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import free_port
 from miniature import archive, images, manifest, pack, prove, use_cores, write_zip
+from servers import free_port
 
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import UsageError

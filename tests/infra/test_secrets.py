@@ -191,9 +191,8 @@ def test_interrupted_anywhere_it_leaves_no_empty_value_and_the_next_one_complete
     folder = copied(tmp_path)
     secrets = folder / "infra/kustomize/secrets"
     # In the place of Python, one that is killed at a change of the file system: the first, the second, and so on.
-    fake = tmp_path / "python"
-    fake.write_text(
-        f"#!{sys.executable}\n"
+    interrupted, fake = tmp_path / "interrupted.py", tmp_path / "python"
+    interrupted.write_text(
         "import os, sys\n"
         "count = 0\n"
         "def hook(event, _):\n"
@@ -204,6 +203,8 @@ def test_interrupted_anywhere_it_leaves_no_empty_value_and_the_next_one_complete
         "sys.addaudithook(hook)\n"
         "exec(sys.stdin.read())\n"
     )
+    # A path after #! ends at its first space.
+    fake.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{interrupted}" "$@"\n')
     fake.chmod(0o755)
     before: dict[str, str] = {}
     for last in range(100):

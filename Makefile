@@ -33,8 +33,12 @@ demo: $(READY) ## From a drawn archive to a promoted model: dvc repro, then the 
 setup: $(READY) ## The virtual environment with everything: source .venv/bin/activate
 
 .PHONY: test
-test: $(READY) ## All tests but those of the image and of Slurm; they need nothing but git, make and Python
-	@$(RUN) pytest
+test: $(READY) ## The tests that take minutes; they need nothing but git, make and Python
+	@$(RUN) pytest -m "not long"
+
+.PHONY: test-long
+test-long: $(READY) ## The other tests, half an hour: trainings, kills, whole pipelines; they need nothing more
+	@$(RUN) pytest -m long
 
 .PHONY: fuzz
 fuzz: $(READY) ## The fuzzers of `make test`, for minutes each: FUZZ_SECONDS=300

@@ -21,7 +21,7 @@ from components.artifacts.promotion import Promotion
 from components.artifacts.registration import Registration
 
 # The whole graph runs in a fixture.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 ONE = {"architecture": "custom_cnn"}
 # Changes of a choice, and of the code that trains.
 OTHER_POINT = ("params.yaml", "operating_point: kappa", "operating_point: youden")

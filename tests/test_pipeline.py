@@ -28,6 +28,8 @@ from components.artifacts.registration import Registration
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import WEIGHTS, TrainedModel
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parent.parent
 MURA = Path(sys.executable).with_name("mura")
 DEMO = yaml.safe_load((ROOT / "params.yaml").read_text())

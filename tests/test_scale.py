@@ -1,6 +1,10 @@
 """The benchmark of memory, in small; `python -m benchmarks.scale` measures up to millions of images."""
 
+import pytest
+
 from benchmarks import scale
+
+pytestmark = pytest.mark.long
 
 # Libraries take 300 to 500 MB. A hundred megabytes more are for pieces of a table, whose size is fixed.
 MOST = 700e6

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hostile import ARCHIVES, BAD_ENTRIES, BAD_PLACES, BAD_PNGS, ESCAPE, LARGE, LARGE_SAID, SOUND_KIND, Came
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 MEMBERS = {f"image: {name}": said for name, (said, _) in BAD_PNGS.items()}
 MEMBERS |= {f"entry: {name}": said for name, (said, _) in BAD_ENTRIES.items()} | {LARGE: LARGE_SAID[0]}

@@ -66,6 +66,7 @@ LIES: dict[str, tuple[Fault, str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [fault for fault, _ in LIES.values()], ids=LIES)
 @pytest.mark.parametrize("kind", ["zip", "directory"])
 def test_a_lie_about_a_member_ends_with_5_and_says_who_lied(

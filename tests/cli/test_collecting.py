@@ -19,6 +19,8 @@ from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.cli import main, settings
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 NAMES = ("custom_cnn", "wide")
 ARTIFACTS = Path("artifacts")

@@ -18,6 +18,8 @@ from components.artifacts.parts import ManifestPart, ShardsPart
 from components.artifacts.shards import Shards
 from components.cli import main
 
+pytestmark = pytest.mark.long
+
 MANY = len(images()) + 3
 PARAMS = '{"tuning_fraction": 0.25}'
 SECOND = ("--params", PARAMS, "--part", "2/3", "--out")

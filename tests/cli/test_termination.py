@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from servers import free_port
 
+pytestmark = pytest.mark.long
+
 MURA = Path(sys.executable).with_name("mura")
 INGEST = ("ingest", "--archive", "s3://bucket/a.zip", "--seed", "1", "--params", '{"tuning_fraction": 0.25}')
 # The first process of a container, where one may make one; else any process.

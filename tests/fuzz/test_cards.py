@@ -28,6 +28,8 @@ from components.base.errors import ExitCode, MuraError, printable
 from components.base.files import json_sha256
 from components.params.document import read_params, section
 
+pytestmark = pytest.mark.long
+
 STRANGE: tuple[Any, ...] = (
     None,
     True,

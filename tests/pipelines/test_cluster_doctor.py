@@ -14,6 +14,8 @@ import yaml
 from kubeflow_api import Fault, KubeflowApi, Mura
 from servers import free_port
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 SECRET = "do-not-show-me"
 

@@ -275,6 +275,7 @@ def with_overlay(folder: Path, rows: int) -> Params:
 STORED = "s3://bucket/dvc/files/md5/e5/0d747f6ee29ffaf42a833de877896f"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("archive", "folder"),
     [
@@ -300,6 +301,7 @@ def test_a_short_overlay_is_seen_and_changed_as_text(tmp_path: Path) -> None:
     assert given == (tmp_path / "overlay.csv").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("archive", ["data/phantom.zip", "s3://bucket/"])
 def test_a_long_overlay_without_a_place_is_refused(tmp_path: Path, archive: str) -> None:
     with pytest.raises(UsageError, match=r"overlay\.csv: 3\d,\d{3} bytes, more than the 1,000 .*--overlay s3://"):
@@ -341,6 +343,7 @@ def pods(package: Package) -> dict[str, dict[str, Any]]:
 REAL = read_params(ROOT / "params.mura.yaml")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("params", [DEMO, REAL], ids=["demo", "mura"])
 def test_attempts_may_take_as_long_as_the_run(params: Params) -> None:
     tasks = tasks_of(compiled_of(params)).values()
@@ -350,6 +353,7 @@ def test_attempts_may_take_as_long_as_the_run(params: Params) -> None:
     assert len(policies) == 5 + 2 * len(params.train.candidates)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("params", [DEMO, with_profile(REAL, shards="workspace")], ids=["demo", "mura"])
 def test_every_pod_passes_the_restricted_standard(params: Params) -> None:
     made = pods(compiled_of(params))
@@ -484,6 +488,7 @@ def test_an_archive_of_this_machine_is_refused_before_it_fails_in_a_pod(
         assert "pods cannot read a file of this machine" in line
 
 
+@pytest.mark.long
 def test_the_resources_for_servers_that_keep_pipelines_in_kubernetes(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

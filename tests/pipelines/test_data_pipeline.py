@@ -21,6 +21,8 @@ from pipelines.graph.compiling import Data, compile_pipeline, compile_training
 from pipelines.graph.package import Package
 from pipelines.graph.run_size import MOST, RunSize, run_size
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 IMAGE = "localhost/mura:cpu-0123456789abcdef"
 KEPT = "minio://mlpipeline/v2/artifacts/mura-data/00000000-0000-0000-0000-000000000000"

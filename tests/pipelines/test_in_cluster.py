@@ -222,6 +222,7 @@ def test_a_failure_that_kubeflow_lost_is_found_by_its_pod(api: KubeflowApi, mura
     assert "failed in Promote after" in err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("phase", "mark", "words"), [("Running", "no", "cannot"), ("Failed", "--", "could not")])
 def test_the_doctor_says_why_the_newest_run_has_no_pod(
     mura: Mura, cluster: Kubernetes, monkeypatch: pytest.MonkeyPatch, phase: str, mark: str, words: str

@@ -13,6 +13,8 @@ from kfp.local import docker_task_handler
 from components.cli.main import run
 from pipelines.local.containers import Attempt, Containers, StepFailed
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -14,6 +14,8 @@ from pipelines.graph.compiling import compile_pipeline
 from pipelines.graph.package import Package
 from pipelines.graph.run_size import MOST, RunSize, run_size
 
+pytestmark = pytest.mark.long
+
 # Revision 5a5ae41 with four candidates, on Kubeflow Pipelines 2.17.0, Argo 4.0.5.
 RECORDED = Path(__file__).parents[1] / "recorded"
 # Bytes of the workflow before the run.

@@ -18,6 +18,8 @@ from components.base.errors import UsageError
 from pipelines.client import cron
 from pipelines.graph.package import Need, Package
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 CONTENT = b"a zip" * 100
 MD5 = hashlib.md5(CONTENT).hexdigest()

@@ -296,6 +296,7 @@ CHANGES: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_receipt_that_the_registry_does_not_know_so_is_refused(
     change: Callable[[dict[str, Any]], dict[str, Any]], registered: Callable[..., Registration], out: Path
@@ -355,6 +356,7 @@ def test_a_champion_whose_tags_were_lowered_keeps_its_place(registered: Callable
     assert held.version == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("note", ["", "{", "other"])
 def test_a_damaged_note_of_a_promotion_that_was_begun_is_passed_over(
     note: str, registered: Callable[..., Registration], out: Path

@@ -21,9 +21,6 @@ from components.params.register import RegisterParams
 from components.register import register
 from components.tracking import model_registry, server
 
-# Keras reads its variables in a way that NumPy is about to drop.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 PARAMS = RegisterParams(model="mura")
 
 

@@ -22,6 +22,8 @@ from components.base.errors import ServiceUnreachable
 from components.cli import doctor_mlflow
 from components.tracking import mlflow_settings, model_registry
 
+pytestmark = pytest.mark.long
+
 MURA = Path(sys.executable).with_name("mura")
 MULTIPART = ("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD")
 

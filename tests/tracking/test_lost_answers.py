@@ -25,8 +25,7 @@ from components.tracking import model_registry
 if TYPE_CHECKING:
     import keras
 
-# Keras reads its variables in a way that NumPy is about to drop.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+pytestmark = pytest.mark.long
 
 Evaluated = tuple[TrainedModel, Evaluation]
 

@@ -14,9 +14,6 @@ from components.base.errors import UsageError
 from components.cli import main
 from components.tracking import model_registry
 
-# Keras reads its variables in a way that NumPy is about to drop.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 PARENT = "mlflow.parentRunId"
 NAMES = iter(range(1000))
 

@@ -17,6 +17,8 @@ from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import ServiceUnreachable
 from components.tracking import model_registry
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def pod(no_mlflow: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:

@@ -12,9 +12,6 @@ from components import tracking
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.tracking import stored_model
 
-# Keras reads its variables in a way that NumPy is about to drop.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 
 def other_network(file: Path) -> None:
     with zipfile.ZipFile(file, "w") as archive:

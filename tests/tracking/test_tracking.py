@@ -22,9 +22,6 @@ from components.tracking import server
 if TYPE_CHECKING:
     import keras
 
-# Keras reads its variables in a way that NumPy is about to drop.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 DATASET = tracking.Dataset(name="mura", source="artifacts/shards", digest="da" * 32, images={"train": 7, "tuning": 3})
 
 
@@ -404,6 +401,7 @@ def test_a_model_that_is_there_is_found(
     assert tracking.ensure_model(make_model(run=run)) == run
 
 
+@pytest.mark.long
 def test_a_model_that_is_not_there_is_published_once(mlflow_here: Path, trained: TrainedModel) -> None:
     import mlflow
     import numpy as np
@@ -422,6 +420,7 @@ def test_a_model_that_is_not_there_is_published_once(mlflow_here: Path, trained:
     assert np.allclose(loaded.predict(loaded.input_example), expected, atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_model_whose_files_were_deleted_is_published_anew(mlflow_here: Path, trained: TrainedModel) -> None:
     first = tracking.ensure_model(trained)
     shutil.rmtree(mlflow_here / "mlruns")

@@ -10,6 +10,8 @@ from components.cli import main
 from components.train import input_benchmark
 from components.train.input_benchmark import COMPUTE, READ, SHUFFLE, TRANSFER, Diagnosis, Stage
 
+pytestmark = pytest.mark.long
+
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 
 

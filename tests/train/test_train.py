@@ -35,8 +35,7 @@ from components.scores.studies import sigmoid
 from components.train import train
 from components.train.state import State
 
-# Keras reads its variables in a way that NumPy is about to drop.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+pytestmark = pytest.mark.long
 
 Train = Callable[..., TrainedModel]
 PARAMS: dict[str, Any] = {

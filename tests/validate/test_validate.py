@@ -299,6 +299,7 @@ def test_clean_manifest_becomes_valid(table: pd.DataFrame, seal: Callable[..., M
     assert json.loads((out / "validation.json").read_text())["verdict"] == "accepted"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gate", GATES)
 def test_fault_breaks_its_gate_alone_and_is_named(
     gate: str, table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
@@ -311,6 +312,7 @@ def test_fault_breaks_its_gate_alone_and_is_named(
     assert member in str(refused.value)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("warning", WARNINGS)
 def test_warning_is_reported_and_does_not_refuse(
     warning: str, table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
@@ -410,6 +412,7 @@ def test_table_that_no_manifest_promises_is_refused(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.long
 def test_same_manifest_gives_the_same_reports(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
     damaged(table)
     both_labels(table)
@@ -512,6 +515,7 @@ MISNAMED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MISNAMED)
 def test_a_wrong_path_says_what_to_do(name: str, table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
     # Without digest: no file of that name is in the archive of these tests.
@@ -632,6 +636,7 @@ def judged(**changes: Any) -> ValidateParams:
     return ValidateParams.model_validate(PARAMS.model_dump() | changes)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "accepted", "warned"),
     [
@@ -745,6 +750,7 @@ DRIFTS: dict[str, Fault] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [None, *DRIFTS])
 def test_what_has_moved_since_a_reference_is_told(
     name: str | None, table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
@@ -782,6 +788,7 @@ def mura() -> pd.DataFrame:
 PUBLISHED = judged(published="mura-v1.1", max_views=16, pictures=False)
 
 
+@pytest.mark.long
 def test_the_published_counts_are_recognised(mura: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
     valid = judge(seal(mura), judged(max_views=16, pictures=False), out)
     # Hands, fingers and forearms shift between MURA's own splits.
@@ -791,6 +798,7 @@ def test_the_published_counts_are_recognised(mura: pd.DataFrame, seal: Callable[
     assert "held against the published MURA v1.1" in Page(out / "report.html").text
 
 
+@pytest.mark.long
 def test_what_differs_from_the_published_counts_is_named(
     mura: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
@@ -805,6 +813,7 @@ def test_what_differs_from_the_published_counts_is_named(
     assert not failed(out) & {"published_views", "published_longest_side"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("published", ["auto", "mura-v1.1"])
 def test_chosen_body_parts_are_held_against_their_published_counts(
     published: str, mura: pd.DataFrame, seal: Callable[..., Manifest], out: Path

@@ -41,7 +41,7 @@ test-long: $(READY) ## The other tests, half an hour: trainings, kills, whole pi
 	@$(RUN) pytest -m long
 
 .PHONY: fuzz
-fuzz: $(READY) ## The fuzzers of `make test`, for minutes each: FUZZ_SECONDS=300
+fuzz: $(READY) ## The fuzzers of the tests, for minutes each: FUZZ_SECONDS=300
 	@$(RUN) FUZZ_SECONDS=$${FUZZ_SECONDS:-300} pytest --timeout=0 tests/fuzz
 
 .PHONY: check

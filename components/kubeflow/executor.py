@@ -25,7 +25,8 @@ from components.artifacts.manifest import DATA_DOCS, Manifest, ValidManifest
 from components.artifacts.parts import ManifestPart, ShardsPart
 from components.artifacts.promotion import REPORT as PROMOTION_REPORT
 from components.artifacts.promotion import Promotion
-from components.artifacts.registration import RegisteredModel
+from components.artifacts.registration import REPORT as REGISTRATION_REPORT
+from components.artifacts.registration import RegisteredModel, Registration
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.base import code
@@ -266,17 +267,18 @@ def _training(model: TrainedModel) -> Content:
 
 
 def _scores(evaluation: Evaluation) -> Content:
+    """Scores on the tuning split: people look at them at every run."""
     summary = json.loads((evaluation.path / SUMMARY).read_text(encoding="utf-8"))
     return Content({name: value for name, value in summary.items() if value is not None})
 
 
 def _operating_point(evaluation: Evaluation) -> Content:
-    """ROC curve and confusion matrix on the test split."""
+    """ROC curve and confusion matrix on the tuning split."""
     with (evaluation.path / "plots" / "roc.csv").open(newline="") as file:
         points = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     # JSON has no infinity, the threshold of the first point, (0, 0): nothing is called abnormal.
     above_all = 1 + max((point["threshold"] for point in points if math.isfinite(point["threshold"])), default=0.0)
-    confusion = evaluation.facts.scores.test.confusion
+    confusion = evaluation.facts.scores.tuning.confusion
     return Content(
         {
             "confidenceMetrics": [
@@ -296,6 +298,19 @@ def _operating_point(evaluation: Evaluation) -> Content:
             },
         }
     )
+
+
+def _test_scores(registration: Registration) -> Content:
+    """Scores of all candidates on the test split."""
+    found = {}
+    for version in registration.facts.versions:
+        test = version.scores.test
+        for name, value in (("auroc", test.auroc.value), ("cohen_kappa", test.cohen_kappa.value)):
+            if value is not None:
+                found[f"{version.candidate}_test_{name}"] = round(value, 4)
+    if (opened := registration.facts.opened) is not None:
+        found["models_measured_on_test"] = opened.models
+    return Content(found)
 
 
 def _champion(promotion: Promotion) -> Content:
@@ -341,6 +356,10 @@ VIEWS: Mapping[type[Artifact[Any]], Mapping[str, View]] = {
         "metrics": View("system.Metrics", _scores),
         "roc": View("system.ClassificationMetrics", _operating_point),
         "report": View("system.HTML", lambda evaluation: Content({}, evaluation.report)),
+    },
+    Registration: {
+        "metrics": View("system.Metrics", _test_scores),
+        "report": View("system.HTML", lambda registration: Content({}, registration.path / REGISTRATION_REPORT)),
     },
     Promotion: {
         "report": View("system.HTML", lambda promotion: Content({}, promotion.path / PROMOTION_REPORT)),

@@ -24,7 +24,7 @@ from components.artifacts.parts import (
 )
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
 from components.artifacts.registration import RegisteredModel, Registration, RegistrationFacts
-from components.artifacts.shards import RECORDS, PartFacts, Shards, ShardsFacts, SplitFacts
+from components.artifacts.shards import RECORDS, Cohort, PartFacts, Shards, ShardsFacts, SplitFacts
 from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
 from components.base.errors import DataRefused
 from components.base.files import json_sha256
@@ -37,11 +37,19 @@ PROVENANCE = {
 OF_MANIFEST: dict[str, Any] = {
     "archive": "MURA-v1.1.zip", "archive_md5": "a5" * 16, "images": 5, "studies": 4, "patients": 3, "sidecars": 1,
     "others": ("notes.txt",), "overlay_digest": "0e" * 32, "overlay_studies": 2, "body_parts": ("wrist",),
-    "left_out_images": 7, "left_out_studies": {"hand": 6},
+    "empty_studies": 1, "left_out_images": 7, "left_out_studies": {"hand": 6},
 }  # fmt: skip
 MANIFEST = ManifestFacts(**OF_MANIFEST)
 SPLIT = SplitFacts(
-    images=2, studies=2, patients=2, abnormal=1, files=("train.tfrecord",), records=(2,), digest="d1" * 32
+    images=2,
+    studies=2,
+    patients=2,
+    abnormal=1,
+    abnormal_studies=1,
+    body_parts={"wrist": Cohort(images=2, studies=2, abnormal_studies=1, patients=2)},
+    files=("train.tfrecord",),
+    records=(2,),
+    digest="d1" * 32,
 )
 SHARDS = ShardsFacts(
     image_size=32,

@@ -76,13 +76,14 @@ def show(promotion: Promotion) -> None:
         console.print(f"  {models} measured on this test split so far, as far as the registry knows.")
     if facts.current is not None:
         console.print(f"* holds the alias {facts.alias}: models:/{facts.current.model}@{facts.alias}")
+    console.print()
     uri = without_credentials(os.environ.get("MLFLOW_TRACKING_URI", ""))
-    console.print(f"\nreports   {promotion.path / REPORT}  (test)", soft_wrap=True)
-    console.print(f"          {promotion.path.parent / 'registration' / REGISTRATION_REPORT}  (test)", soft_wrap=True)
-    for each in facts.candidates:
-        console.print(
-            f"          {promotion.path.parent / 'evaluation' / each.candidate / EVALUATION_REPORT}", soft_wrap=True
-        )
+    beside = promotion.path.parent
+    tuned = [beside / "evaluation" / each.candidate / EVALUATION_REPORT for each in facts.candidates]
+    tested = [beside / "registration" / REGISTRATION_REPORT, promotion.path / REPORT]
+    for heading, reports in (("tuning", tuned), ("test", tested)):
+        for number, report in enumerate(reports):
+            console.print(f"{'' if number else heading:9} {report}", soft_wrap=True)
     if uri in ("", f"sqlite:///{Path('mlflow.db').absolute()}"):
         uri = "make mlflow, then http://127.0.0.1:5000 (sqlite:///mlflow.db)"
     console.print(f"MLflow    {uri}", soft_wrap=True)

@@ -91,12 +91,12 @@ def run(  # Parameters: those of the step
     )
     measured = Measured(facts, model.facts, manifest.facts, shards.facts, params, protocol, seed, opinions)
     score = partial(metrics.score, threshold=found.threshold, draws=params.bootstrap_draws, seed=seed)
-    splits = [
+    of_tuning, of_test = (
         Split(name, studies, scores, _by_part(studies, score) if "body_part" in protocol.slices else {})
         for name, studies, scores in ((TUNING, tuning, found.tuning), (TEST, test, found.test))
-    ]
+    )
     predictions.to_parquet(out / PREDICTIONS, index=False)
-    _write(out, measured, *splits, pd.read_csv(model.curves))
+    _write(out, measured, of_tuning, of_test, pd.read_csv(model.curves))
     _log_result(facts, time.monotonic() - started)
     return Evaluation.seal(out, facts)
 

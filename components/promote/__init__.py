@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 def promote(registration: Registration, params: PromoteParams, out: Path) -> Promotion:
     """Compare the best candidate with the champion, and give it the alias if it is better.
 
-    The rules are those of the protocol that the candidates were measured under: see `mura evaluate --help`. In an experiment of DVC the registry is not used; the result only says that it was a trial.
+    The rules are those of the protocol that the candidates were measured under: see `mura evaluate --help`.
+    In an experiment of DVC the registry is not used; the result only says that it was a trial.
 
     Args:
         registration: the candidates.

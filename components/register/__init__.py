@@ -25,7 +25,8 @@ def register(
 ) -> Registration:
     """Register each model with its evaluation, and open the test split. Doing it again keeps the versions.
 
-    The report shows what all candidates reach on the test split, and how many models were ever measured on it. Give all candidates in one command. In an experiment of DVC nothing is registered; the result only says that it was
+    The report shows what all candidates reach on the test split, and how many models were ever measured on it.
+    Give all candidates in one command. In an experiment of DVC nothing is registered; the result only says that it was
     a trial.
 
     Args:

@@ -31,8 +31,9 @@ def check(evaluation: Evaluation) -> None:
     except ValidationError as error:
         wrong = error.errors()[0]
         section = "protocol" if error.title == ProtocolParams.__name__ else "params"
+        choice = ".".join((section, *map(str, wrong["loc"])))
         raise DataRefused(
-            f"{evaluation.path}: its card says {'.'.join((section, *map(str, wrong['loc'])))} {wrong['input']!r:.40}, which "
+            f"{evaluation.path}: its card says {choice} {wrong['input']!r:.40}, which "
             f"`mura evaluate` does not accept ({wrong['msg']}). Evaluate the model again."
         ) from error
     except (ValueError, KeyError, TypeError) as error:

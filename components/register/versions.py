@@ -19,8 +19,8 @@ from components.artifacts.registration import (
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import UsageError
 from components.base.files import json_sha256, write_text
-from components.params.register import RegisterParams
 from components.base.words import count, in_words
+from components.params.register import RegisterParams
 from components.register import measured_again
 from components.register.page import draw, registration_page
 from components.tracking import measured_models, model_registry
@@ -99,10 +99,10 @@ def _measure(facts: EvaluationFacts) -> str:
 
 
 def _check_names(what: str, candidates: Iterable[str]) -> None:
-    for candidate, count in Counter(candidates).items():
-        if count > 1:
+    for candidate, times in Counter(candidates).items():
+        if times > 1:
             raise UsageError(
-                f"register: expected one {what} of the candidate {candidate}, got {count}. Give each candidate its own "
+                f"register: expected one {what} of the candidate {candidate}, got {times}. Give each candidate its own "
                 "name in params.yaml."
             )
 

@@ -361,6 +361,6 @@ def _description(model: TrainedModel, evaluation: Evaluation) -> str:
     return (
         f"{title(model.facts.candidate, model.facts.architecture)} at code revision {model.facts.code_revision[:12]} "
         f"on data {model.facts.data_digest[:12]}{only}: AUROC {test.auroc}, Cohen's kappa {test.cohen_kappa} on "
-        f"{test.n_studies:,} test studies. {TEST_REPORT} among the artifacts of its run is the report, {REPORT} that of the "
-        "tuning split."
+        f"{test.n_studies:,} test studies. {TEST_REPORT} among the artifacts of its run is the report, {REPORT} that "
+        "of the tuning split."
     )

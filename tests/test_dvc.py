@@ -46,7 +46,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_a_run_uses_what_it_began_with_and_dvc_writes_that_down(project: Project) -> None:
     artifacts = project.path / "artifacts"
     used = json.loads((artifacts / "evaluation" / "wide.made.json").read_text())["settings"]
-    assert used["inputs"]["params"]["operating_point"] == "kappa"
+    assert used["inputs"]["protocol"]["operating_point"] == "kappa"
     assert json.loads((artifacts / "evaluation" / "wide" / "metrics.json").read_text())["operating_point"] == "kappa"
     stage = yaml.safe_load((project.path / "dvc.lock").read_text())["stages"]["evaluate@wide"]
     (settings,) = [each for each in stage["deps"] if "settings" in each["path"]]
@@ -58,7 +58,7 @@ def test_a_run_uses_what_it_began_with_and_dvc_writes_that_down(project: Project
     with project.edited(*OTHER_POINT), project.edited(*OTHER_TRAINING):
         assert project.outdated() == {"train@wide", "evaluate@wide"}
         told = json.loads(project.run("dvc", "params", "diff", "--json"))
-        assert told["params.yaml"]["evaluate.operating_point"] == {"old": "kappa", "new": "youden"}
+        assert told["params.yaml"]["protocol.operating_point"] == {"old": "kappa", "new": "youden"}
         # Nothing is made of a model that was trained otherwise.
         told = project.run("dvc", "repro", "--single-item", "evaluate@wide", code=255)
         assert "error: artifacts/model/wide: made with other code than in artifacts/settings/train/wide.json" in told

@@ -70,7 +70,7 @@ def show(promotion: Promotion) -> None:
     for reason in facts.decision.reasons:
         console.print(f"  {reason}")
     if facts.decision.on_test:
-        console.print("  The test split was asked too: the first report says what it shows.")
+        console.print("  What the test split says is in the reports of it.")
     if facts.opened is not None:
         models = count(facts.opened.models, "model")
         console.print(f"  {models} measured on this test split so far, as far as the registry knows.")

@@ -64,7 +64,7 @@ def evaluation(model: TrainedModel, make_evaluation: Callable[..., Evaluation]) 
     plots.mkdir()
     rows = "".join(f"{i / 200},{min(1, i / 100)},{1 - i / 200}\n" for i in range(1, 200))
     (plots / "roc.csv").write_text(f"false_positive_rate,sensitivity,threshold\n0,0,inf\n{rows}")
-    (made.path / SUMMARY).write_text('{"test_auroc": 0.8, "test_cohen_kappa": null}')
+    (made.path / SUMMARY).write_text('{"tuning_auroc": 0.8, "tuning_cohen_kappa": null}')
     return made
 
 
@@ -72,7 +72,7 @@ def test_an_evaluation_is_shown_as_numbers_a_curve_a_matrix_and_a_page(
     tmp_path: Path, evaluation: Evaluation, model: TrainedModel
 ) -> None:
     shown = told(tmp_path, evaluation, model=model)
-    assert shown["metrics"]["metadata"] == {"test_auroc": 0.8}
+    assert shown["metrics"]["metadata"] == {"tuning_auroc": 0.8}
     roc = shown["roc"]["metadata"]
     assert len(roc["confidenceMetrics"]) == 200
     assert set(roc["confidenceMetrics"][0]) == {"confidenceThreshold", "falsePositiveRate", "recall"}

@@ -25,6 +25,7 @@ from components.tracking import model_registry, server
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 PARAMS = RegisterParams(model="mura")
+SHOWN = {"card.json", "report.html", "candidates.png"}
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_each_candidate_becomes_a_version(
         ("vgg19", 1, 0.8),
         ("vgg16", 2, 0.7),
     ]
-    assert {path.name for path in out.iterdir()} == {"card.json", "vgg16.json", "vgg19.json"}
+    assert {path.name for path in out.iterdir()} == {*SHOWN, "vgg16.json", "vgg19.json"}
     assert RegisteredModel.model_validate_json((out / "vgg19.json").read_text()) == versions[0]
 
 
@@ -87,7 +88,7 @@ def test_one_architecture_under_two_names_is_two_versions(
     versions = register(models, evaluations, PARAMS, out).facts.versions
     found = [(v.candidate, v.architecture, v.version, v.scores.test.auroc.value) for v in versions]
     assert found == [("vgg16", "vgg16", 1, 0.7), ("wide", "vgg16", 2, 0.8)]
-    assert {path.name for path in out.iterdir()} == {"card.json", "vgg16.json", "wide.json"}
+    assert {path.name for path in out.iterdir()} == {*SHOWN, "vgg16.json", "wide.json"}
     assert [version.run_id for version in versions] == [model.facts.run.run_id for model in models]
 
 
@@ -105,7 +106,7 @@ def test_a_candidate_that_is_left_out_is_not_registered_again(
     (tmp_path / "later").mkdir()
     later = register(models[:1], evaluations[:1], PARAMS, tmp_path / "later")
     assert [version.candidate for version in later.facts.versions] == ["vgg16"]
-    assert {path.name for path in later.path.iterdir()} == {"card.json", "vgg16.json"}
+    assert {path.name for path in later.path.iterdir()} == {*SHOWN, "vgg16.json"}
     assert len(tracking.connect().search_model_versions("name = 'mura'")) == 2
 
 
@@ -244,7 +245,7 @@ assert "mlflow" not in sys.modules
 (out := Path({str(out)!r}, "promotion")).mkdir()
 models, evaluations = [TrainedModel.read(Path({str(model.path)!r}))], [Evaluation.read(Path({str(evaluation.path)!r}))]
 registration = register(models, evaluations, RegisterParams(model="mura"), Path({str(out)!r}))
-promote(registration, PromoteParams(alias="champion", metric="auroc", min_gain=0, min_auroc=0, max_loss=0), out)
+promote(registration, PromoteParams(alias="champion"), out)
 print({{"tensorflow", "keras", "great_expectations"}} & set(sys.modules))
 """
     root = Path(__file__).parents[2]
@@ -347,7 +348,8 @@ FORGED: dict[str, tuple[tuple[str, ...], Any]] = {
     "the seed of the draws": (("seed",), 2),
     "the number of draws": (("params", "bootstrap_draws"), 2001),
     "too few draws": (("params", "bootstrap_draws"), 1),
-    "how the threshold is chosen": (("params", "operating_point"), "fixed"),
+    "how the threshold is chosen": (("protocol", "operating_point"), "fixed"),
+    "a rule that there is not": (("protocol", "lucky"), True),
     "a choice that there is not": (("params", "lucky"), True),
 }
 
@@ -397,7 +399,7 @@ def test_candidates_that_were_measured_in_two_ways_are_refused(
     models = [make_model("vgg16"), make_model("vgg19")]
     one, other = (make_evaluation(model) for model in models)
     with pytest.raises(UsageError, match="same way of measuring"):
-        register(models, [one, reseal(other, ("params", "target"), 0.6)], PARAMS, out)
+        register(models, [one, reseal(other, ("protocol", "min_gain"), 0.6)], PARAMS, out)
 
 
 def reseal(made: Evaluation, place: tuple[str, ...], value: Any) -> Evaluation:

@@ -281,8 +281,8 @@ def test_the_page_of_the_tuning_split_shows_nothing_of_the_test_split(measured, 
     assert "second opinion" not in words
     assert "test.html" in words
     shown = set(re.findall(r"\d\.\d{3}", words))
-    here, there = ({f"{getattr(each, name).value:.3f}" for name in ("auroc", "cohen_kappa", "sensitivity", "brier", "f1")}
-                   for each in (scores.tuning, other))  # fmt: skip
+    names = ("auroc", "cohen_kappa", "sensitivity", "brier", "f1")
+    here, there = ({f"{getattr(each, name).value:.3f}" for name in names} for each in (scores.tuning, other))
     assert here <= shown
     assert not (there - here) & shown
     assert html == evaluation_page(measured, tuning, draw(measured, tuning, EPOCHS))

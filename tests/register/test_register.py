@@ -1,3 +1,4 @@
+import base64
 import logging
 import os
 import shutil
@@ -11,10 +12,20 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from conftest import PROTOCOL, make_scores, scored
+from html_page import Page, check_page
 
 from components import tracking
 from components.artifacts.evaluation import PREDICTIONS, Evaluation, EvaluationFacts, SecondOpinion
-from components.artifacts.registration import RegisteredModel, Registration
+from components.artifacts.registration import (
+    FOREST,
+    REPORT,
+    Opened,
+    OtherProtocol,
+    RegisteredModel,
+    Registration,
+    other_protocols,
+)
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import DataRefused, UsageError
 from components.params.register import RegisterParams
@@ -126,6 +137,74 @@ def test_registering_again_gives_the_same_receipt(
     assert first.digest == second.digest
     assert Registration.read(out).facts == second.facts
     assert len(tracking.connect().search_model_versions("name = 'mura'")) == 1
+
+
+def test_models_that_were_ever_measured_on_the_test_split_are_counted(
+    mlflow_here: Path,
+    out: Path,
+    tmp_path: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "components")
+    first = [make_model(name, run=make_tracked()) for name in ("vgg16", "vgg19")]
+    earlier = register(first, [make_evaluation(model, protocol={"min_gain": 0.5}) for model in first], PARAMS, out)
+    assert earlier.facts.opened == Opened(models=2, protocols=())
+    assert "2 models measured on this test split so far" in caplog.text
+    (tmp_path / "later").mkdir()
+    model = make_model("vgg16", b"other weights", run=make_tracked())
+    later = register([model], [make_evaluation(model)], PARAMS, tmp_path / "later")
+    change = OtherProtocol(versions=("mura 1", "mura 2"), differences=("min_gain 0.5, now 0.01",))
+    assert later.facts.opened == Opened(models=3, protocols=(change,))
+    assert "the protocol has changed since mura 1 and mura 2: min_gain 0.5, now 0.01" in caplog.text
+    said = " ".join((later.path / REPORT).read_text().split())
+    assert "3 models that this registry knows were ever measured on this test split" in said
+    assert "The protocol has changed since mura 1 and mura 2:</b> min_gain 0.5, now 0.01." in said
+
+
+def test_a_change_of_the_protocol_is_said_with_what_it_was() -> None:
+    def version(number: int, **changes: Any) -> RegisteredModel:
+        known = {"protocol": PROTOCOL | changes} if changes.get("target") != 0 else {}
+        return RegisteredModel(
+            model="mura", version=number, run_id="r", candidate="a", architecture="vgg16", model_digest="m",
+            evaluation_digest="e", data_digest="d", code_revision="c", training_seconds=1.0, scores=make_scores(),
+            **known,
+        )  # fmt: skip
+
+    earlier = [version(1), version(2, target=0), version(3, slices=[], max_loss=0.1), version(4, new=True)]
+    assert other_protocols(earlier, PROTOCOL) == (
+        OtherProtocol(versions=("mura 2",), differences=("no protocol was recorded",)),
+        OtherProtocol(versions=("mura 3",), differences=("slices none, now body_part", "max_loss 0.1, now 0.02")),
+        OtherProtocol(versions=("mura 4",), differences=("new True, now not there",)),
+    )
+    assert other_protocols(earlier[:1], PROTOCOL) == ()
+
+
+def test_the_page_shows_the_test_split_and_ranks_on_tuning(
+    mlflow_here: Path,
+    out: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    models = [make_model(name, run=make_tracked()) for name in ("vgg16", "vgg19")]
+    best, second = scored(0.9)[1], scored(0.7)[1]
+    evaluations = [
+        make_evaluation(models[0], 0.9), make_evaluation(models[1], 0.7)
+    ]  # fmt: skip
+    register(models, evaluations, PARAMS, out)
+    html = (out / REPORT).read_text()
+    check_page(html)
+    words = Page(html).words
+    assert len(Page(html).sources) == 2
+    table = html.split("Ranked by AUROC on the tuning split")[1].split("</table>")[0]
+    assert table.index("VGG-16") < table.index("VGG-19")
+    for scores in (best, second):
+        assert f"{scores.test.cohen_kappa.value:.3f}" in words
+    assert base64.b64encode((out / FOREST).read_bytes()).decode() in html
+    assert "300 studies of 300 patients; 150 of the studies are abnormal" in words
 
 
 # What is called registered can be loaded.

@@ -25,8 +25,7 @@ from components.artifacts.manifest import DATA_DOCS, Manifest, ValidManifest
 from components.artifacts.parts import ManifestPart, ShardsPart
 from components.artifacts.promotion import REPORT as PROMOTION_REPORT
 from components.artifacts.promotion import Promotion
-from components.artifacts.registration import REPORT as REGISTRATION_REPORT
-from components.artifacts.registration import RegisteredModel, Registration
+from components.artifacts.registration import RegisteredModel
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.base import code
@@ -300,23 +299,14 @@ def _operating_point(evaluation: Evaluation) -> Content:
     )
 
 
-def _test_scores(registration: Registration) -> Content:
-    """Scores of all candidates on the test split."""
-    found = {}
-    for version in registration.facts.versions:
-        test = version.scores.test
-        for name, value in (("auroc", test.auroc.value), ("cohen_kappa", test.cohen_kappa.value)):
-            if value is not None:
-                found[f"{version.candidate}_test_{name}"] = round(value, 4)
-    if (opened := registration.facts.opened) is not None:
-        found["models_measured_on_test"] = opened.models
-    return Content(found)
-
-
 def _champion(promotion: Promotion) -> Content:
     current = promotion.facts.current
-    # Of every candidate: the receipt of `register` is an input, and has no metadata.
+    # Of every candidate: the receipt of `register` is an input, and has no metadata. Views of it would take as much of a
+    # run's state as half a candidate.
     versions = {version.candidate: _version_uri(version) for version in promotion.facts.candidates}
+    versions |= {f"{each.candidate}_test_auroc": str(each.scores.test.auroc) for each in promotion.facts.candidates}
+    if promotion.facts.opened is not None:
+        versions["models_measured_on_test"] = str(promotion.facts.opened.models)
     if current is None:
         return Content({"decision": promotion.facts.decision.outcome, **versions})
     # The version is not the artifact's `uri`: a launcher would look for a store of that scheme.
@@ -356,10 +346,6 @@ VIEWS: Mapping[type[Artifact[Any]], Mapping[str, View]] = {
         "metrics": View("system.Metrics", _scores),
         "roc": View("system.ClassificationMetrics", _operating_point),
         "report": View("system.HTML", lambda evaluation: Content({}, evaluation.report)),
-    },
-    Registration: {
-        "metrics": View("system.Metrics", _test_scores),
-        "report": View("system.HTML", lambda registration: Content({}, registration.path / REGISTRATION_REPORT)),
     },
     Promotion: {
         "report": View("system.HTML", lambda promotion: Content({}, promotion.path / PROMOTION_REPORT)),

@@ -15,7 +15,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from components.artifacts.artifact import Artifact
 from components.artifacts.evaluation import SUMMARY, Evaluation
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
-from components.artifacts.registration import RegisteredModel
+from components.artifacts.registration import Opened, RegisteredModel
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base import code
 from components.base.errors import DataRefused, UsageError
@@ -167,6 +167,7 @@ def test_the_champion_is_a_model_at_its_place_in_the_registry(tmp_path: Path, ve
         previous=None,
         current=version,
         candidates=(version, version.model_copy(update={"version": 4, "candidate": "narrow"})),
+        opened=Opened(models=5, protocols=()),
     )
     shown = told(tmp_path / "told", Promotion.seal(path, facts))
     assert shown["champion"]["metadata"]["version"] == "models:/mura/3"
@@ -174,6 +175,9 @@ def test_the_champion_is_a_model_at_its_place_in_the_registry(tmp_path: Path, ve
     assert shown["champion"]["metadata"]["alias"] == "models:/mura@champion"
     links = {name: shown["champion"]["metadata"][name] for name in ("wide", "narrow")}
     assert links == {"wide": "models:/mura/3", "narrow": "models:/mura/4"}
+    # The test split is opened by the last steps.
+    assert shown["champion"]["metadata"]["narrow_test_auroc"] == str(version.scores.test.auroc)
+    assert shown["champion"]["metadata"]["models_measured_on_test"] == "5"
 
 
 @pytest.mark.parametrize("scheme", ["s3", "minio", "gs"])

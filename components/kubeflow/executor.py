@@ -301,8 +301,8 @@ def _operating_point(evaluation: Evaluation) -> Content:
 
 def _champion(promotion: Promotion) -> Content:
     current = promotion.facts.current
-    # Of every candidate: the receipt of `register` is an input, and has no metadata. Views of it would take as much of a
-    # run's state as half a candidate.
+    # Of every candidate: the receipt of `register` is an input, and has no metadata. Views of it would take much of the
+    # run's state.
     versions = {version.candidate: _version_uri(version) for version in promotion.facts.candidates}
     versions |= {f"{each.candidate}_test_auroc": str(each.scores.test.auroc) for each in promotion.facts.candidates}
     if promotion.facts.opened is not None:

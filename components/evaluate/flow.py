@@ -15,7 +15,7 @@ WIDTH, LINE, PADDING, GAP = 480, 17, 10, 26
 MIDDLE, MIDDLE_WIDTH = 0, 262
 SIDE, SIDE_WIDTH = 286, 194
 # Letters of a line of a box beside the others, and of a split's.
-SIDE_LETTERS, SPLIT_LETTERS = 27, 20
+SIDE_LETTERS, SPLIT_LETTERS = 24, 19
 ORIGINS = {
     TRAIN: "published train, without the tuning patients",
     TUNING: "patients of the published train",
@@ -55,9 +55,11 @@ def diagram(manifest: ValidManifestFacts, shards: ShardsFacts) -> Markup:
     read = Box(MIDDLE, left_out.bottom + GAP // 2, MIDDLE_WIDTH, _read(manifest))
     refused = Box(SIDE, read.bottom + GAP // 2, SIDE_WIDTH, _judged(manifest, shards))
     each = (WIDTH - 2 * 12) // 3
+    texts = [_split(name, facts) for name, facts in shards.splits.items()]
+    longest = max(map(len, texts))
     splits = [
-        Box(number * (each + 12), refused.bottom + GAP, each, _split(name, shards.splits[name]))
-        for number, name in enumerate(shards.splits)
+        Box(number * (each + 12), refused.bottom + GAP, each, text + [""] * (longest - len(text)))
+        for number, text in enumerate(texts)
     ]
     axis, fork = MIDDLE + MIDDLE_WIDTH // 2, refused.bottom + GAP // 2
     arrows = [
@@ -68,7 +70,9 @@ def diagram(manifest: ValidManifestFacts, shards: ShardsFacts) -> Markup:
         *(_arrow((box.x + each // 2, fork), (box.x + each // 2, box.y)) for box in splits),
     ]
     height = max(box.bottom for box in splits) + 2
-    said = "; ".join(": ".join((box.lines[0], ", ".join(box.lines[1:]))) for box in (archive, left_out, read, *splits))
+    said = "; ".join(
+        ": ".join((box.lines[0], ", ".join(filter(None, box.lines[1:])))) for box in (archive, left_out, read, *splits)
+    )
     drawn = [*arrows, *map(_draw, (archive, left_out, read, refused, *splits))]
     return Markup('<svg viewBox="-1 -1 {} {}" role="img" aria-label="{}">{}</svg>').format(
         WIDTH + 2, height, said, Markup("").join(drawn)
@@ -128,6 +132,7 @@ def _draw(box: Box) -> Markup:
             box.x + PADDING, box.y + PADDING + LINE * number + 13, Markup(' class="head"') if not number else "", line
         )
         for number, line in enumerate(box.lines)
+        if line
     ]
     return Markup("").join([frame, *lines])
 

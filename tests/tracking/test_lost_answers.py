@@ -111,7 +111,8 @@ def registry(name: str, pair: Evaluated) -> Any:
         "versions": [(v.version, v.source, v.run_id, dict(v.tags), v.description, v.status) for v in versions],
         "aliases": client.get_registered_model(name).aliases,
         "model": dict(logged.tags),
-        "metrics": {m.key: len(client.get_metric_history(run, m.key)) for m in logged.metrics},
+        "metrics": sorted((m.key, m.dataset_name, len(client.get_metric_history(run, m.key))) for m in logged.metrics),
+        "splits": sorted(each.dataset.name for each in client.get_run(run).inputs.dataset_inputs),
         "files": [file.path for file in client.list_artifacts(run, "evaluation")],
     }
     text = repr(seen)

@@ -114,7 +114,7 @@ def check_that_nothing_of_the_test_split_is_shown(project: Project) -> None:
     known |= {f"{number / 20:.3f}" for number in range(-20, 21)}
     measured = json.loads((evaluation / "test.json").read_text())
     hidden = (numbers(measured["test"]) | numbers(measured["body_part"])) - known
-    assert len(hidden) >= 10
+    assert len(hidden) >= 3
     assert hidden <= numbers((evaluation / "test.html").read_text()) | numbers(measured["body_part"])
     shown = {
         "a file": "".join(path.read_text() for path in (evaluation / "metrics.json", evaluation / "summary.json")),

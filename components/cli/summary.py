@@ -29,7 +29,8 @@ def check(promotion: Promotion) -> None:
     from components.tracking import model_registry
 
     facts = promotion.facts
-    for each in dict.fromkeys([*facts.candidates, *filter(None, [facts.current])]):
+    named = {(each.model, each.version): each for each in (*facts.candidates, facts.current) if each is not None}
+    for each in named.values():
         if not model_registry.exists(each):
             raise UsageError(
                 f"{promotion.path}: {each.model} version {each.version} ({each.candidate}) is not in the registry at "

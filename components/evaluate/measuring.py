@@ -223,7 +223,7 @@ def _write_plots(folder: Path, measured: Measured, split: Split, figures: Figure
 def _log_result(facts: EvaluationFacts, seconds: float) -> None:
     tuning, test, opinion = facts.scores.tuning, facts.scores.test, facts.second_opinion
     log.info(
-        "evaluate: %s tuning studies, AUROC %s, kappa %s, %.0f s; %s measured on %s",
+        "evaluate: %s tuning studies, AUROC %s, kappa %s, %.0f s; %s is of %s",
         f"{tuning.n_studies:,}",
         tuning.auroc,
         tuning.cohen_kappa,

@@ -158,7 +158,7 @@ def metal_share(archive: Path) -> float:
 
 def aurocs(evaluations: Path) -> dict[str, float]:
     """Test AUROC by study of each candidate that was evaluated."""
-    files = sorted(evaluations.glob("*/metrics.json"))
+    files = sorted(evaluations.glob("*/test.json"))
     return {file.parent.name: json.loads(file.read_text())["test"]["auroc"]["value"] for file in files}
 
 

@@ -59,7 +59,7 @@ _PARAMS = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(e
 STUDIES = 56
 _SHARD = {"image_size": 32, "images_per_shard": 40}
 _TRAIN = {**_PARAMS["train"]["default"], "candidate": "custom_cnn", "architecture": "custom_cnn", "epochs": 2}
-_PROMOTE = {**_PARAMS["promote"], "min_auroc": 0.0}
+_PROTOCOL = {**_PARAMS["protocol"], "min_auroc": 0.0}
 EXPECTED = {
     "kill": (-signal.SIGKILL,),
     "error": (ExitCode.DONE, ExitCode.OUTSIDE),
@@ -102,7 +102,10 @@ STEPS = {
     ),
     "evaluate": Step(
         Evaluation,
-        ("--manifest", "made/validate", "--shards", "made/shard", "--model", "made/train", "--seed", "1"),
+        (
+            *("--manifest", "made/validate", "--shards", "made/shard", "--model", "made/train", "--seed", "1"),
+            *("--protocol", json.dumps(_PROTOCOL)),
+        ),
         ("components.evaluate.measuring",),
         "none",
     ),
@@ -114,7 +117,7 @@ STEPS = {
     ),
     "promote": Step(
         Promotion,
-        ("--registration", "made/register", "--params", json.dumps(_PROMOTE)),
+        ("--registration", "made/register"),
         ("components.promote.champion",),
         "mlflow",
     ),

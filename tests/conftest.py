@@ -20,6 +20,8 @@ from components.artifacts.evaluation import (
     METRICS,
     PREDICTIONS,
     REPORT,
+    TEST_METRICS,
+    TEST_REPORT,
     Confusion,
     Evaluation,
     EvaluationFacts,
@@ -36,7 +38,11 @@ if TYPE_CHECKING:
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="-1")
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-MEASURED_WITH = {"operating_point": "youden", "target": 0.5, "bootstrap_draws": 2000, "batch_size": 8}
+MEASURED_WITH = {"bootstrap_draws": 2000, "batch_size": 8}
+PROTOCOL: dict[str, Any] = {
+    "primary_metric": "auroc", "operating_point": "youden", "target": 0.5, "slices": ["body_part"],
+    "test_role": "veto", "min_gain": 0.01, "min_auroc": 0.6, "max_loss": 0.02,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -268,16 +274,21 @@ def make_tracked(tmp_path: Path) -> Callable[[], TrackedRun]:
 def make_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
     """Seals an evaluation of a model: `make_evaluation(model, auroc=0.8, test_digest="...")`.
 
-    Its scores are those of its predictions, except where they are given: `make_evaluation(model, test=...)`.
+    Its scores are those of its predictions, except where they are given: `make_evaluation(model, test=...)`. `protocol`
+    are changes of the protocol.
     """
 
-    def make(model: TrainedModel, auroc: float = 0.8, **scores: Any) -> Evaluation:
+    def make(
+        model: TrainedModel, auroc: float = 0.8, protocol: dict[str, Any] | None = None, **scores: Any
+    ) -> Evaluation:
         path = tmp_path / "evaluations" / f"{model.facts.architecture}-{time.time_ns()}"
         path.mkdir(parents=True)
         predicted, measured = scored(auroc)
         (path / METRICS).write_text(f'{{"auroc": {auroc}}}')
+        (path / TEST_METRICS).write_text('{"roc": {"false_positive_rate": [0, 0.5, 1], "sensitivity": [0, 0.8, 1]}}')
         predicted.to_parquet(path / PREDICTIONS, index=False)
         (path / REPORT).write_text("<p>report</p>")
+        (path / TEST_REPORT).write_text("<p>report of the test split</p>")
         facts = EvaluationFacts(
             candidate=model.facts.candidate,
             architecture=model.facts.architecture,
@@ -286,6 +297,7 @@ def make_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
             shards_digest=model.facts.shards_digest,
             code_revision=COMMIT,
             params=MEASURED_WITH,
+            protocol=PROTOCOL | (protocol or {}),
             seed=1,
             scores=Scores(**{name: getattr(measured, name) for name in Scores.model_fields} | scores),
         )
@@ -300,6 +312,7 @@ def scored(auroc: float) -> "tuple[pd.DataFrame, Scores]":
     import pandas as pd
 
     from components.params.evaluate import EvaluateParams
+    from components.params.protocol import ProtocolParams
     from components.scores.both_splits import BothSplits
 
     # Of 50 abnormal studies, some are above all normal ones, one is above some, the others are below all.
@@ -314,7 +327,8 @@ def scored(auroc: float) -> "tuple[pd.DataFrame, Scores]":
     predicted = pd.concat(both, ignore_index=True)
     predicted["study"] = predicted["split"] + "/" + predicted["study"]
     predicted["overlay"] = pd.array([pd.NA] * len(predicted), "Int64")
-    measured = BothSplits.of_predictions(predicted, EvaluateParams.model_validate(MEASURED_WITH), 1)
+    params, protocol = EvaluateParams.model_validate(MEASURED_WITH), ProtocolParams.model_validate(PROTOCOL)
+    measured = BothSplits.of_predictions(predicted, params, protocol, 1)
     return predicted, make_scores(tuning=measured.tuning, test=measured.test, threshold=measured.threshold)
 
 

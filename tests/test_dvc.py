@@ -8,8 +8,10 @@ import shlex
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import miniature
+import pandas as pd
 import pytest
 import yaml
 from dvc.repo import Repo
@@ -46,7 +48,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_a_run_uses_what_it_began_with_and_dvc_writes_that_down(project: Project) -> None:
     artifacts = project.path / "artifacts"
     used = json.loads((artifacts / "evaluation" / "wide.made.json").read_text())["settings"]
-    assert used["inputs"]["params"]["operating_point"] == "kappa"
+    assert used["inputs"]["protocol"]["operating_point"] == "kappa"
     assert json.loads((artifacts / "evaluation" / "wide" / "metrics.json").read_text())["operating_point"] == "kappa"
     stage = yaml.safe_load((project.path / "dvc.lock").read_text())["stages"]["evaluate@wide"]
     (settings,) = [each for each in stage["deps"] if "settings" in each["path"]]
@@ -58,7 +60,7 @@ def test_a_run_uses_what_it_began_with_and_dvc_writes_that_down(project: Project
     with project.edited(*OTHER_POINT), project.edited(*OTHER_TRAINING):
         assert project.outdated() == {"train@wide", "evaluate@wide"}
         told = json.loads(project.run("dvc", "params", "diff", "--json"))
-        assert told["params.yaml"]["evaluate.operating_point"] == {"old": "kappa", "new": "youden"}
+        assert told["params.yaml"]["protocol.operating_point"] == {"old": "kappa", "new": "youden"}
         # Nothing is made of a model that was trained otherwise.
         told = project.run("dvc", "repro", "--single-item", "evaluate@wide", code=255)
         assert "error: artifacts/model/wide: made with other code than in artifacts/settings/train/wide.json" in told
@@ -88,6 +90,53 @@ def test_doing_it_again_runs_only_what_always_runs_and_ignores_a_candidate_that_
     assert "evaluation/gone" not in project.run("mura", "summary")
 
 
+def numbers(found: Any) -> set[str]:
+    """The numbers in JSON, in lists or in a text, to three digits."""
+    if isinstance(found, str):
+        # Pictures are no text, and marks of HTML have no results in them.
+        text = re.sub(r"base64,[\w+/=]+|<style>.*?</style>|<[^>]*>", " ", found, flags=re.S)
+        return {f"{float(each):.3f}" for each in re.findall(r"(?<![\w.])-?\d+\.\d{3,}(?![\w.])", text)}
+    if isinstance(found, dict | list):
+        inner = found.values() if isinstance(found, dict) else found
+        return set().union(*(numbers(each) for each in inner if not isinstance(each, str)))
+    return {f"{found:.3f}"} if isinstance(found, float) else set()
+
+
+def check_that_nothing_of_the_test_split_is_shown(project: Project) -> None:
+    """Look for the test numbers wherever one looks while one chooses."""
+    artifacts = project.path / "artifacts"
+    evaluation = artifacts / "evaluation" / "wide"
+    tuning = pd.read_parquet(evaluation / "predictions.parquet").query("split == 'tuning'")
+    # What the tuning split itself gives may be equal by chance, and round numbers say nothing.
+    known = numbers(json.loads((evaluation / "metrics.json").read_text()))
+    known |= numbers(tuning["probability"].tolist() + tuning.groupby("study")["probability"].mean().tolist())
+    known |= numbers((artifacts / "model" / "wide" / "curves.csv").read_text().replace(",", " "))
+    known |= {f"{number / 20:.3f}" for number in range(-20, 21)}
+    measured = json.loads((evaluation / "test.json").read_text())
+    hidden = (numbers(measured["test"]) | numbers(measured["body_part"])) - known
+    assert len(hidden) >= 3
+    assert hidden <= numbers((evaluation / "test.html").read_text()) | numbers(measured["body_part"])
+    shown = {
+        "a file": "".join(path.read_text() for path in (evaluation / "metrics.json", evaluation / "summary.json")),
+        "the report": (evaluation / "report.html").read_text(),
+        "a plot": "".join(path.read_text().replace(",", " ") for path in (evaluation / "plots").glob("*.csv")),
+        "mura summary": project.run("mura", "summary"),
+        "dvc metrics show": project.run("dvc", "metrics", "show", "--precision", "8"),
+        "dvc exp show": project.run("dvc", "exp", "show", "--json"),
+        "dvc plots show": project.run("dvc", "plots", "show", "--json"),
+    }
+    assert numbers(shown["the report"]) & known
+    for place, text in shown.items():
+        assert not numbers(text) & hidden, place
+
+
+def test_no_number_of_the_test_split_is_shown_while_one_chooses(project: Project) -> None:
+    check_that_nothing_of_the_test_split_is_shown(project)
+    for page in ("registration", "promotion"):
+        said = (project.path / "artifacts" / page / "report.html").read_text()
+        assert "1 model that this registry knows was ever measured on this test split" in " ".join(said.split())
+
+
 VERSIONS = "SELECT name, version FROM model_versions UNION SELECT alias, version FROM registered_model_aliases"
 
 
@@ -105,6 +154,7 @@ def test_an_experiment_changes_no_registry_and_shows_no_version(project: Project
         assert project.run("mura", "summary").startswith("trial: try is an experiment")
         shown = json.loads(project.run("dvc", "plots", "show", "--json", "artifacts/promotion/plots"))
         assert shown["data"].keys() == {"artifacts/promotion/plots/trial.png"}, shown
+        check_that_nothing_of_the_test_split_is_shown(project)
     finally:
         project.environment["MLFLOW_TRACKING_URI"] = place
     assert project.asks(VERSIONS) == before

@@ -6,11 +6,15 @@ from typing import Any
 from pydantic import Field
 
 from components.artifacts.artifact import Artifact, Facts, Provenance
+from components.base.files import json_sha256
 
 METRICS = "metrics.json"
 SUMMARY = "summary.json"
 PREDICTIONS = "predictions.parquet"
 REPORT = "report.html"
+# Of the test split. Nothing shows them but the steps that register and promote, and whoever opens them.
+TEST_METRICS = "test.json"
+TEST_REPORT = "test.html"
 
 
 class Interval(Facts):
@@ -70,6 +74,14 @@ class Scores(Facts):
     test_digest: str
     """Which test studies, with which labels and pixels: results compare only if this is equal."""
 
+    def of(self, split: str) -> SplitScores:
+        """Those of one split.
+
+        Args:
+            split: `tuning` or `test`.
+        """
+        return {"tuning": self.tuning, "test": self.test}[split]
+
 
 class SecondOpinion(Facts):
     """The test split with the labels of the overlay: a sensitivity analysis. No decision uses it.
@@ -96,6 +108,8 @@ class EvaluationFacts(Facts):
     """The body parts that were chosen of the archive; None for all."""
     params: dict[str, Any]
     """The `evaluate` section it was measured with."""
+    protocol: dict[str, Any]
+    """The section `protocol`, which was fixed before the test split was measured."""
     seed: int
     """Of the bootstrap."""
     scores: Scores
@@ -103,26 +117,42 @@ class EvaluationFacts(Facts):
     second_opinion: SecondOpinion | None = None
     """None if there is no overlay."""
 
+    @property
+    def protocol_digest(self) -> str:
+        """sha256 (hex) of the protocol."""
+        return json_sha256(self.protocol)
+
 
 class Evaluation(Artifact[EvaluationFacts]):
     """Metrics with intervals, and the predictions they were computed from.
 
+    What tools and people look at at every experiment is of the tuning split. What was measured on the test split lies
+    in files of its own.
+
     evaluation/<candidate>/
-        card.json
-        metrics.json            test, tuning, body_part: {metric: {value, low, high}}; threshold; digests; with an
-                                overlay `second_opinion`, the test split by its labels
-        summary.json            the main scores as flat numbers, for `dvc metrics show`
-        predictions.parquet     one row per image: image, study, patient, body_part, split, abnormal, overlay
+        card.json               the scores of both splits, which `register` and `promote` read
+        metrics.json            of the tuning split: tuning, body_part: {metric: {value, low, high}}; threshold; digests
+        summary.json            of the tuning split: the main scores as flat numbers, for `dvc metrics show`
+        report.html             the page of the tuning split, in one file
+        plots/                  of the tuning split: roc.csv, calibration.csv, confusion.csv, for `dvc plots`; roc.png,
+                                calibration.png
+        test.json               of the test split: test, body_part, as above; roc, the curve; digests; with an overlay
+                                `second_opinion`, the test split by its labels
+        test.html               the page of the test split, in one file
+        predictions.parquet     of both, one row per image: image, study, patient, body_part, split, abnormal, overlay
                                 (second opinion on the label, missing where there is none), logit, probability
-        report.html             the same for people, in one file
-        plots/                  roc.csv, calibration.csv, confusion.csv, for `dvc plots`; roc.png, calibration.png
     """
 
     FACTS = EvaluationFacts
     STEP = "evaluate"
-    CONTENT = (METRICS, SUMMARY, PREDICTIONS, "plots/*.csv")
+    CONTENT = (METRICS, TEST_METRICS, SUMMARY, PREDICTIONS, "plots/*.csv")
 
     @property
     def report(self) -> Path:
-        """The page for people."""
+        """The page of the tuning split."""
         return self.path / REPORT
+
+    @property
+    def test_report(self) -> Path:
+        """The page of the test split."""
+        return self.path / TEST_REPORT

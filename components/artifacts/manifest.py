@@ -44,6 +44,8 @@ class ManifestFacts(Facts):
     """Studies with a second opinion."""
     body_parts: tuple[str, ...] | None = None
     """The body parts that were chosen; None for all of the archive."""
+    empty_studies: int = 0
+    """Labelled studies of which there is no image. They are in no row."""
     left_out_images: int = 0
     """Images of other body parts."""
     left_out_studies: dict[str, int] = Field(default_factory=dict)

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from components.artifacts.artifact import Artifact, Facts
-from components.artifacts.registration import RegisteredModel
+from components.artifacts.artifact import Artifact, Facts, Provenance
+from components.artifacts.registration import Opened, RegisteredModel
 from components.base.errors import GateRefused, MuraError
 
 REPORT = "report.html"
@@ -16,6 +16,9 @@ class Decision(Facts):
     """kept: the champion stays because nothing better came; refused: the challenger may not be promoted; trial: this is
     an experiment of DVC's, which asks and changes no registry."""
     reasons: tuple[str, ...]
+    """Without numbers of the test split."""
+    on_test: tuple[str, ...] = ()
+    """The reasons that have them."""
 
     @property
     def promote(self) -> bool:
@@ -33,6 +36,8 @@ class PromotionFacts(Facts):
     previous: RegisteredModel | None
     current: RegisteredModel | None
     candidates: tuple[RegisteredModel, ...]
+    opened: Provenance[Opened | None] = None
+    """The use of the test split, from the receipt of `register`."""
 
 
 class Promotion(Artifact[PromotionFacts]):
@@ -41,7 +46,7 @@ class Promotion(Artifact[PromotionFacts]):
     promotion/
         card.json       the receipt
         report.html     the decision and the candidates side by side, for people
-        plots/          operating_points.png and forest.png, the charts of the report, for `dvc plots`;
+        plots/          operating_points.png and forest.png, the candidates on the tuning split, for `dvc plots`;
                         of a trial: trial.png, which says so
     """
 
@@ -54,4 +59,5 @@ class Promotion(Artifact[PromotionFacts]):
         decision, challenger = self.facts.decision, self.facts.challenger
         if decision.outcome != "refused" or challenger is None:
             return None
-        return GateRefused(f"promote: {challenger.candidate} is refused: {' '.join(decision.reasons)}")
+        reasons = " ".join((*decision.reasons, *decision.on_test))
+        return GateRefused(f"promote: {challenger.candidate} is refused: {reasons}")

@@ -1,7 +1,15 @@
 """The receipt for model versions in the registry."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 from components.artifacts.artifact import Artifact, Facts, Provenance
-from components.artifacts.evaluation import Scores
+from components.artifacts.differences import differences
+from components.artifacts.evaluation import Interval, Scores
+from components.base.files import json_sha256
+
+REPORT = "report.html"
+FOREST = "candidates.png"
 
 
 class RegisteredModel(Facts):
@@ -20,25 +28,107 @@ class RegisteredModel(Facts):
     """The body parts that were chosen of the archive; None for all."""
     code_revision: Provenance[str]
     training_seconds: Provenance[float]
+    protocol: dict[str, Any] | None = None
+    """The protocol that it was measured under; None for versions that were registered before there were protocols."""
     scores: Scores
+
+    def tuning(self, metric: str) -> Interval:
+        """A metric on the tuning split."""
+        value = getattr(self.scores.tuning, metric)
+        assert isinstance(value, Interval)
+        return value
+
+
+class OtherProtocol(Facts):
+    """Earlier versions that were measured on the same test split under another protocol."""
+
+    versions: tuple[str, ...]
+    """Such as `mura 3`, in the order of the registry."""
+    differences: tuple[str, ...]
+    """What was otherwise then, such as `min_auroc 0.8, now 0.75`."""
+
+
+class Opened(Facts):
+    """What the registry knows of the use of a test split."""
+
+    models: int
+    """Distinct models that were ever measured on it and came to this registry, those of the receipt included."""
+    protocols: tuple[OtherProtocol, ...]
+    """Other protocols than the one now, each once."""
 
 
 class RegistrationFacts(Facts):
     """All candidates of one run of the pipeline."""
 
     versions: tuple[RegisteredModel, ...]
+    opened: Provenance[Opened | None] = None
+    """None of a trial."""
     trial: str | None = None
     """DVC's name of the experiment, if this is one. Nothing is registered then, and there are no versions."""
 
 
 class Registration(Artifact[RegistrationFacts]):
-    """The result of `mura register`: the versions in the registry. A trial has none.
+    """The result of `mura register`: the versions in the registry. A trial has none, and only a card.
 
     registration/
         card.json           the receipt
         <candidate>.json    one version each
+        report.html         the candidates on the test split, and how often it was opened
+        candidates.png      the chart of the report
     """
 
     FACTS = RegistrationFacts
     STEP = "register"
     CONTENT = ("*.json",)
+
+
+def ranked(candidates: Sequence[RegisteredModel], metric: str) -> list[RegisteredModel]:
+    """The candidates, best first: by a metric on the tuning split, never on test.
+
+    Equal ones come by their Brier score on tuning, lowest first, then by name.
+
+    Args:
+        candidates: in any order.
+        metric: a field of `SplitScores`.
+    """
+
+    def order(model: RegisteredModel) -> tuple[float, float, str, int]:
+        value, brier = model.tuning(metric).value, model.scores.tuning.brier.value
+        last = float("inf")
+        return (last if value is None else -value, last if brier is None else brier, model.candidate, model.version)
+
+    return sorted(candidates, key=order)
+
+
+def other_protocols(earlier: Sequence[RegisteredModel], now: dict[str, Any]) -> tuple[OtherProtocol, ...]:
+    """What versions were measured under another protocol, and in what it differs.
+
+    Args:
+        earlier: versions that were measured on the same test split.
+        now: the protocol of today.
+    """
+    found: dict[str, list[RegisteredModel]] = {}
+    for each in earlier:
+        if each.protocol != now:
+            found.setdefault(json_sha256(each.protocol), []).append(each)
+    return tuple(
+        OtherProtocol(
+            versions=tuple(f"{each.model} {each.version}" for each in group),
+            differences=tuple(_changes(group[0].protocol, now)),
+        )
+        for group in found.values()
+    )
+
+
+def _changes(before: dict[str, Any] | None, now: dict[str, Any]) -> Iterator[str]:
+    if before is None:
+        yield "no protocol was recorded"
+        return
+    for name, old, new in differences(before, now):
+        yield f"{name} {_said(old)}, now {_said(new)}"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "not there" if value is None else str(value)

@@ -18,6 +18,15 @@ IDENTITY = ["image", "sha256", "abnormal"]
 PIECE = 65_536
 
 
+class Cohort(Facts):
+    """Who is in a split, or in one body part of it."""
+
+    images: int
+    studies: int
+    abnormal_studies: int
+    patients: int
+
+
 class SplitFacts(Facts):
     """One split's counts and files."""
 
@@ -26,6 +35,9 @@ class SplitFacts(Facts):
     patients: int
     abnormal: int
     """Images of abnormal studies."""
+    abnormal_studies: int
+    body_parts: dict[str, Cohort]
+    """By body part, ascending. A patient with studies of two parts is in both."""
     files: tuple[str, ...]
     """In reading order."""
     records: tuple[int, ...]

@@ -66,8 +66,10 @@ def _inputs(step: str, params: Params, chosen: Section, overlay: Overlay) -> Ite
     """What the inputs of a step are given, by name."""
     for each in steps.inputs_of(steps.step_function(step)):
         if each.is_section:
-            yield each.name, chosen.model_dump(mode="json")
-            yield from _weights(chosen)
+            name = each.section_for(step)
+            given = chosen if name == step else getattr(params, name)
+            yield each.name, given.model_dump(mode="json")
+            yield from _weights(given)
         elif each.kind is int:
             yield each.name, params.seed
         elif each.kind is Archive:

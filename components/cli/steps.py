@@ -63,13 +63,17 @@ class Input(NamedTuple):
     @property
     def flag(self) -> str:
         """`--model` for `models`, to be repeated."""
-        word = "params" if self.is_section else self.name.removesuffix("s") if self.many else self.name
+        word = self.name.removesuffix("s") if self.many else self.name
         return "--" + word.replace("_", "-")
 
     @property
     def is_section(self) -> bool:
         """Whether it is a section of params.yaml."""
         return inspect.isclass(self.kind) and issubclass(self.kind, Section)
+
+    def section_for(self, step: str) -> str:
+        """The section: `params` is that of the step, another one has the name of the input."""
+        return step if self.name == "params" else self.name
 
     @property
     def is_artifact(self) -> bool:
@@ -161,7 +165,7 @@ def command(name: str) -> click.Command:
         params=options,
         callback=callback,
         help=_help(function),
-        epilog=_choices([each.kind for each in inputs if each.is_section]),
+        epilog=_choices([each for each in inputs if each.is_section]),
     )
 
 
@@ -228,14 +232,15 @@ def _options_of_dvc(step: str) -> list[click.Parameter]:
 
 def _option(step: str, of: Input) -> click.Option:
     if of.is_section:
-        many = step in SECTIONS_BY_ENTRY
+        name = of.section_for(step)
+        many = name in SECTIONS_BY_ENTRY
         return click.Option(
             [of.flag, of.name],
-            default=None if many else f"{DEFAULT}:{step}",
+            default=None if many else f"{DEFAULT}:{name}",
             required=many,
             show_default=True,
             metavar="FILE:SECTION|JSON",
-            help=_summary(of.kind) + (f" For example {DEFAULT}:{step}.vgg16." if many else ""),
+            help=_summary(of.kind) + (f" For example {DEFAULT}:{name}.vgg16." if many else ""),
         )
     if of.kind is int:
         return click.Option([of.flag, of.name], type=click.IntRange(min=0), help=f"[default: {of.name} of {DEFAULT}]")
@@ -401,9 +406,7 @@ def _argument(of: Input, call: Call) -> Any:
     value = call.flags[of.name]
     if of.is_section:
         return (
-            _section(of.kind, value)
-            if isinstance(value, str)
-            else parse(of.kind, value, str(call.used and call.used.file))
+            _section(of, value) if isinstance(value, str) else parse(of.kind, value, str(call.used and call.used.file))
         )
     if of.kind is int:
         # In Kubeflow's JSON every number may be a float.
@@ -431,19 +434,19 @@ def _for_each_candidate(given: Path, call: Call) -> list[Path]:
     return [Path(str(given).replace(CANDIDATE, name)) for name in names]
 
 
-def _section(kind: type[Section], text: str) -> Section:
+def _section(of: Input, text: str) -> Section:
     """A section from JSON, or from `FILE:SECTION`."""
     if text.lstrip().startswith("{"):
         try:
             document = json.loads(text)
         except ValueError as error:
-            raise UsageError(f"--params: not JSON ({error}).") from error
-        return parse(kind, document, "--params")
+            raise UsageError(f"{of.flag}: not JSON ({error}).") from error
+        return parse(of.kind, document, of.flag)
     file, _, name = text.rpartition(":")
     path = Path(file or text)
     found = section(read_params(path), name, path)
-    if not isinstance(found, kind):
-        raise UsageError(f"--params: expected a section of {kind.__name__}, {text} is {type(found).__name__}.")
+    if not isinstance(found, Section) or not isinstance(found, of.kind):
+        raise UsageError(f"{of.flag}: expected a section of {of.kind.__name__}, {text} is {type(found).__name__}.")
     return found
 
 
@@ -471,13 +474,15 @@ def _help(function: Callable[..., Any]) -> str:
     return text.strip()
 
 
-def _choices(sections: list[type[Section]]) -> str | None:
-    """The choices of a section, one a line, as click prints them unwrapped."""
-    fields = [(name, field.description or "") for kind in sections for name, field in kind.model_fields.items()]
-    if not fields:
-        return None
-    width = max(len(name) for name, _ in fields)
-    return "\b\nChoices of --params:\n" + "\n".join(f"  {name:{width}}  {about}" for name, about in fields)
+def _choices(sections: list[Input]) -> str | None:
+    """The choices of sections, one a line, as click prints them unwrapped."""
+    told = []
+    for each in sections:
+        fields = [(name, field.description or "") for name, field in each.kind.model_fields.items()]
+        width = max(len(name) for name, _ in fields)
+        lines = "\n".join(f"  {name:{width}}  {about}" for name, about in fields)
+        told.append(f"\b\nChoices of {each.flag}:\n{lines}")
+    return "\n\n".join(told) or None
 
 
 def _summary(documented: Any) -> str:

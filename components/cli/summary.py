@@ -6,11 +6,14 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
+from components.artifacts.evaluation import REPORT as EVALUATION_REPORT
 from components.artifacts.promotion import REPORT, Promotion
+from components.artifacts.registration import REPORT as REGISTRATION_REPORT
 from components.base.console import Console
 from components.base.errors import UsageError
 from components.base.progress import duration
 from components.base.urls import without_credentials
+from components.base.words import count
 from components.params.train import title
 
 
@@ -26,7 +29,8 @@ def check(promotion: Promotion) -> None:
     from components.tracking import model_registry
 
     facts = promotion.facts
-    for each in dict.fromkeys([*facts.candidates, *filter(None, [facts.current])]):
+    named = {(each.model, each.version): each for each in (*facts.candidates, facts.current) if each is not None}
+    for each in named.values():
         if not model_registry.exists(each):
             raise UsageError(
                 f"{promotion.path}: {each.model} version {each.version} ({each.candidate}) is not in the registry at "
@@ -35,7 +39,7 @@ def check(promotion: Promotion) -> None:
 
 
 def show(promotion: Promotion) -> None:
-    """Print the candidates, the decision, and where to look further."""
+    """Print the candidates, the decision, and where to look further: nothing that was measured on the test split."""
     facts = promotion.facts
     console = Console(width=None if os.isatty(1) else 120)
     if facts.challenger is None:
@@ -44,34 +48,43 @@ def show(promotion: Promotion) -> None:
     table = Table(box=box.SIMPLE_HEAD, title="Per study; intervals by bootstrap over patients", title_justify="left")
     for heading in ("candidate", "version"):
         table.add_column(heading)
-    for heading in ("tuning AUROC", "test AUROC (95 %)", "test kappa (95 %)", "training"):
+    for heading in ("tuning AUROC (95 %)", "tuning kappa (95 %)", "training"):
         table.add_column(heading, justify="right")
     for each in facts.candidates:
-        test = each.scores.test
+        tuning = each.scores.tuning
         chosen = facts.current is not None and facts.current.version == each.version
         table.add_row(
             f"{title(each.candidate, each.architecture)}{' *' if chosen else ''}",
             f"{each.model} v{each.version}",
-            "n/a" if each.scores.tuning.auroc.value is None else f"{each.scores.tuning.auroc.value:.3f}",
-            str(test.auroc),
-            str(test.cohen_kappa),
+            str(tuning.auroc),
+            str(tuning.cohen_kappa),
             duration(each.training_seconds),
             style="bold" if chosen else "",
         )
     console.print(table)
     if facts.candidates:
-        test = facts.candidates[0].scores.test
-        console.print(f"{test.n_studies} test studies of {test.n_patients} patients, {test.n_abnormal} abnormal.\n")
+        tuning = facts.candidates[0].scores.tuning
+        said = f"{tuning.n_studies} tuning studies of {tuning.n_patients} patients, {tuning.n_abnormal} abnormal."
+        console.print(f"{said}\n")
     challenger = title(facts.challenger.candidate, facts.challenger.architecture)
     console.print(f"{facts.decision.outcome}: {challenger}", style="bold")
     for reason in facts.decision.reasons:
         console.print(f"  {reason}")
+    if facts.decision.on_test:
+        console.print("  What the test split says is in the reports of it.")
+    if facts.opened is not None:
+        models = count(facts.opened.models, "model")
+        console.print(f"  {models} measured on this test split so far, as far as the registry knows.")
     if facts.current is not None:
         console.print(f"* holds the alias {facts.alias}: models:/{facts.current.model}@{facts.alias}")
+    console.print()
     uri = without_credentials(os.environ.get("MLFLOW_TRACKING_URI", ""))
-    console.print(f"\nreports   {promotion.path / REPORT}", soft_wrap=True)
-    for each in facts.candidates:
-        console.print(f"          {promotion.path.parent / 'evaluation' / each.candidate / REPORT}", soft_wrap=True)
+    beside = promotion.path.parent
+    tuned = [beside / "evaluation" / each.candidate / EVALUATION_REPORT for each in facts.candidates]
+    tested = [beside / "registration" / REGISTRATION_REPORT, promotion.path / REPORT]
+    for heading, reports in (("tuning", tuned), ("test", tested)):
+        for number, report in enumerate(reports):
+            console.print(f"{'' if number else heading:9} {report}", soft_wrap=True)
     if uri in ("", f"sqlite:///{Path('mlflow.db').absolute()}"):
         uri = "make mlflow, then http://127.0.0.1:5000 (sqlite:///mlflow.db)"
     console.print(f"MLflow    {uri}", soft_wrap=True)

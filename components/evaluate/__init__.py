@@ -1,9 +1,10 @@
-"""Measure a model: the threshold from the tuning split, the numbers from the test split.
+"""Measure a model: the threshold from the tuning split, numbers of the tuning and of the test split.
 
 measuring.py     the step: checks its inputs, measures, writes the artifact
 predictions.py   the model's answer to every tuning and test image
-page.py          the report and its charts, from what was measured
-report.html      its template
+page.py          the two reports and their charts, from what was measured
+report.html      their template, for one split; cohort.html: the part about the data
+flow.py          the diagram from the archive to the splits
 """
 
 from pathlib import Path
@@ -13,21 +14,30 @@ from components.artifacts.manifest import ValidManifest
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.params.evaluate import EvaluateParams
+from components.params.protocol import ProtocolParams
 
 
-def evaluate(
-    manifest: ValidManifest, shards: Shards, model: TrainedModel, params: EvaluateParams, seed: int, out: Path
+def evaluate(  # Parameters: three artifacts, and the three that say how to measure
+    manifest: ValidManifest,
+    shards: Shards,
+    model: TrainedModel,
+    params: EvaluateParams,
+    protocol: ProtocolParams,
+    seed: int,
+    out: Path,
 ) -> Evaluation:
-    """Predict the tuning and test studies, choose the threshold on tuning, measure on test.
+    """Predict the tuning and test studies, choose the threshold on tuning, measure on both.
 
-    The official labels count. Where the manifest has second opinions on labels, the test studies are measured once
-    more by those, for comparison.
+    The log, the report and everything that DVC shows are of the tuning split. What was measured on the test split lies
+    in `test.json` and `test.html`; look there when all choices are made. The official labels count. Where the manifest
+    has second opinions on labels, the test studies are measured once more by those, for comparison.
 
     Args:
         manifest: the table that the shards were packed from.
         shards: the images; the model must have been trained on the same data set.
         model: the model to measure.
         params: how to measure.
+        protocol: what was fixed before the test split is opened. The evaluation carries it.
         seed: of the bootstrap.
         out: an empty directory to fill.
 
@@ -37,4 +47,4 @@ def evaluate(
     """
     from components.evaluate import measuring
 
-    return measuring.run(manifest, shards, model, params, seed, out)
+    return measuring.run(manifest, shards, model, params, protocol, seed, out)

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from components.artifacts.evaluation import (
     PREDICTIONS,
     REPORT,
     SUMMARY,
+    TEST_METRICS,
+    TEST_REPORT,
     Evaluation,
     EvaluationFacts,
     Scores,
     SecondOpinion,
+    SplitScores,
 )
 from components.artifacts.manifest import BODY_PARTS, TEST, TUNING, ValidManifest
 from components.artifacts.shards import Shards
@@ -26,19 +30,30 @@ from components.artifacts.trained_model import TrainedModel
 from components.base import provenance
 from components.base.errors import DataRefused
 from components.base.files import write_text
-from components.evaluate.page import Figures, Measured, draw, evaluation_page
+from components.base.words import count
+from components.evaluate.page import Figures, Measured, Split, draw, evaluation_page
 from components.evaluate.predictions import predict
 from components.network import backend
 from components.params.evaluate import EvaluateParams
+from components.params.protocol import ProtocolParams
 from components.scores import curves, metrics
 from components.scores.both_splits import BothSplits, studies_of
 from components.scores.studies import Studies
 
 log = logging.getLogger(__name__)
 
+# What `register` draws of the test split.
+ROC = ("false_positive_rate", "sensitivity")
 
-def run(
-    manifest: ValidManifest, shards: Shards, model: TrainedModel, params: EvaluateParams, seed: int, out: Path
+
+def run(  # Parameters: those of the step
+    manifest: ValidManifest,
+    shards: Shards,
+    model: TrainedModel,
+    params: EvaluateParams,
+    protocol: ProtocolParams,
+    seed: int,
+    out: Path,
 ) -> Evaluation:
     """Do what `components.evaluate.evaluate` says."""
     _check_inputs(manifest, shards, model)
@@ -51,7 +66,7 @@ def run(
     _check_patients(predictions, shards)
     tuning, test = (_studies(predictions, split, shards) for split in (TUNING, TEST))
     overlay_labels = {str(study): int(label) for study, label in opinions["overlay"].items()}
-    found = BothSplits.measure(tuning, test, overlay_labels, params, seed)
+    found = BothSplits.measure(tuning, test, overlay_labels, params, protocol, seed)
     overlay = manifest.facts.overlay_digest
     second = overlay and SecondOpinion(overlay_digest=overlay, studies=found.relabelled, test=found.second)
     facts = EvaluationFacts(
@@ -63,6 +78,7 @@ def run(
         shards_digest=shards.digest,
         code_revision=provenance.code_revision(),
         params=params.model_dump(mode="json"),
+        protocol=protocol.model_dump(mode="json"),
         seed=seed,
         scores=Scores(
             tuning=found.tuning,
@@ -73,17 +89,32 @@ def run(
         ),
         second_opinion=second or None,
     )
+    measured = Measured(facts, model.facts, manifest.facts, shards.facts, params, protocol, seed, opinions)
     score = partial(metrics.score, threshold=found.threshold, draws=params.bootstrap_draws, seed=seed)
-    body_parts = {part: score(test.of_part(part)) for part in _parts(set(test.body_part.tolist()))}
-    measured = Measured(facts, model.facts, params, seed, body_parts, test, opinions)
+    of_tuning, of_test = (
+        Split(name, studies, scores, _by_part(studies, score) if "body_part" in protocol.slices else {})
+        for name, studies, scores in ((TUNING, tuning, found.tuning), (TEST, test, found.test))
+    )
     predictions.to_parquet(out / PREDICTIONS, index=False)
-    _write_json(out / METRICS, _metrics(measured))
-    _write_json(out / SUMMARY, _summary(facts))
-    figures = draw(measured, pd.read_csv(model.curves))
-    write_text(out / REPORT, evaluation_page(measured, figures))
-    _write_plots(out / "plots", measured, figures)
+    _write(out, measured, of_tuning, of_test, pd.read_csv(model.curves))
     _log_result(facts, time.monotonic() - started)
     return Evaluation.seal(out, facts)
+
+
+def _write(out: Path, measured: Measured, tuning: Split, test: Split, epochs: pd.DataFrame) -> None:
+    """Write what was measured: of the tuning split what is looked at often, of the test split files of its own."""
+    _write_json(out / METRICS, _metrics(measured, tuning) | {"threshold": measured.facts.scores.threshold})
+    _write_json(out / SUMMARY, _summary(measured.facts))
+    figures = draw(measured, tuning, epochs)
+    write_text(out / REPORT, evaluation_page(measured, tuning, figures))
+    _write_plots(out / "plots", measured, tuning, figures)
+    opinion = measured.facts.second_opinion
+    second = {} if opinion is None else {"second_opinion": opinion.model_dump()}
+    curve = curves.roc_curve(test.studies.abnormal, test.studies.probability)
+    # Without the thresholds, of which the first is infinite: JSON has no such number.
+    points = {name: getattr(curve, name).tolist() for name in ROC}
+    _write_json(out / TEST_METRICS, _metrics(measured, test) | {"roc": points} | second)
+    write_text(out / TEST_REPORT, evaluation_page(measured, test, draw(measured, test)))
 
 
 def _check_inputs(manifest: ValidManifest, shards: Shards, model: TrainedModel) -> None:
@@ -133,45 +164,39 @@ def _studies(predictions: pd.DataFrame, split: str, shards: Shards) -> Studies:
     return studies
 
 
-def _parts(found: set[str]) -> list[str]:
-    return [part for part in BODY_PARTS if part in found] + sorted(found - set(BODY_PARTS))
+def _by_part(studies: Studies, score: Callable[[Studies], SplitScores]) -> dict[str, SplitScores]:
+    found = set(studies.body_part.tolist())
+    parts = [part for part in BODY_PARTS if part in found] + sorted(found - set(BODY_PARTS))
+    return {part: score(studies.of_part(part)) for part in parts}
 
 
-def _metrics(measured: Measured) -> dict[str, Any]:
+def _metrics(measured: Measured, split: Split) -> dict[str, Any]:
     facts = measured.facts
-    scores, opinion = facts.scores, facts.second_opinion
     return {
-        "test": scores.test.model_dump(),
-        "tuning": scores.tuning.model_dump(),
-        "body_part": {part: found.model_dump() for part, found in measured.body_parts.items()},
-        "threshold": scores.threshold,
-        "operating_point": measured.params.operating_point,
-        "n_studies": {"test": scores.test.n_studies, "tuning": scores.tuning.n_studies},
+        split.name: split.scores.model_dump(),
+        "body_part": {part: found.model_dump() for part, found in split.body_parts.items()},
+        "operating_point": measured.protocol.operating_point,
         "digests": {
             "data": facts.data_digest,
             "shards": facts.shards_digest,
             "model": facts.model_digest,
-            "tuning": scores.tuning_digest,
-            "test": scores.test_digest,
+            "tuning": facts.scores.tuning_digest,
+            "test": facts.scores.test_digest,
+            "protocol": facts.protocol_digest,
         },
-    } | ({} if opinion is None else {"second_opinion": opinion.model_dump()})
+    }
 
 
 def _summary(facts: EvaluationFacts) -> dict[str, float | None]:
-    scores, opinion = facts.scores, facts.second_opinion
+    """What `dvc metrics show` and `dvc exp show` tell: nothing of the test split."""
+    tuning = facts.scores.tuning
     values = {
-        "test_auroc": scores.test.auroc.value,
-        "test_cohen_kappa": scores.test.cohen_kappa.value,
-        "test_sensitivity": scores.test.sensitivity.value,
-        "test_specificity": scores.test.specificity.value,
-        "tuning_auroc": scores.tuning.auroc.value,
-        "threshold": scores.threshold,
+        "tuning_auroc": tuning.auroc.value,
+        "tuning_cohen_kappa": tuning.cohen_kappa.value,
+        "tuning_sensitivity": tuning.sensitivity.value,
+        "tuning_specificity": tuning.specificity.value,
+        "threshold": facts.scores.threshold,
     }
-    if opinion is not None:
-        values |= {
-            "overlay_test_auroc": opinion.test.auroc.value,
-            "overlay_test_cohen_kappa": opinion.test.cohen_kappa.value,
-        }
     return {name: None if value is None else round(value, 4) for name, value in values.items()}
 
 
@@ -179,38 +204,36 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def _write_plots(folder: Path, measured: Measured, figures: Figures) -> None:
+def _write_plots(folder: Path, measured: Measured, split: Split, figures: Figures) -> None:
     """Write what `dvc plots` shows."""
     folder.mkdir()
     (folder / "roc.png").write_bytes(figures.roc)
     (folder / "calibration.png").write_bytes(figures.calibration)
-    test = measured.test
+    studies = split.studies
     words = np.array(["normal", "abnormal"])
-    called = (test.probability >= measured.facts.scores.threshold).astype(np.int64)
+    called = (studies.probability >= measured.facts.scores.threshold).astype(np.int64)
     for name, columns in (
-        ("roc", vars(curves.roc_curve(test.abnormal, test.probability))),
-        ("calibration", vars(curves.calibration_curve(test.abnormal, test.probability))),
-        ("confusion", {"actual": words[test.abnormal], "predicted": words[called]}),
+        ("roc", vars(curves.roc_curve(studies.abnormal, studies.probability))),
+        ("calibration", vars(curves.calibration_curve(studies.abnormal, studies.probability))),
+        ("confusion", {"actual": words[studies.abnormal], "predicted": words[called]}),
     ):
         pd.DataFrame(columns).to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
 
 
 def _log_result(facts: EvaluationFacts, seconds: float) -> None:
-    test, opinion = facts.scores.test, facts.second_opinion
+    tuning, test, opinion = facts.scores.tuning, facts.scores.test, facts.second_opinion
     log.info(
-        "evaluate: %s studies, test AUROC %s, kappa %s, %.0f s",
-        f"{test.n_studies:,}",
-        test.auroc,
-        test.cohen_kappa,
+        "evaluate: %s tuning studies, AUROC %s, kappa %s, %.0f s; %s is of %s",
+        f"{tuning.n_studies:,}",
+        tuning.auroc,
+        tuning.cohen_kappa,
         seconds,
+        TEST_REPORT,
+        count(test.n_studies, "test study"),
     )
     if opinion is not None:
-        log.info(
-            "evaluate: with the overlay, which gives %s test studies another label: AUROC %s, kappa %s",
-            f"{opinion.studies:,}",
-            opinion.test.auroc,
-            opinion.test.cohen_kappa,
-        )
+        studies = count(opinion.studies, "test study")
+        log.info("evaluate: the overlay gives %s another label; %s has the numbers by both", studies, TEST_REPORT)
 
 
 def _short(value: object) -> str:

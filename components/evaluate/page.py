@@ -1,15 +1,19 @@
-"""The report of an evaluation: its charts and its page."""
+"""The reports of an evaluation, one of each split: their charts and their pages."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from markupsafe import Markup
 
-from components.artifacts.evaluation import METRIC_TITLES, EvaluationFacts, SplitScores
-from components.artifacts.manifest import LABEL_NAMES
+from components.artifacts.evaluation import METRIC_TITLES, TEST_REPORT, EvaluationFacts, SplitScores
+from components.artifacts.manifest import LABEL_NAMES, TEST, ValidManifestFacts
+from components.artifacts.shards import ShardsFacts
 from components.artifacts.trained_model import TrainedModelFacts
+from components.evaluate import flow
 from components.pages.render import picture, render
 from components.params.evaluate import EvaluateParams
+from components.params.protocol import ProtocolParams
 from components.params.train import title
 from components.scores import charts, curves, metrics
 from components.scores.studies import Studies
@@ -27,18 +31,29 @@ RULES = {
 
 
 class Measured(NamedTuple):
-    """A model, and all that was measured of it."""
+    """A model, what it was measured on and how, and both splits' scores."""
 
     facts: EvaluationFacts
     trained: TrainedModelFacts
+    manifest: ValidManifestFacts
+    shards: ShardsFacts
     params: EvaluateParams
+    protocol: ProtocolParams
     seed: int
     """Of the bootstrap."""
-    body_parts: dict[str, SplitScores]
-    """Test scores by body part, in the order to show."""
-    test: Studies
     opinions: pd.DataFrame
     """Second opinions by study: `overlay`, `overlay_source`, `overlay_reason`."""
+
+
+class Split(NamedTuple):
+    """One split, which a page is about."""
+
+    name: str
+    """`tuning` or `test`."""
+    studies: Studies
+    scores: SplitScores
+    body_parts: dict[str, SplitScores]
+    """Scores by body part, in the order to show; none where the protocol has no such slice."""
 
 
 class Figures(NamedTuple):
@@ -47,12 +62,14 @@ class Figures(NamedTuple):
     roc: bytes
     precision_recall: bytes
     calibration: bytes
-    body_parts: bytes
-    learning_curves: bytes
+    body_parts: bytes | None
+    """None where the protocol has no such slice."""
+    learning_curves: bytes | None
+    """None on the page of the test split."""
 
 
 class Relabelled(NamedTuple):
-    """A test study that the overlay has a label for: 1 abnormal, 0 normal."""
+    """A study that the overlay has a label for: 1 abnormal, 0 normal."""
 
     study: str
     official: int
@@ -62,74 +79,93 @@ class Relabelled(NamedTuple):
     reason: str
 
 
-def draw(measured: Measured, epochs: pd.DataFrame) -> Figures:
-    """Draw the charts.
+def draw(measured: Measured, split: Split, epochs: pd.DataFrame | None = None) -> Figures:
+    """Draw the charts of a page.
 
     Args:
         measured: what to show.
-        epochs: the learning curves of the model.
+        split: the one that the page is about.
+        epochs: the learning curves of the model, if the page shows them.
     """
-    test, scores = measured.test, measured.facts.scores.test
-    roc = curves.roc_curve(test.abnormal, test.probability)
-    precision_recall = curves.precision_recall_curve(test.abnormal, test.probability)
-    calibration = curves.calibration_curve(test.abnormal, test.probability)
+    studies, scores, parts = split.studies, split.scores, split.body_parts
+    roc = curves.roc_curve(studies.abnormal, studies.probability)
+    precision_recall = curves.precision_recall_curve(studies.abnormal, studies.probability)
+    calibration = curves.calibration_curve(studies.abnormal, studies.probability)
+    best = measured.trained.best_epoch
     return Figures(
         roc=charts.png(charts.roc(roc, scores)),
         precision_recall=charts.png(charts.precision_recall(precision_recall, scores)),
         calibration=charts.png(charts.calibration(calibration, scores)),
-        body_parts=charts.png(charts.body_parts(scores, measured.body_parts)),
-        learning_curves=charts.png(charts.learning_curves(epochs, measured.trained.best_epoch)),
+        body_parts=charts.png(charts.body_parts(scores, parts)) if parts else None,
+        learning_curves=None if epochs is None else charts.png(charts.learning_curves(epochs, best)),
     )
 
 
-def evaluation_page(measured: Measured, figures: Figures) -> str:
-    """Write the page for radiologists and reviewers: the result first, then what it rests on.
+def evaluation_page(measured: Measured, split: Split, figures: Figures) -> str:
+    """Write the page of a split for radiologists and reviewers: the result first, then what it rests on.
+
+    Nothing that was measured on the test split stands on the page of the tuning split.
 
     Returns:
         HTML that needs no other file.
     """
-    facts, params, test, studies = measured.facts, measured.params, measured.facts.scores.test, measured.test
+    facts, found, studies, protocol = measured.facts, split.scores, split.studies, measured.protocol
     missed, alarms = metrics.confident_errors(studies, facts.scores.threshold, MOST_ERRORS)
+    on_test = split.name == TEST
     return render(
         TEMPLATE,
         METRIC_TITLES=METRIC_TITLES,
         LABEL_NAMES=LABEL_NAMES,
+        TEST_REPORT=TEST_REPORT,
         title=title(facts.candidate, facts.architecture),
         facts=facts,
         trained=measured.trained,
+        manifest=measured.manifest,
+        shards=measured.shards,
         scores=facts.scores,
-        test=test,
-        tuning=facts.scores.tuning,
-        accuracy=metrics.rate("accuracy", test.confusion),
-        body_parts=measured.body_parts,
-        opinion=facts.second_opinion,
+        split=split.name,
+        on_test=on_test,
+        found=found,
+        accuracy=metrics.rate("accuracy", found.confusion),
+        body_parts=split.body_parts,
+        opinion=facts.second_opinion if on_test else None,
         relabelled=_relabelled(studies, measured.opinions)[:MOST_RELABELLED],
         missed=missed,
         alarms=alarms,
         predictive=[
-            (share, *metrics.predictive_values(test.sensitivity.value, test.specificity.value, share))
+            (share, *metrics.predictive_values(found.sensitivity.value, found.specificity.value, share))
             for share in PREVALENCES
         ],
         calibration_error=curves.calibration_curve(studies.abnormal, studies.probability).expected_error,
         calibration_bins=curves.CALIBRATION_BINS,
         mean_probability=float(studies.probability.mean()),
-        rule=RULES[params.operating_point].format(target=params.target),
-        rule_is_chosen=params.operating_point != "fixed",
-        draws=params.bootstrap_draws,
+        protocol=protocol,
+        rule=RULES[protocol.operating_point].format(target=protocol.target),
+        rule_is_chosen=protocol.operating_point != "fixed",
+        draws=measured.params.bootstrap_draws,
         seed=measured.seed,
-        roc=picture(figures.roc, "ROC curve of the test studies with the operating point"),
-        precision_recall=picture(figures.precision_recall, "Precision-recall curve of the test studies"),
-        calibration=picture(figures.calibration, "Calibration of the test studies over a histogram of predictions"),
-        forest=picture(figures.body_parts, "AUROC and Cohen's kappa by body part with 95 % intervals"),
-        learning_curves=picture(figures.learning_curves, "Loss, tuning AUROC and learning rate by epoch"),
+        flow=flow.diagram(measured.manifest, measured.shards),
+        **_pictures(split.name, figures),
     )
 
 
-def _relabelled(test: Studies, opinions: pd.DataFrame) -> list[Relabelled]:
-    """Test studies with a second opinion, the surest predictions first: they change the metrics most."""
+def _pictures(split: str, figures: Figures) -> dict[str, Markup | None]:
+    said = {
+        "roc": f"ROC curve of the {split} studies with the operating point",
+        "precision_recall": f"Precision-recall curve of the {split} studies",
+        "calibration": f"Calibration of the {split} studies over a histogram of predictions",
+        "body_parts": "AUROC and Cohen's kappa by body part with 95 % intervals",
+        "learning_curves": "Loss, tuning AUROC and learning rate by epoch",
+    }
+    drawn = {name: getattr(figures, name) for name in said}
+    return {f"{name}_chart": png and picture(png, said[name]) for name, png in drawn.items()}
+
+
+def _relabelled(studies: Studies, opinions: pd.DataFrame) -> list[Relabelled]:
+    """Studies with a second opinion, the surest predictions first: they change the metrics most."""
     found = []
     for study, official, probability in zip(
-        test.study.tolist(), test.abnormal.tolist(), test.probability.tolist(), strict=True
+        studies.study.tolist(), studies.abnormal.tolist(), studies.probability.tolist(), strict=True
     ):
         if study in opinions.index:
             label, source, reason = opinions.loc[study, ["overlay", "overlay_source", "overlay_reason"]]

@@ -138,6 +138,7 @@ def read_contents(archive: Archive, names: Names, overlay: Overlay | None, param
         overlay_digest=overlay.digest if overlay else None,
         overlay_studies=sum(choice.has(study) for study in opinions),
         body_parts=params.chosen,
+        empty_studies=len(without_image),
         left_out_images=len(left_out),
         left_out_studies=choice.studies_by_part(left_out),
     )

@@ -266,17 +266,18 @@ def _training(model: TrainedModel) -> Content:
 
 
 def _scores(evaluation: Evaluation) -> Content:
+    """Scores on the tuning split: people look at them at every run."""
     summary = json.loads((evaluation.path / SUMMARY).read_text(encoding="utf-8"))
     return Content({name: value for name, value in summary.items() if value is not None})
 
 
 def _operating_point(evaluation: Evaluation) -> Content:
-    """ROC curve and confusion matrix on the test split."""
+    """ROC curve and confusion matrix on the tuning split."""
     with (evaluation.path / "plots" / "roc.csv").open(newline="") as file:
         points = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
     # JSON has no infinity, the threshold of the first point, (0, 0): nothing is called abnormal.
     above_all = 1 + max((point["threshold"] for point in points if math.isfinite(point["threshold"])), default=0.0)
-    confusion = evaluation.facts.scores.test.confusion
+    confusion = evaluation.facts.scores.tuning.confusion
     return Content(
         {
             "confidenceMetrics": [
@@ -300,8 +301,12 @@ def _operating_point(evaluation: Evaluation) -> Content:
 
 def _champion(promotion: Promotion) -> Content:
     current = promotion.facts.current
-    # Of every candidate: the receipt of `register` is an input, and has no metadata.
+    # Of every candidate: the receipt of `register` is an input, and has no metadata. Views of it would take much of the
+    # run's state.
     versions = {version.candidate: _version_uri(version) for version in promotion.facts.candidates}
+    versions |= {f"{each.candidate}_test_auroc": str(each.scores.test.auroc) for each in promotion.facts.candidates}
+    if promotion.facts.opened is not None:
+        versions["models_measured_on_test"] = str(promotion.facts.opened.models)
     if current is None:
         return Content({"decision": promotion.facts.decision.outcome, **versions})
     # The version is not the artifact's `uri`: a launcher would look for a store of that scheme.

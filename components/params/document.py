@@ -12,6 +12,7 @@ from components.params.evaluate import EvaluateParams
 from components.params.ingest import IngestParams
 from components.params.kubeflow import KubeflowParams
 from components.params.promote import PromoteParams
+from components.params.protocol import ProtocolParams
 from components.params.register import RegisterParams
 from components.params.section import Section
 from components.params.shard import ShardParams
@@ -59,6 +60,7 @@ class Params(Section):
     validate_: ValidateParams = Field(alias="validate")
     shard: ShardParams
     train: TrainSection
+    protocol: ProtocolParams
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")
     promote: PromoteParams

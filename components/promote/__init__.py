@@ -1,7 +1,7 @@
 """Decide which version is trusted.
 
 champion.py    the step: finds the champion, moves the alias, writes receipt, page and charts
-decision.py    the rules: rank the candidates, compare the best with the champion
+decision.py    the rules: compare the best candidate with the champion
 page.py        the page and its charts
 report.html    its template
 """
@@ -22,11 +22,12 @@ logger = logging.getLogger(__name__)
 def promote(registration: Registration, params: PromoteParams, out: Path) -> Promotion:
     """Compare the best candidate with the champion, and give it the alias if it is better.
 
+    The rules are those of the protocol that the candidates were measured under: see `mura evaluate --help`.
     In an experiment of DVC the registry is not used; the result only says that it was a trial.
 
     Args:
         registration: the candidates.
-        params: the alias, and the rules for its holder.
+        params: the alias.
         out: where receipt, page and charts are written, whatever the decision.
 
     Returns:

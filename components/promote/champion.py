@@ -4,12 +4,14 @@ import json
 import logging
 from pathlib import Path
 
+from components.artifacts.manifest import TEST, TUNING
 from components.artifacts.promotion import REPORT, Promotion, PromotionFacts
-from components.artifacts.registration import RegisteredModel, Registration
+from components.artifacts.registration import RegisteredModel, Registration, ranked
 from components.base.errors import DataRefused, OutsideFailed, UsageError
 from components.base.files import CHECKPOINT, json_sha256, write_text
 from components.params.promote import PromoteParams
-from components.promote.decision import decide, ranked
+from components.params.protocol import ProtocolParams
+from components.promote.decision import decide
 from components.promote.page import draw, promotion_page
 from components.tracking import model_registry
 
@@ -19,7 +21,8 @@ logger = logging.getLogger(__name__)
 def run(registration: Registration, params: PromoteParams, out: Path) -> Promotion:
     """Do what `components.promote.promote` says."""
     candidates = _candidates(registration)
-    challenger = ranked(candidates, params.metric)[0]
+    protocol = _protocol(registration)
+    challenger = ranked(candidates, protocol.primary_metric)[0]
     if fault := model_registry.fault(challenger):
         raise OutsideFailed(
             f"promote: {challenger.model} version {challenger.version} ({challenger.candidate}) cannot be loaded: "
@@ -33,7 +36,7 @@ def run(registration: Registration, params: PromoteParams, out: Path) -> Promoti
         )
     same = previous is None or previous.version == challenger.version
     lost = None if previous is None or same else model_registry.fault(previous)
-    decision = decide(previous, challenger, params, lost)
+    decision = decide(previous, challenger, protocol, lost)
     # A run that was killed after it moved the alias finds the challenger as champion. The note that it left names the
     # champion before.
     intent = out / CHECKPOINT / "promotion.json"
@@ -46,13 +49,15 @@ def run(registration: Registration, params: PromoteParams, out: Path) -> Promoti
         previous=previous,
         current=challenger if decision.promote else previous,
         candidates=candidates,
+        opened=registration.facts.opened,
     )
     if decision.promote:
         _write_note(intent, facts)
         model_registry.set_alias(challenger, params.alias)
-    logger.info("promote: %s: %s", decision.outcome, " ".join(decision.reasons))
-    figures = draw(facts, params)
-    write_text(out / REPORT, promotion_page(facts, params, figures))
+    logger.info("promote: %s: %s", decision.outcome, " ".join((*decision.reasons, *decision.on_test)))
+    write_text(out / REPORT, promotion_page(facts, protocol, draw(facts, protocol, TEST)))
+    # What DVC plots is of the tuning split.
+    figures = draw(facts, protocol, TUNING)
     plots = out / "plots"
     plots.mkdir(exist_ok=True)
     (plots / "operating_points.png").write_bytes(figures.operating_points)
@@ -82,6 +87,21 @@ def _candidates(registration: Registration) -> tuple[RegisteredModel, ...]:
                 f"{registration.path} says: {what}. Somebody changed one of the two. Run `mura register` again."
             )
     return candidates
+
+
+def _protocol(registration: Registration) -> ProtocolParams:
+    """The protocol that all candidates were measured under.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    found = [candidate.protocol for candidate in registration.facts.versions]
+    if found[0] is None or any(each != found[0] for each in found):
+        raise UsageError(
+            f"promote: {registration.path}: expected candidates that were measured under one protocol. Evaluate all of "
+            "them again, and run `mura register`."
+        )
+    return ProtocolParams.of_card(found[0], registration.path / registration.CARD)
 
 
 def _write_note(intent: Path, facts: PromotionFacts) -> None:

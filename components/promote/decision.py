@@ -1,37 +1,17 @@
-"""Rank candidates, and decide whether the best one becomes the champion. Nothing is read or written here."""
+"""Decide whether the best candidate becomes the champion. Nothing is read or written here."""
 
-from collections.abc import Sequence
-
-from components.artifacts.evaluation import METRIC_TITLES, Interval
+from components.artifacts.evaluation import METRIC_TITLES
 from components.artifacts.promotion import Decision
 from components.artifacts.registration import RegisteredModel
-from components.params.promote import PromoteParams
+from components.params.protocol import ProtocolParams
 from components.params.train import title
 
 # Scores are sums of floats: 0.3 - 0.2 is less than 0.1 by 1e-17. One study changes a score by far more.
 _ROUNDING = 1e-9
 
 
-def ranked(candidates: Sequence[RegisteredModel], metric: str) -> list[RegisteredModel]:
-    """The candidates, best first: by a metric on the tuning split, never on test.
-
-    Equal ones come by their Brier score on tuning, lowest first, then by name.
-
-    Args:
-        candidates: in any order.
-        metric: a field of `SplitScores`.
-    """
-
-    def order(model: RegisteredModel) -> tuple[float, float, str, int]:
-        value, brier = tuning(model, metric).value, model.scores.tuning.brier.value
-        last = float("inf")
-        return (last if value is None else -value, last if brier is None else brier, model.candidate, model.version)
-
-    return sorted(candidates, key=order)
-
-
 def decide(
-    champion: RegisteredModel | None, challenger: RegisteredModel, params: PromoteParams, lost: str | None = None
+    champion: RegisteredModel | None, challenger: RegisteredModel, protocol: ProtocolParams, lost: str | None = None
 ) -> Decision:
     """Decide whether the challenger takes the champion's place, and say why.
 
@@ -41,67 +21,82 @@ def decide(
     Args:
         champion: the version that holds the alias; None if there is none.
         challenger: the best candidate. It can be loaded.
-        params: the rules.
+        protocol: the rules.
         lost: why the champion cannot be loaded; None if it can.
     """
     if champion is None or lost is None:
-        return _compare(champion, challenger, params)
+        return _compare(champion, challenger, protocol)
     gone = f"The champion, {name(champion)}, cannot be loaded: {lost}."
     if champion.model_digest == challenger.model_digest:
         return Decision(outcome="promoted", reasons=(gone, f"{name(challenger)} is the same network."))
-    decision = _compare(champion, challenger, params)
+    decision = _compare(champion, challenger, protocol)
     if decision.outcome == "kept":
         remedy = "Register the champion's model again, restore its files, or delete the alias."
-        return _refused(gone, *decision.reasons, remedy)
+        return _refused((gone, *decision.reasons, remedy))
     return decision.model_copy(update={"reasons": (gone, *decision.reasons)})
 
 
-def _compare(champion: RegisteredModel | None, challenger: RegisteredModel, params: PromoteParams) -> Decision:
+def _compare(champion: RegisteredModel | None, challenger: RegisteredModel, protocol: ProtocolParams) -> Decision:
     """Compare the two on the tuning split, like the candidates before.
 
     The test split can only veto: if it chose, the test scores of the chosen model would be too good.
     """
-    who, test = name(challenger), challenger.scores.test.auroc
+    who, metric = name(challenger), protocol.primary_metric
     if champion is not None and (champion.model, champion.version) == (challenger.model, challenger.version):
         return Decision(outcome="kept", reasons=(f"{who} is already the champion.",))
     if champion is not None and champion.model_digest == challenger.model_digest:
         reason = f"{who} is the same network as the champion, version {champion.version}. The champion stays."
         return Decision(outcome="kept", reasons=(reason,))
 
-    floor = f"the lower end of its test AUROC's 95 % interval must be at least {params.min_auroc:.3f}"
-    if test.value is None or test.low is None:
-        return _refused(
-            f"{who} has no test AUROC with an interval: {floor}. Does the test split have studies of both labels?"
-        )
-    if not test.low >= params.min_auroc:
-        return _refused(f"{who} has a test AUROC of {test}: {floor}.")
-    gate = f"{who} has a test AUROC of {test}; its lower end is at least {params.min_auroc:.3f}."
-    value = tuning(challenger, params.metric).value
-    words = f"{METRIC_TITLES[params.metric]} on tuning"
+    vetoes = protocol.test_role == "veto"
+    passed, gate = _gate(challenger, protocol.min_auroc) if vetoes else (True, ())
+    if not passed:
+        return _refused((f"{who} does not pass the gate on the test split.",), gate)
+    value = challenger.tuning(metric).value
+    words = f"{METRIC_TITLES[metric]} on tuning"
     if value is None:
-        return _refused(f"{who} has no {words}, and candidates are ranked by it.")
+        return _refused((f"{who} has no {words}, and candidates are ranked by it.",))
     if champion is None:
-        return Decision(outcome="promoted", reasons=(gate, "There was no champion."))
+        return Decision(outcome="promoted", reasons=("There was no champion.",), on_test=gate)
 
-    holder, held = name(champion), champion.scores.test.auroc
+    holder = name(champion)
     if reasons := _incomparable(champion, challenger):
-        return _refused(*reasons)
-    bar = tuning(champion, params.metric).value
-    if bar is None or held.value is None:
-        return _refused(f"The champion, {holder}, has no {words} or no test AUROC to compare with. Evaluate it again.")
-    gain, loss = value - bar, held.value - test.value
-    comparison = f"{words}: {who} has {value:.4f}, the champion, {holder}, has {bar:.4f}"
-    if gain <= _ROUNDING or gain < params.min_gain - _ROUNDING:
-        return Decision(
-            outcome="kept", reasons=(f"{comparison}. The gain is {gain:+.4f}, {_too_little(params.min_gain)}.",)
-        )
-    veto = f"Its test AUROC of {test.value:.4f} is {abs(loss):.4f} {'below' if loss > 0 else 'above'} the champion's"
-    if loss > params.max_loss + _ROUNDING:
-        return _refused(f"{comparison}. But {veto[0].lower()}{veto[1:]}, more than the {params.max_loss:.4f} allowed.")
-    return Decision(
-        outcome="promoted",
-        reasons=(gate, f"{comparison}. The gain is {gain:+.4f}.", f"{veto}."),
-    )
+        return _refused(tuple(reasons))
+    bar = champion.tuning(metric).value
+    if bar is None:
+        return _refused((f"The champion, {holder}, has no {words} to compare with. Evaluate it again.",))
+    gain = value - bar
+    comparison = f"{words}: {who} has {value:.4f}, the champion, {holder}, has {bar:.4f}. The gain is {gain:+.4f}"
+    if gain <= _ROUNDING or gain < protocol.min_gain - _ROUNDING:
+        return Decision(outcome="kept", reasons=(f"{comparison}, {_too_little(protocol.min_gain)}.",))
+    passed, veto = _loss(champion, challenger, protocol.max_loss) if vetoes else (True, ())
+    if not passed:
+        return _refused((f"{comparison}. But the test split refuses it.",), (*gate, *veto))
+    return Decision(outcome="promoted", reasons=(f"{comparison}.",), on_test=(*gate, *veto))
+
+
+def _gate(challenger: RegisteredModel, least: float) -> tuple[bool, tuple[str, ...]]:
+    """Whether the test AUROC is surely high enough, and why."""
+    who, test = name(challenger), challenger.scores.test.auroc
+    floor = f"the lower end of its test AUROC's 95 % interval must be at least {least:.3f}"
+    if test.value is None or test.low is None:
+        why = f"{who} has no test AUROC with an interval: {floor}. Does the test split have studies of both labels?"
+        return False, (why,)
+    if not test.low >= least:
+        return False, (f"{who} has a test AUROC of {test}: {floor}.",)
+    return True, (f"{who} has a test AUROC of {test}; its lower end is at least {least:.3f}.",)
+
+
+def _loss(champion: RegisteredModel, challenger: RegisteredModel, most: float) -> tuple[bool, tuple[str, ...]]:
+    """Whether the test AUROC is not much below the champion's, and why."""
+    test, held = challenger.scores.test.auroc.value, champion.scores.test.auroc.value
+    if held is None or test is None:
+        return False, (f"The champion, {name(champion)}, has no test AUROC to compare with. Evaluate it again.",)
+    loss = held - test
+    words = f"Its test AUROC of {test:.4f} is {abs(loss):.4f} {'below' if loss > 0 else 'above'} the champion's"
+    if loss > most + _ROUNDING:
+        return False, (f"{words}, more than the {most:.4f} allowed.",)
+    return True, (f"{words}.",)
 
 
 def _incomparable(champion: RegisteredModel, challenger: RegisteredModel) -> list[str]:
@@ -118,8 +113,8 @@ def _incomparable(champion: RegisteredModel, challenger: RegisteredModel) -> lis
     ]
 
 
-def _refused(*reasons: str) -> Decision:
-    return Decision(outcome="refused", reasons=reasons)
+def _refused(reasons: tuple[str, ...], on_test: tuple[str, ...] = ()) -> Decision:
+    return Decision(outcome="refused", reasons=reasons, on_test=on_test)
 
 
 def _too_little(min_gain: float) -> str:
@@ -129,10 +124,3 @@ def _too_little(min_gain: float) -> str:
 def name(model: RegisteredModel) -> str:
     """A version as people write it: `VGG-16 version 3`."""
     return f"{title(model.candidate, model.architecture)} version {model.version}"
-
-
-def tuning(model: RegisteredModel, metric: str) -> Interval:
-    """A metric on the tuning split."""
-    value = getattr(model.scores.tuning, metric)
-    assert isinstance(value, Interval)
-    return value

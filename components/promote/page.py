@@ -5,12 +5,13 @@ from typing import NamedTuple
 
 from components.artifacts.evaluation import METRIC_TITLES
 from components.artifacts.promotion import PromotionFacts
-from components.artifacts.registration import RegisteredModel
+from components.artifacts.registration import RegisteredModel, other_protocols, ranked
 from components.pages.render import picture, render
-from components.params.promote import PromoteParams
+from components.params.protocol import ProtocolParams
 from components.params.train import title
-from components.promote.decision import name, ranked, tuning
-from components.scores import charts
+from components.promote.decision import name
+from components.scores import charts, side_by_side
+from components.scores.side_by_side import Candidate
 
 TEMPLATE = Path(__file__).with_name("report.html")
 
@@ -24,54 +25,62 @@ class Figures(NamedTuple):
     """AUROC and kappa of each version."""
 
 
-def draw(facts: PromotionFacts, params: PromoteParams) -> Figures:
-    """Draw the candidates, best first, and the previous champion."""
-    shown = _shown(facts, params)
-    rows = [
-        charts.Row(
-            _label(model),
-            model.scores.test.auroc,
-            model.scores.test.cohen_kappa,
-            strong=facts.current is not None and model.version == facts.current.version,
-            tuning_auroc=model.scores.tuning.auroc.value,
-            tuning_cohen_kappa=model.scores.tuning.cohen_kappa.value,
-        )
-        for model in shown
+def draw(facts: PromotionFacts, protocol: ProtocolParams, split: str) -> Figures:
+    """Draw the candidates, best first, and the previous champion.
+
+    Args:
+        facts: the receipt.
+        protocol: how they are ranked.
+        split: `test`, for the page: intervals of test, and values on tuning beside them. `tuning`: of tuning alone.
+    """
+    current = facts.current
+    shown = [
+        Candidate(_label(model), model.scores, strong=current is not None and model.version == current.version)
+        for model in _shown(facts, protocol)
     ]
-    points = charts.operating_points({_label(model): model.scores.test for model in shown})
-    return Figures(operating_points=charts.png(points), forest=charts.png(charts.forest(rows)))
+    return Figures(
+        operating_points=charts.png(side_by_side.operating_points(shown, split)),
+        forest=charts.png(side_by_side.forest(shown, split)),
+    )
 
 
-def promotion_page(facts: PromotionFacts, params: PromoteParams, figures: Figures) -> str:
+def promotion_page(facts: PromotionFacts, protocol: ProtocolParams, figures: Figures) -> str:
     """Write which version is trusted now, and why: the decision first, then the candidates.
 
     Args:
         facts: the receipt.
-        params: the rules of the decision.
-        figures: the charts.
+        protocol: the rules of the decision.
+        figures: the charts, on test.
 
     Returns:
         HTML that needs no other file.
     """
-    shown = _shown(facts, params)
+    shown = _shown(facts, protocol)
+    champion = () if facts.previous is None else (facts.previous,)
     return render(
         TEMPLATE,
         METRIC_TITLES=METRIC_TITLES,
         title=title,
         name=name,
         facts=facts,
-        params=params,
-        candidates=ranked(facts.candidates, params.metric),
+        opened=facts.opened,
+        protocol=protocol,
+        candidates=ranked(facts.candidates, protocol.primary_metric),
         shown=shown,
-        ranked_by=lambda model: tuning(model, params.metric),
+        champion_differs=[
+            change
+            for each in other_protocols(champion, protocol.model_dump(mode="json"))
+            for change in each.differences
+        ],
+        ranked_by=lambda model: model.tuning(protocol.primary_metric),
         same_test=len({model.scores.test_digest for model in shown}) <= 1,
         forest=picture(figures.forest, "Test AUROC and Cohen's kappa of each version with 95 % intervals"),
         operating_points=picture(figures.operating_points, "Operating points of each version on test"),
     )
 
 
-def _shown(facts: PromotionFacts, params: PromoteParams) -> list[RegisteredModel]:
-    candidates = ranked(facts.candidates, params.metric)
+def _shown(facts: PromotionFacts, protocol: ProtocolParams) -> list[RegisteredModel]:
+    candidates = ranked(facts.candidates, protocol.primary_metric)
     if facts.previous is None or facts.previous.version in {model.version for model in candidates}:
         return candidates
     return [*candidates, facts.previous]

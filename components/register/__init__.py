@@ -1,7 +1,9 @@
 """Make a version in the registry of each evaluated model.
 
-versions.py         the step: pairs models with evaluations, makes the versions, writes the receipt
+versions.py         the step: pairs models with evaluations, makes the versions, writes receipt and page
 measured_again.py   the scores of an evaluation, from its predictions
+page.py             the page of the test split and its charts
+report.html         its template
 """
 
 import logging
@@ -21,8 +23,9 @@ logger = logging.getLogger(__name__)
 def register(
     models: list[TrainedModel], evaluations: list[Evaluation], params: RegisterParams, out: Path
 ) -> Registration:
-    """Register each model with its evaluation. Doing it again keeps the versions.
+    """Register each model with its evaluation, and open the test split. Doing it again keeps the versions.
 
+    The report shows what all candidates reach on the test split, and how many models were ever measured on it.
     Give all candidates in one command. In an experiment of DVC nothing is registered; the result only says that it was
     a trial.
 

@@ -9,6 +9,7 @@ from components.artifacts.differences import differences
 from components.artifacts.evaluation import PREDICTIONS, Evaluation
 from components.base.errors import DataRefused, first_line
 from components.params.evaluate import EvaluateParams
+from components.params.protocol import ProtocolParams
 from components.scores.both_splits import BothSplits
 
 # Another computer may round a sum of floats otherwise. One study changes a score by far more.
@@ -24,11 +25,15 @@ def check(evaluation: Evaluation) -> None:
     facts = evaluation.facts
     try:
         params = EvaluateParams.model_validate(facts.params)
-        found = BothSplits.of_predictions(pd.read_parquet(evaluation.path / PREDICTIONS), params, facts.seed)
+        protocol = ProtocolParams.model_validate(facts.protocol)
+        predictions = pd.read_parquet(evaluation.path / PREDICTIONS)
+        found = BothSplits.of_predictions(predictions, params, protocol, facts.seed)
     except ValidationError as error:
         wrong = error.errors()[0]
+        section = "protocol" if error.title == ProtocolParams.__name__ else "params"
+        choice = ".".join((section, *map(str, wrong["loc"])))
         raise DataRefused(
-            f"{evaluation.path}: its card says params.{'.'.join(map(str, wrong['loc']))} {wrong['input']!r:.40}, which "
+            f"{evaluation.path}: its card says {choice} {wrong['input']!r:.40}, which "
             f"`mura evaluate` does not accept ({wrong['msg']}). Evaluate the model again."
         ) from error
     except (ValueError, KeyError, TypeError) as error:

@@ -7,13 +7,23 @@ from pathlib import Path
 
 from components import tracking
 from components.artifacts.evaluation import Evaluation, EvaluationFacts
-from components.artifacts.registration import Registration, RegistrationFacts
+from components.artifacts.registration import (
+    FOREST,
+    REPORT,
+    Opened,
+    RegisteredModel,
+    Registration,
+    RegistrationFacts,
+    other_protocols,
+)
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import UsageError
 from components.base.files import json_sha256, write_text
+from components.base.words import count, in_words
 from components.params.register import RegisterParams
 from components.register import measured_again
-from components.tracking import model_registry
+from components.register.page import draw, registration_page
+from components.tracking import measured_models, model_registry
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +40,28 @@ def run(models: list[TrainedModel], evaluations: list[Evaluation], params: Regis
     )
     for version in versions:
         write_text(out / f"{version.candidate}.json", version.model_dump_json(indent=2) + "\n")
-        logger.info("register: %s is %s version %s", version.candidate, version.model, version.version)
-    return Registration.seal(out, RegistrationFacts(versions=versions))
+        says = "register: %s is %s version %s, test AUROC %s"
+        logger.info(says, version.candidate, version.model, version.version, version.scores.test.auroc)
+    facts = RegistrationFacts(versions=versions, opened=_opened(versions))
+    evaluated = {version.version: evaluation for version, (_, evaluation) in zip(versions, candidates, strict=True)}
+    figures = draw(facts, evaluated)
+    (out / FOREST).write_bytes(figures.forest)
+    write_text(out / REPORT, registration_page(facts, figures))
+    return Registration.seal(out, facts)
+
+
+def _opened(versions: tuple[RegisteredModel, ...]) -> Opened:
+    """How often the test split of these versions was opened, as far as the registry knows."""
+    found = measured_models.on_test(versions[0].scores.test_digest)
+    now = versions[0].protocol
+    assert now is not None
+    models = found.models | {version.model_digest for version in versions}
+    opened = Opened(models=len(models), protocols=other_protocols(found.versions, now))
+    logger.info("register: %s measured on this test split so far", count(opened.models, "model"))
+    for each in opened.protocols:
+        says = "register: the protocol has changed since %s: %s"
+        logger.warning(says, in_words(each.versions), "; ".join(each.differences))
+    return opened
 
 
 def _pairs(models: list[TrainedModel], evaluations: list[Evaluation]) -> list[tuple[TrainedModel, Evaluation]]:
@@ -63,15 +93,16 @@ def _pairs(models: list[TrainedModel], evaluations: list[Evaluation]) -> list[tu
 
 
 def _measure(facts: EvaluationFacts) -> str:
-    """Digest of how scores were computed: the seed, and all choices but the number of images at once."""
-    return json_sha256([facts.seed, {name: value for name, value in facts.params.items() if name != "batch_size"}])
+    """Digest of how scores were computed: the seed, the protocol, and all choices but the number of images at once."""
+    params = {name: value for name, value in facts.params.items() if name != "batch_size"}
+    return json_sha256([facts.seed, facts.protocol, params])
 
 
 def _check_names(what: str, candidates: Iterable[str]) -> None:
-    for candidate, count in Counter(candidates).items():
-        if count > 1:
+    for candidate, times in Counter(candidates).items():
+        if times > 1:
             raise UsageError(
-                f"register: expected one {what} of the candidate {candidate}, got {count}. Give each candidate its own "
+                f"register: expected one {what} of the candidate {candidate}, got {times}. Give each candidate its own "
                 "name in params.yaml."
             )
 

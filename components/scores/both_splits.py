@@ -14,6 +14,7 @@ import pandas as pd
 from components.artifacts.evaluation import SplitScores
 from components.artifacts.manifest import TEST, TUNING
 from components.params.evaluate import EvaluateParams
+from components.params.protocol import ProtocolParams
 from components.scores import metrics
 from components.scores.studies import Studies
 
@@ -31,7 +32,13 @@ class BothSplits(NamedTuple):
 
     @classmethod
     def measure(
-        cls, tuning: Studies, test: Studies, overlay: Mapping[str, int], params: EvaluateParams, seed: int
+        cls,
+        tuning: Studies,
+        test: Studies,
+        overlay: Mapping[str, int],
+        params: EvaluateParams,
+        protocol: ProtocolParams,
+        seed: int,
     ) -> Self:
         """Measure. The same patients and the same seed give the same draws, so the scores can be compared.
 
@@ -40,12 +47,14 @@ class BothSplits(NamedTuple):
             test: gives the numbers.
             overlay: second opinions on labels, by study.
             params: how to measure.
+            protocol: how the threshold is chosen.
             seed: of the bootstrap.
 
         Raises:
             ValueError: a split is empty, or tuning has one class only.
         """
-        threshold = metrics.choose_threshold(tuning.abnormal, tuning.probability, params.operating_point, params.target)
+        rule, target = protocol.operating_point, protocol.target
+        threshold = metrics.choose_threshold(tuning.abnormal, tuning.probability, rule, target)
         score = partial(metrics.score, threshold=threshold, draws=params.bootstrap_draws, seed=seed)
         labels = [overlay.get(study, label) for study, label in zip(test.study, test.abnormal, strict=True)]
         others = dataclasses.replace(test, abnormal=np.array(labels, np.int64))
@@ -54,7 +63,9 @@ class BothSplits(NamedTuple):
         return cls(threshold, score(tuning), official, relabelled, second)
 
     @classmethod
-    def of_predictions(cls, predictions: pd.DataFrame, params: EvaluateParams, seed: int) -> Self:
+    def of_predictions(
+        cls, predictions: pd.DataFrame, params: EvaluateParams, protocol: ProtocolParams, seed: int
+    ) -> Self:
         """Measure again from the table of an Evaluation.
 
         Raises:
@@ -63,7 +74,7 @@ class BothSplits(NamedTuple):
         tuning, test = (studies_of(predictions[predictions["split"] == split]) for split in (TUNING, TEST))
         opinions = predictions[predictions["overlay"].notna()].drop_duplicates("study")
         overlay = dict(zip(opinions["study"], opinions["overlay"].astype(int), strict=True))
-        return cls.measure(tuning, test, overlay, params, seed)
+        return cls.measure(tuning, test, overlay, params, protocol, seed)
 
 
 def studies_of(rows: pd.DataFrame) -> Studies:

@@ -79,6 +79,24 @@ def roc(curve: RocCurve, scores: SplitScores) -> Figure:
 
 
 @mpl.rc_context(STYLE)
+def roc_curves(models: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
+    """ROC curves of several models.
+
+    Args:
+        models: false-positive rates and sensitivities by the name to show.
+    """
+    figure = _figure(5.6, 5.9 + 0.2 * len(models))
+    axes = _roc_plane(figure)
+    handles = []
+    for (name, (rate, sensitivity)), color, style in zip(
+        models.items(), cycle(COLORS), cycle(("-", "--", "-.", ":")), strict=False
+    ):
+        handles += axes.plot(rate, sensitivity, color=color, linestyle=style, linewidth=1.6, label=name)
+    figure.legend(handles=handles, loc="outside lower left", handlelength=3)
+    return figure
+
+
+@mpl.rc_context(STYLE)
 def operating_points(versions: Mapping[str, SplitScores]) -> Figure:
     """Operating points of several models with their intervals, in the corner of the ROC plane that they reach.
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.artifacts.manifest import SPLITS, TABLE, TRAIN, ValidManifest
-from components.artifacts.shards import PartFacts, ShardsFacts, SplitFacts, ascending_digest
+from components.artifacts.shards import Cohort, PartFacts, ShardsFacts, SplitFacts, ascending_digest
 from components.params.shard import ShardParams
 from components.shard.records import Job, Row
 
@@ -128,20 +128,46 @@ def _shuffled(image: pa.Array, rows: Places) -> Places:
 
 
 def _split_facts(columns: dict[str, pa.Array], ascending: Places, files: list[Planned]) -> SplitFacts:
-    def different(name: str) -> int:
-        return int(pc.count_distinct(columns[name].indices.take(pa.array(ascending))).as_py())
-
     identity = {name: columns[name] for name in ("image", "sha256", "abnormal")}
     pieces = (ascending[start : start + PIECE] for start in range(0, len(ascending), PIECE))
+    whole = _cohort(columns, ascending)
     return SplitFacts(
-        images=len(ascending),
-        studies=different("study"),
-        patients=different("patient"),
+        images=whole.images,
+        studies=whole.studies,
+        patients=whole.patients,
+        abnormal_studies=whole.abnormal_studies,
+        body_parts=dict(_by_part(columns, ascending)),
         abnormal=pc.sum(columns["abnormal"].take(pa.array(ascending))).as_py() or 0,
         files=tuple(file.name for file in files),
         records=tuple(len(file.rows) for file in files),
         digest=ascending_digest(_table(identity, piece) for piece in pieces),
     )
+
+
+def _by_part(columns: dict[str, pa.Array], rows: Places) -> Iterator[tuple[str, Cohort]]:
+    """Who is in each body part of a split, by its name, ascending."""
+    part = _numbered(columns["body_part"])[rows]
+    names = dict(enumerate(columns["body_part"].dictionary.to_pylist()))
+    for number in sorted(set(part.tolist()) & set(names), key=names.__getitem__):
+        yield names[number], _cohort(columns, rows[part == number])
+
+
+def _cohort(columns: dict[str, pa.Array], rows: Places) -> Cohort:
+    study, patient = (_numbered(columns[name])[rows] for name in ("study", "patient"))
+    studies, first = np.unique(study, return_index=True)
+    abnormal = columns["abnormal"].take(pa.array(rows[first]))
+    return Cohort(
+        images=len(rows),
+        studies=len(studies),
+        abnormal_studies=pc.sum(abnormal).as_py() or 0,
+        patients=len(np.unique(patient)),
+    )
+
+
+def _numbered(words: pa.Array) -> Places:
+    """The places of repeated words in their dictionary; -1 where there is none."""
+    numbers: Places = pc.fill_null(words.indices, -1).to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def _parts(columns: dict[str, pa.Array], rows: Places) -> dict[str, PartFacts]:

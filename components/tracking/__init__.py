@@ -13,6 +13,8 @@ left_open.py        runs that killed steps left open
 logged_model.py     a network as the output of a run
 stored_model.py     whether a stored network can be loaded
 publish.py          a trained model that is not on this server yet
+split_data.py       the splits of a data set, and the scores on them
+measured_models.py  which models were ever measured on a test split
 model_registry.py   versions, and the alias of the trusted one
 
 Importing this package sets MLflow's settings, as MLflow reads them while it is imported, and then imports it.

@@ -3,26 +3,24 @@
 import json
 import logging
 import math
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 from components import tracking
 from components.artifacts.differences import differences
-from components.artifacts.evaluation import REPORT, Evaluation, Interval, Scores, SplitScores
+from components.artifacts.evaluation import REPORT, TEST_REPORT, Evaluation, Scores
 from components.artifacts.registration import RegisteredModel
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import DataRefused, ServiceRefused, UsageError
 from components.base.words import in_words
 from components.params.train import title
-from components.tracking import effects, failures, stored_model
+from components.tracking import effects, failures, split_data, stored_model
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +56,7 @@ def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: 
         raise UsageError(f"register: expected a model name without / : or quotes, which MLflow refuses, got {name}.")
     client = tracking.connect()
     with tracking.refusals(f"registering {model.facts.candidate}"):
-        _log_scores(client, run, evaluation.facts.scores)
+        split_data.log(client, run, evaluation.facts.scores, evaluation.facts.data_digest)
         find = partial(_find, client, name, model, evaluation, run)
         found = find()
         if found is None:
@@ -75,7 +73,7 @@ def ensure_version(name: str, model: TrainedModel, evaluation: Evaluation, run: 
                 "changed it: delete that version in MLflow and run `mura register` again."
             )
         _delete_twins(client, found, model, evaluation)
-    return _registered(found)
+    return facts_of(found)
 
 
 @failures.patient
@@ -95,7 +93,7 @@ def champion(name: str, alias: str) -> RegisteredModel | None:
     if held is None:
         return None
     try:
-        return _registered(held)
+        return facts_of(held)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"The alias {alias} of {name} names version {held.version}. Its tag {FACTS} is missing or cannot be read: "
@@ -167,7 +165,7 @@ def contradiction(model: RegisteredModel) -> str | None:
 
 def _contradiction(client: MlflowClient, version: ModelVersion, expected: RegisteredModel) -> str | None:
     try:
-        said = _registered(version)
+        said = facts_of(version)
     except (KeyError, TypeError, ValueError):
         return f"its tag {FACTS} is missing or cannot be read"
     for name, expects, found in differences(expected, said):
@@ -182,7 +180,7 @@ def _metric_contradiction(client: MlflowClient, run_id: str, scores: Scores) -> 
     """The first score that was never logged to a run, although others of the name were."""
     run = _or_none(lambda: client.get_run(run_id))
     last = {} if run is None else run.data.metrics
-    for name, value in _score_values(scores).items():
+    for _, name, value in split_data.score_values(scores):
         if name not in last or _equal(last[name], value):
             continue
         # Another evaluation of the model logs its scores to the same run.
@@ -263,10 +261,11 @@ def _prepare(client: MlflowClient, name: str, evaluation: Evaluation, run: Track
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"):
             raise
-    if evaluation.report.is_file():
-        folder = f"evaluation/{evaluation.digest[:12]}"
-        store = partial(client.log_artifact, run.run_id, str(evaluation.report), folder)
-        failures.transfer("storing the report", store)
+    for report in (evaluation.report, evaluation.test_report):
+        if report.is_file():
+            folder = f"evaluation/{evaluation.digest[:12]}"
+            store = partial(client.log_artifact, run.run_id, str(report), folder)
+            failures.transfer("storing the report", store)
 
 
 def _create(
@@ -294,6 +293,7 @@ def _facts(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedR
         evaluation_digest=evaluation.digest,
         data_digest=model.facts.data_digest,
         body_parts=evaluation.facts.body_parts,
+        protocol=evaluation.facts.protocol,
         code_revision=model.facts.code_revision,
         training_seconds=model.facts.seconds,
         scores=evaluation.facts.scores,
@@ -307,6 +307,7 @@ def _tags(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRu
         **({"archive_md5": model.facts.archive_md5} if model.facts.archive_md5 else {}),
         "shards_digest": model.facts.shards_digest,
         "code_revision": facts.code_revision,
+        "protocol_digest": evaluation.facts.protocol_digest,
         FACTS: facts.model_dump_json(exclude={"version"}),
     }
 
@@ -331,7 +332,12 @@ def _plain_tags(facts: RegisteredModel) -> dict[str, str]:
     }
 
 
-def _registered(version: ModelVersion) -> RegisteredModel:
+def facts_of(version: ModelVersion) -> RegisteredModel:
+    """What this pipeline wrote down of a version.
+
+    Raises:
+        KeyError, TypeError, ValueError: it did not register it, or its tag was changed.
+    """
     facts = json.loads(version.tags[FACTS])
     # Older versions of this program trained one candidate of each architecture and named it so.
     named = {"candidate": facts["architecture"]} | facts
@@ -355,28 +361,6 @@ def _description(model: TrainedModel, evaluation: Evaluation) -> str:
     return (
         f"{title(model.facts.candidate, model.facts.architecture)} at code revision {model.facts.code_revision[:12]} "
         f"on data {model.facts.data_digest[:12]}{only}: AUROC {test.auroc}, Cohen's kappa {test.cohen_kappa} on "
-        f"{test.n_studies:,} test studies. {REPORT} among the artifacts of its run is the report."
+        f"{test.n_studies:,} test studies. {TEST_REPORT} among the artifacts of its run is the report, {REPORT} that "
+        "of the tuning split."
     )
-
-
-def _log_scores(client: MlflowClient, run: TrackedRun, scores: Scores) -> None:
-    """Log the scores with the model and its run, so that MLflow can show and compare them. Once only."""
-    model_id, values = run.model_uri.removeprefix("models:/"), _score_values(scores)
-    logged = {metric.key: metric.value for metric in client.get_logged_model(model_id).metrics or []}
-    if any(logged.get(name) != value for name, value in values.items()):
-        now = time.time_ns() // 1_000_000
-        client.log_batch(run.run_id, [Metric(name, value, now, 0, model_id=model_id) for name, value in values.items()])
-
-
-def _score_values(scores: Scores) -> dict[str, float]:
-    """Scores by the names of MLflow's metrics."""
-    return {**_values("test", scores.test), **_values("tuning", scores.tuning), "threshold": scores.threshold}
-
-
-def _values(split: str, scores: SplitScores) -> dict[str, float]:
-    # MLflow groups metrics by the part before a slash. `tuning_auroc` is the curve over the epochs.
-    measured = {name: getattr(scores, name) for name in SplitScores.model_fields}
-    intervals = {name: interval for name, interval in measured.items() if isinstance(interval, Interval)}
-    values = {f"{split}/{name}": interval.value for name, interval in intervals.items()}
-    values |= {f"{split}/auroc_low": scores.auroc.low, f"{split}/auroc_high": scores.auroc.high}
-    return {name: value for name, value in values.items() if value is not None}

@@ -252,7 +252,8 @@ def _add_candidates(tasks: Tasks, given: Inputs, candidates: Mapping[str, TrainP
     for name, candidate in candidates.items():
         train = tasks.add("train", shards | seed | {"params": given[f"train_{name}"]}, candidate)
         model = _made("model", train, "trained_model")
-        evaluate = tasks.add("evaluate", data | model | seed | {"params": given["evaluate"]}, candidate)
+        chosen = {"params": given["evaluate"], "protocol": given["protocol"]}
+        evaluate = tasks.add("evaluate", data | model | seed | chosen, candidate)
         made |= _made(f"evaluation_{name}", evaluate, "evaluation")
     register = tasks.add("register", made | {"params": given["register"]})
     tasks.add("promote", _made("registration", register, "registration") | {"params": given["promote"]})

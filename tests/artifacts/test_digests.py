@@ -9,10 +9,18 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import COMMIT, MEASURED_WITH, make_scores
+from conftest import COMMIT, MEASURED_WITH, PROTOCOL, make_scores
 
 from components.artifacts.artifact import Artifact, File
-from components.artifacts.evaluation import METRICS, PREDICTIONS, SUMMARY, Evaluation, EvaluationFacts, SecondOpinion
+from components.artifacts.evaluation import (
+    METRICS,
+    PREDICTIONS,
+    SUMMARY,
+    TEST_METRICS,
+    Evaluation,
+    EvaluationFacts,
+    SecondOpinion,
+)
 from components.artifacts.manifest import TABLE, Manifest, ManifestFacts, ValidManifest, ValidManifestFacts
 from components.artifacts.parts import (
     ManifestOrigin,
@@ -23,25 +31,34 @@ from components.artifacts.parts import (
     ShardsPartFacts,
 )
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
-from components.artifacts.registration import RegisteredModel, Registration, RegistrationFacts
-from components.artifacts.shards import RECORDS, PartFacts, Shards, ShardsFacts, SplitFacts
+from components.artifacts.registration import Opened, OtherProtocol, RegisteredModel, Registration, RegistrationFacts
+from components.artifacts.shards import RECORDS, Cohort, PartFacts, Shards, ShardsFacts, SplitFacts
 from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
 from components.base.errors import DataRefused
 from components.base.files import json_sha256
 
 PROVENANCE = {
-    "archive", "archive_md5", "device", "seconds", "code_revision", "environment", "run", "run_id", "training_seconds"
+    "archive", "archive_md5", "device", "seconds", "code_revision", "environment", "run", "run_id", "training_seconds",
+    "opened",
 }  # fmt: skip
 """Whoever believes one of these believes the card's checksum alone. Everything else decides."""
 
 OF_MANIFEST: dict[str, Any] = {
     "archive": "MURA-v1.1.zip", "archive_md5": "a5" * 16, "images": 5, "studies": 4, "patients": 3, "sidecars": 1,
     "others": ("notes.txt",), "overlay_digest": "0e" * 32, "overlay_studies": 2, "body_parts": ("wrist",),
-    "left_out_images": 7, "left_out_studies": {"hand": 6},
+    "empty_studies": 1, "left_out_images": 7, "left_out_studies": {"hand": 6},
 }  # fmt: skip
 MANIFEST = ManifestFacts(**OF_MANIFEST)
 SPLIT = SplitFacts(
-    images=2, studies=2, patients=2, abnormal=1, files=("train.tfrecord",), records=(2,), digest="d1" * 32
+    images=2,
+    studies=2,
+    patients=2,
+    abnormal=1,
+    abnormal_studies=1,
+    body_parts={"wrist": Cohort(images=2, studies=2, abnormal_studies=1, patients=2)},
+    files=("train.tfrecord",),
+    records=(2,),
+    digest="d1" * 32,
 )
 SHARDS = ShardsFacts(
     image_size=32,
@@ -53,8 +70,11 @@ SHARDS = ShardsFacts(
 REGISTERED = RegisteredModel(
     model="mura", version=3, run_id="4" * 32, candidate="wide", architecture="vgg16", model_digest="0d" * 32,
     evaluation_digest="e7" * 32, data_digest="da" * 32, body_parts=("wrist",), code_revision=COMMIT,
-    training_seconds=12.5, scores=make_scores(0.8),
+    training_seconds=12.5, protocol=PROTOCOL, scores=make_scores(0.8),
 )  # fmt: skip
+OPENED = Opened(
+    models=5, protocols=(OtherProtocol(versions=("mura 1", "mura 2"), differences=("min_auroc 0.8, now 0.6",)),)
+)
 ORIGIN: dict[str, Any] = {"code": "c0" * 32, "contents": "c7" * 32, "params": {"max_members": 9}, "parts": 2}
 FACTS: dict[type[Artifact[Any]], Any] = {
     Manifest: MANIFEST,
@@ -77,14 +97,16 @@ FACTS: dict[type[Artifact[Any]], Any] = {
     ),
     Evaluation: EvaluationFacts(
         candidate="wide", architecture="vgg16", model_digest="0d" * 32, data_digest="da" * 32,
-        shards_digest="5a" * 32, code_revision=COMMIT, body_parts=("wrist",), params=MEASURED_WITH, seed=1,
-        scores=make_scores(0.8),
+        shards_digest="5a" * 32, code_revision=COMMIT, body_parts=("wrist",), params=MEASURED_WITH, protocol=PROTOCOL,
+        seed=1, scores=make_scores(0.8),
         second_opinion=SecondOpinion(overlay_digest="0e" * 32, studies=2, test=make_scores(0.7).test),
     ),
-    Registration: RegistrationFacts(versions=(REGISTERED,), trial="puffy-dogs"),
+    Registration: RegistrationFacts(versions=(REGISTERED,), opened=OPENED, trial="puffy-dogs"),
     Promotion: PromotionFacts(
-        alias="champion", decision=Decision(outcome="promoted", reasons=("better",)), challenger=REGISTERED,
+        alias="champion", decision=Decision(outcome="promoted", reasons=("better",), on_test=("better there",)),
+        challenger=REGISTERED,
         previous=REGISTERED.model_copy(update={"version": 2}), current=REGISTERED, candidates=(REGISTERED,),
+        opened=OPENED,
     ),
 }  # fmt: skip
 
@@ -95,7 +117,7 @@ FILES: dict[type[Artifact[Any]], tuple[str, ...]] = {
     Shards: (RECORDS, "train.tfrecord"),
     ShardsPart: (RECORDS, "train.tfrecord"),
     TrainedModel: (WEIGHTS, CURVES),
-    Evaluation: (PREDICTIONS, METRICS, SUMMARY, "plots/roc.csv"),
+    Evaluation: (PREDICTIONS, METRICS, TEST_METRICS, SUMMARY, "plots/roc.csv"),
     Registration: ("wide.json",),
 }
 """Files that decide, by the kind of artifact. A promotion is its facts; its page is for people."""

@@ -47,7 +47,7 @@ def test_two_candidates_of_one_architecture_are_two_rows_with_two_reports(
     shown(tmp_path / "promotion", "promoted", version(1, "vgg16"), version(2, "wide"))
     told = capsys.readouterr().out
     rows = [" ".join(line.split()) for line in told.splitlines()]
-    value = "0.800 0.800 (0.750 to 0.850) 0.600 (0.550 to 0.650) 3 min 20 s"
+    value = "0.800 (0.750 to 0.850) 0.600 (0.550 to 0.650) 3 min 20 s"
     assert f"VGG-16 * mura v1 {value}" in rows
     assert f"wide (VGG-16) mura v2 {value}" in rows
     assert "promoted: VGG-16" in rows

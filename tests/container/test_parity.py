@@ -38,7 +38,7 @@ def small_params() -> str:
     choices["phantom"]["studies"] = 60
     choices["shard"] = {"image_size": 32, "images_per_shard": 64}
     choices["train"]["candidates"] = {"custom_cnn": {"architecture": "custom_cnn", "epochs": 1, "patience": 1}}
-    choices["promote"]["min_auroc"] = 0.0  # one epoch teaches little
+    choices["protocol"]["min_auroc"] = 0.0  # one epoch teaches little
     return yaml.safe_dump(choices, sort_keys=False)
 
 

@@ -16,12 +16,14 @@ from components.artifacts.trained_model import WEIGHTS, TrainedModel
 from components.base.errors import DataRefused
 from components.evaluate import evaluate
 from components.params.evaluate import EvaluateParams
+from components.params.protocol import ProtocolParams
 from components.params.train import TrainParams
 from components.scores import metrics
 from components.scores.studies import Studies
 
 DEMO = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
-PARAMS = EvaluateParams(operating_point="kappa", target=0.9, bootstrap_draws=2000, batch_size=8)
+PARAMS = EvaluateParams(bootstrap_draws=2000, batch_size=8)
+RULES = ProtocolParams(**DEMO["protocol"])
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def test_an_evaluation_holds_what_its_predictions_give(
     packed: tuple[ValidManifest, Shards], model: TrainedModel, tmp_path: Path
 ) -> None:
     (out := tmp_path / "evaluation").mkdir()
-    found = evaluate(*packed, model, PARAMS, 1, out)
+    found = evaluate(*packed, model, PARAMS, RULES, 1, out)
     assert (found.facts.candidate, found.facts.architecture) == ("narrow", "custom_cnn")
     predictions = pd.read_parquet(out / "predictions.parquet")
     assert (predictions.groupby("study")["split"].nunique() == 1).all()
@@ -68,31 +70,38 @@ def test_an_evaluation_holds_what_its_predictions_give(
     assert scores.threshold == metrics.choose_threshold(tuning.abnormal, tuning.probability, "kappa", 0.9)
     assert scores.test == metrics.score(test, scores.threshold, 2000, 1)
     assert scores.tuning == metrics.score(tuning, scores.threshold, 2000, 1)
-    told = json.loads((out / "metrics.json").read_text())
-    assert told["test"] == scores.test.model_dump()
-    assert set(told["body_part"]) == set(test.body_part)
-    assert json.loads((out / "summary.json").read_text())["test_auroc"] == round(scores.test.auroc.value or 0, 4)
-    assert "Evaluation of narrow (custom CNN)" in found.report.read_text()
+    for name, split in (("metrics.json", "tuning"), ("test.json", "test")):
+        told = json.loads((out / name).read_text())
+        assert told[split] == scores.of(split).model_dump()
+        assert {"tuning", "test"} & set(told) == {split}
+        assert set(told["body_part"]) == set(studies[split].body_part)
+        assert told["digests"]["protocol"] == RULES.digest == found.facts.protocol_digest
+    assert told["roc"]["sensitivity"][-1] == 1
+    assert json.loads((out / "summary.json").read_text())["tuning_auroc"] == round(scores.tuning.auroc.value or 0, 4)
+    for report, split in ((found.report, "tuning"), (found.test_report, "test")):
+        assert f"Evaluation of narrow (custom CNN) on the {split} split" in report.read_text()
 
 
 def test_an_evaluation_writes_what_dvc_plots(
     packed: tuple[ValidManifest, Shards], model: TrainedModel, tmp_path: Path
 ) -> None:
     (out := tmp_path / "evaluation").mkdir()
-    found = evaluate(*packed, model, PARAMS, 1, out)
+    found = evaluate(*packed, model, PARAMS, RULES, 1, out)
     plots = out / "plots"
     assert {path.name for path in plots.iterdir()} == {
         "roc.csv", "calibration.csv", "confusion.csv", "roc.png", "calibration.png",
     }  # fmt: skip
     roc, calibration, confusion = (pd.read_csv(plots / f"{name}.csv") for name in ("roc", "calibration", "confusion"))
     assert list(roc.columns) == ["false_positive_rate", "sensitivity", "threshold"]
-    assert np.trapezoid(roc.sensitivity, roc.false_positive_rate) == pytest.approx(found.facts.scores.test.auroc.value)
+    assert np.trapezoid(roc.sensitivity, roc.false_positive_rate) == pytest.approx(
+        found.facts.scores.tuning.auroc.value
+    )
     assert {"mean_probability", "abnormal_share"} <= set(calibration.columns)
-    assert calibration.studies.sum() == found.facts.scores.test.n_studies
-    counts = found.facts.scores.test.confusion
+    assert calibration.studies.sum() == found.facts.scores.tuning.n_studies
+    counts = found.facts.scores.tuning.confusion
     both = confusion[(confusion.actual == "abnormal") & (confusion.predicted == "abnormal")]
     assert len(both) == counts.true_positive
-    assert len(confusion) == found.facts.scores.test.n_studies
+    assert len(confusion) == found.facts.scores.tuning.n_studies
 
 
 def test_shards_of_another_manifest_are_not_evaluated(
@@ -102,7 +111,7 @@ def test_shards_of_another_manifest_are_not_evaluated(
     other = prove(manifest(shards.path.parent / "MURA-v1.1.zip", tmp_path / "manifest", seed=2), tmp_path / "other")
     model = make_model(data_digest=shards.facts.data_digest)
     with pytest.raises(DataRefused, match=r"shards: expected shards of data set \w{12} of .*other, got those of"):
-        evaluate(other, shards, model, PARAMS, 1, tmp_path / "evaluation")
+        evaluate(other, shards, model, PARAMS, RULES, 1, tmp_path / "evaluation")
 
 
 @pytest.mark.parametrize(("fact", "value"), [("data_digest", "0" * 64), ("image_size", 64)])
@@ -115,4 +124,4 @@ def test_a_model_that_was_trained_on_other_shards_is_not_evaluated(
 ) -> None:
     facts = {"data_digest": packed[1].facts.data_digest} | {fact: value}
     with pytest.raises(DataRefused, match="expected a model trained on"):
-        evaluate(*packed, make_model(**facts), PARAMS, 1, tmp_path / "evaluation")
+        evaluate(*packed, make_model(**facts), PARAMS, RULES, 1, tmp_path / "evaluation")

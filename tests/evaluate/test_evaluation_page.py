@@ -5,13 +5,17 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import MEASURED_WITH
+from conftest import MEASURED_WITH, PROTOCOL
 from html_page import Page, check_page
 
 from components.artifacts.evaluation import EvaluationFacts, Scores, SecondOpinion
+from components.artifacts.manifest import ValidManifestFacts
+from components.artifacts.shards import Cohort, ShardsFacts, SplitFacts
 from components.artifacts.trained_model import TrackedRun, TrainedModelFacts
-from components.evaluate.page import Measured, draw, evaluation_page
+from components.evaluate import flow
+from components.evaluate.page import Measured, Split, draw, evaluation_page
 from components.params.evaluate import EvaluateParams
+from components.params.protocol import ProtocolParams
 from components.scores import charts, curves, metrics
 from components.scores.studies import Studies
 
@@ -41,6 +45,7 @@ def facts(scores):
         shards_digest="c3" * 32,
         code_revision="e4" * 20,
         params=MEASURED_WITH,
+        protocol=PROTOCOL,
         seed=7,
         scores=scores,
     )
@@ -83,23 +88,49 @@ EPOCHS = pd.DataFrame(
 NO_OPINIONS = pd.DataFrame(columns=["overlay", "overlay_source", "overlay_reason"])
 
 
-@pytest.fixture(scope="module")
-def measured(facts, trained, studies):
-    params = EvaluateParams(operating_point="kappa", target=0.9, bootstrap_draws=2345, batch_size=8)
-    return Measured(facts, trained, params, 31, {"hand": facts.scores.test}, studies, NO_OPINIONS)
+MANIFEST = ValidManifestFacts(
+    archive="MURA-v1.1.zip", images=1_234, studies=570, patients=480, sidecars=12, others=("notes.txt",),
+    empty_studies=2, left_out_images=321, left_out_studies={"elbow": 100, "hand": 40}, manifest_digest="0a" * 32,
+    data_digest="b2" * 32, expectations=41, warnings=("mode", "near_train"),
+)  # fmt: skip
+
+
+def split_facts(images, studies, abnormal, patients):
+    cohort = {"images": images, "studies": studies, "abnormal_studies": abnormal, "patients": patients}
+    known = {"abnormal": images // 2, "files": (), "records": (), "digest": "d1" * 32}
+    return SplitFacts(**cohort, **known, body_parts={"wrist": Cohort(**cohort)})
+
+
+SHARDS = ShardsFacts(
+    image_size=320, data_digest="b2" * 32, train_images={},
+    splits={"train": split_facts(900, 400, 160, 330), "tuning": split_facts(161, 90, 45, 80),
+            "test": split_facts(170, 80, 40, 70)},
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def figures(measured):
-    return draw(measured, EPOCHS)
+def measured(facts, trained):
+    params = EvaluateParams(bootstrap_draws=2345, batch_size=8)
+    return Measured(facts, trained, MANIFEST, SHARDS, params, ProtocolParams(**PROTOCOL), 31, NO_OPINIONS)
 
 
 @pytest.fixture(scope="module")
-def page(measured, figures):
+def split(facts, studies):
+    """The test split."""
+    return Split("test", studies, facts.scores.test, {"hand": facts.scores.test})
+
+
+@pytest.fixture(scope="module")
+def figures(measured, split):
+    return draw(measured, split, EPOCHS)
+
+
+@pytest.fixture(scope="module")
+def page(measured, split, figures):
     """The page, as HTML, of what was measured but for the changes."""
 
-    def build(**changes):
-        return evaluation_page(measured._replace(**changes), figures)
+    def build(split=split, **changes):
+        return evaluation_page(measured._replace(**changes), split, figures)
 
     return build
 
@@ -112,10 +143,10 @@ def test_the_page_holds_its_five_charts(page):
     assert len(Page(page()).sources) == 5
 
 
-def test_the_charts_are_those_of_the_test_studies(measured, figures, studies, scores):
+def test_the_charts_are_those_of_the_studies(split, figures, studies, scores):
     curve = curves.calibration_curve(studies.abnormal, studies.probability)
     assert figures.calibration == charts.png(charts.calibration(curve, scores.test))
-    assert figures.body_parts == charts.png(charts.body_parts(scores.test, measured.body_parts))
+    assert figures.body_parts == charts.png(charts.body_parts(scores.test, split.body_parts))
     assert figures.learning_curves == charts.png(charts.learning_curves(EPOCHS, 9))
 
 
@@ -124,7 +155,7 @@ def test_a_candidate_is_named_with_its_architecture(page, facts):
     wide = facts.model_copy(update={"candidate": "wide"})
     html = page(facts=wide)
     assert "<h1>Evaluation of wide (VGG-16) on the test split</h1>" in html
-    assert "<title>Evaluation of wide (VGG-16)</title>" in html
+    assert "<title>Evaluation of wide (VGG-16) on the test split</title>" in html
 
 
 def test_the_verdict_comes_before_the_first_table(page, scores):
@@ -145,8 +176,8 @@ def test_the_verdict_comes_before_the_first_table(page, scores):
     ],
 )
 def test_the_page_says_how_the_threshold_was_chosen(page, measured, rule, words):
-    params = measured.params.model_copy(update={"operating_point": rule})
-    assert words in Page(page(params=params)).words
+    protocol = measured.protocol.model_copy(update={"operating_point": rule, "target": 0.9})
+    assert words in Page(page(protocol=protocol)).words
 
 
 def test_provenance_is_complete(page, facts, trained):
@@ -177,19 +208,18 @@ def test_the_worst_errors_are_listed_by_study(page, studies):
     assert all(error.study in words for error in [*missed, *alarms])
 
 
-def test_a_model_without_errors_has_none_to_list(page):
+def test_a_model_without_errors_has_none_to_list(page, split):
     perfect = Studies.of_images(["a", "b"], ["p", "q"], ["hand"] * 2, [0, 1], [0.1, 0.9])
-    assert page(test=perfect).count("<p>None.</p>") == 2
+    assert page(split._replace(studies=perfect)).count("<p>None.</p>") == 2
 
 
-def test_what_is_not_defined_is_written_as_such(page, facts):
+def test_what_is_not_defined_is_written_as_such(page, split):
     lone = metrics.score(Studies.of_images(["a"], ["p"], ["hand"], [1], [0.9]), 0.5, 2000, 1)
-    html = page(body_parts={"humerus": lone})
+    html = page(split._replace(body_parts={"humerus": lone}))
     row = html.split('<th scope="row">humerus</th>')[1].split("</tr>")[0]
     assert "n/a" in row
     assert "None" not in Page(html).words.replace("None.", "")
-    undefined = facts.model_copy(update={"scores": facts.scores.model_copy(update={"test": lone})})
-    assert "All test studies are of one class" in Page(page(facts=undefined)).words
+    assert "All test studies are of one class" in Page(page(split._replace(scores=lone))).words
 
 
 def test_an_overlay_that_changes_no_test_study_is_reported_so(page, facts, scores):
@@ -202,8 +232,8 @@ def test_an_overlay_that_changes_no_test_study_is_reported_so(page, facts, score
     assert "second opinion" not in Page(page()).words
 
 
-def test_names_from_outside_are_escaped(page, scores):
-    html = page(body_parts={"<script>alert(1)</script>": scores.test})
+def test_names_from_outside_are_escaped(page, split, scores):
+    html = page(split._replace(body_parts={"<script>alert(1)</script>": scores.test}))
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
 
@@ -234,5 +264,65 @@ def test_the_official_label_of_a_study_in_doubt_is_its_own(page, facts, scores, 
 
 def test_chosen_body_parts_are_named(page, facts):
     chosen = Page(page(facts=facts.model_copy(update={"body_parts": ("elbow", "wrist")}))).words
-    assert "studies of elbow and wrist only, in training and in test" in chosen
+    assert "studies of elbow and wrist only, in training, tuning and test" in chosen
     assert " only, in training" not in Page(page()).words
+
+
+def test_the_page_of_the_tuning_split_shows_nothing_of_the_test_split(measured, split, scores, studies):
+    other = metrics.score(studies, 0.31, 2000, 9)
+    second = SecondOpinion(overlay_digest="0e" * 32, studies=2, test=other)
+    changes = {"scores": scores.model_copy(update={"test": other}), "second_opinion": second}
+    of_both = measured._replace(facts=measured.facts.model_copy(update=changes))
+    tuning = split._replace(name="tuning")
+    html = evaluation_page(of_both, tuning, draw(of_both, tuning, EPOCHS))
+    words = Page(html).words
+    assert "Evaluation of VGG-16 on the tuning split" in words
+    assert "These numbers are for choosing." in words
+    assert "second opinion" not in words
+    assert "test.html" in words
+    shown = set(re.findall(r"\d\.\d{3}", words))
+    names = ("auroc", "cohen_kappa", "sensitivity", "brier", "f1")
+    here, there = ({f"{getattr(each, name).value:.3f}" for name in names} for each in (scores.tuning, other))
+    assert here <= shown
+    assert not (there - here) & shown
+    assert html == evaluation_page(measured, tuning, draw(measured, tuning, EPOCHS))
+
+
+def test_without_the_slice_of_body_parts_there_is_no_table_of_them(measured, split):
+    whole = split._replace(body_parts={})
+    html = evaluation_page(measured, whole, draw(measured, whole))
+    assert "By body part" not in Page(html).words
+    assert len(Page(html).sources) == 3
+
+
+def test_the_protocol_is_on_the_page(page, measured):
+    words = Page(page()).words
+    assert measured.facts.protocol_digest[:12] in words
+    assert "it may refuse a promotion, by the last two rules" in words
+    reported = measured.protocol.model_copy(update={"test_role": "report"})
+    assert "is reported; nothing depends on it" in Page(page(protocol=reported)).words
+
+
+def test_the_cohort_of_each_split_is_on_the_page(page):
+    rows = page().split("Who is in which split")[1].split("<tr")
+    told = [re.sub(r"<[^>]+>|\s+", " ", row) for row in rows]
+    assert any(re.search(r"tuning\s+all\s+80\s+90\s+161\s+45\s+\(50 %\)", row) for row in told)
+    assert any(re.search(r"wrist\s+330\s+400\s+900\s+160\s+\(40 %\)", row) for row in told)
+
+
+def test_the_diagram_says_what_was_left_out_and_why():
+    words = Page(flow.diagram(MANIFEST, SHARDS)).words
+    for said in (
+        "MURA-v1.1.zip", "1,555 images", "321 images of 140 studies", "elbow and", "12 AppleDouble files",
+        "1 other file, no images", "2 studies without an", "1,234 images", "570 studies, 480 patients",
+        "(39 of 41 expectations", "mode, near_train", "3 images in no split", "Train", "50 % abnormal",
+    ):  # fmt: skip
+        assert said in words, said
+
+
+def test_names_in_the_diagram_are_escaped_and_cut():
+    odd = MANIFEST.model_copy(update={"archive": "<script>" + "x" * 60, "warnings": ("<b>",)})
+    drawn = flow.diagram(odd, SHARDS)
+    assert "<script>" not in drawn
+    assert "<b>" not in drawn
+    assert "x" * 40 not in drawn

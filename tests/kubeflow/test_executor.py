@@ -15,7 +15,7 @@ from servers import free_port
 from components.artifacts.artifact import Artifact
 from components.artifacts.evaluation import SUMMARY, Evaluation
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
-from components.artifacts.registration import RegisteredModel
+from components.artifacts.registration import Opened, RegisteredModel
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base import code
 from components.base.errors import DataRefused, UsageError
@@ -64,7 +64,7 @@ def evaluation(model: TrainedModel, make_evaluation: Callable[..., Evaluation]) 
     plots.mkdir()
     rows = "".join(f"{i / 200},{min(1, i / 100)},{1 - i / 200}\n" for i in range(1, 200))
     (plots / "roc.csv").write_text(f"false_positive_rate,sensitivity,threshold\n0,0,inf\n{rows}")
-    (made.path / SUMMARY).write_text('{"test_auroc": 0.8, "test_cohen_kappa": null}')
+    (made.path / SUMMARY).write_text('{"tuning_auroc": 0.8, "tuning_cohen_kappa": null}')
     return made
 
 
@@ -72,7 +72,7 @@ def test_an_evaluation_is_shown_as_numbers_a_curve_a_matrix_and_a_page(
     tmp_path: Path, evaluation: Evaluation, model: TrainedModel
 ) -> None:
     shown = told(tmp_path, evaluation, model=model)
-    assert shown["metrics"]["metadata"] == {"test_auroc": 0.8}
+    assert shown["metrics"]["metadata"] == {"tuning_auroc": 0.8}
     roc = shown["roc"]["metadata"]
     assert len(roc["confidenceMetrics"]) == 200
     assert set(roc["confidenceMetrics"][0]) == {"confidenceThreshold", "falsePositiveRate", "recall"}
@@ -167,6 +167,7 @@ def test_the_champion_is_a_model_at_its_place_in_the_registry(tmp_path: Path, ve
         previous=None,
         current=version,
         candidates=(version, version.model_copy(update={"version": 4, "candidate": "narrow"})),
+        opened=Opened(models=5, protocols=()),
     )
     shown = told(tmp_path / "told", Promotion.seal(path, facts))
     assert shown["champion"]["metadata"]["version"] == "models:/mura/3"
@@ -174,6 +175,9 @@ def test_the_champion_is_a_model_at_its_place_in_the_registry(tmp_path: Path, ve
     assert shown["champion"]["metadata"]["alias"] == "models:/mura@champion"
     links = {name: shown["champion"]["metadata"][name] for name in ("wide", "narrow")}
     assert links == {"wide": "models:/mura/3", "narrow": "models:/mura/4"}
+    # The test split is opened by the last steps.
+    assert shown["champion"]["metadata"]["narrow_test_auroc"] == str(version.scores.test.auroc)
+    assert shown["champion"]["metadata"]["models_measured_on_test"] == "5"
 
 
 @pytest.mark.parametrize("scheme", ["s3", "minio", "gs"])

@@ -65,6 +65,8 @@ def sealed(tmp_path: Path) -> Callable[..., Shards]:
             studies=1,
             patients=1,
             abnormal=1,
+            abnormal_studies=1,
+            body_parts={},
             files=names,
             records=tuple(map(len, files)),
             digest=split_digest(table),

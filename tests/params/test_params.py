@@ -159,7 +159,7 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
         r"train\.candidates\.vgg16\.learning_rate: .*found nan",
         put("train.candidates.vgg16.learning_rate", float("nan")),
     ),
-    "none of the choices": (r"evaluate\.operating_point: .*'kappa'", put("evaluate.operating_point", "best")),
+    "none of the choices": (r"protocol\.operating_point: .*'kappa'", put("protocol.operating_point", "best")),
     "a home directory": (r"archive: .*`~` is not expanded", put("archive", "~/MURA-v1.1.zip")),
     "another's home directory": (r"labels\.overlay: .*`~` is not expanded", put("labels.overlay", "~ann/labels.csv")),
     "no name": (r"archive: .*at least 1", put("archive", "")),
@@ -347,7 +347,7 @@ def test_what_is_written_as_json_is_read_again(params: Params) -> None:
 
 @pytest.mark.parametrize("name", ["params.yaml", "params.mura.yaml"])
 @pytest.mark.parametrize(
-    "change", ["seed=7", "archive=data/MURA-v1.1.zip", "train.default.epochs=30", "evaluate.operating_point=youden"]
+    "change", ["seed=7", "archive=data/MURA-v1.1.zip", "train.default.epochs=30", "protocol.operating_point=youden"]
 )
 def test_trying_a_change_with_dvc_leaves_every_other_line_as_it_is(tmp_path: Path, name: str, change: str) -> None:
     path = Path(shutil.copy(ROOT / name, tmp_path))

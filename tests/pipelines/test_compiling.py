@@ -90,7 +90,7 @@ def test_the_defaults_of_the_arguments_are_the_committed_choices(package: Packag
     defaults = {name: each.default for name, each in package.parameters.items()}
     committed = yaml.safe_load((ROOT / "params.yaml").read_text())
     train = committed.pop("train")
-    for section in ("archive", "seed", "ingest", "validate", "shard", "evaluate", "register", "promote"):
+    for section in ("archive", "seed", "ingest", "validate", "shard", "protocol", "evaluate", "register", "promote"):
         assert defaults.pop(section) == committed[section]
     for name, choices in train["candidates"].items():
         assert defaults.pop(f"train_{name}") == {"candidate": name, **train["default"], **choices}
@@ -127,7 +127,7 @@ def dvc_commands(params: Params) -> dict[str, Command]:
         assert mura == "mura"
         pairs = list(zip(words[::2], words[1::2], strict=True))
         entry = dict(pairs).get("--candidate", "")
-        section = f"{step}_{entry}" if step == "train" else step
+        own = f"{step}_{entry}" if step == "train" else step
         told = [
             (flag, makers[each])
             for flag, value in pairs
@@ -135,7 +135,7 @@ def dvc_commands(params: Params) -> dict[str, Command]:
             for each in ([value.replace("{candidate}", c) for c in candidates] if "{candidate}" in value else [value])
         ]
         told += [
-            (each.flag, section if each.is_section else each.name)
+            (each.flag, own if each.name == "params" else each.name)
             for each in steps.inputs_of(steps.step_function(step))
             if not each.is_artifact
         ]
@@ -172,7 +172,7 @@ def kubeflow_commands(package: Package) -> dict[str, Command]:
                     makers = [model["taskOutputArtifact"]["producerTask"] for model in models]
                 told += [(each.flag, maker) for maker in makers]
             else:
-                source = task["inputs"]["parameters"]["params" if each.is_section else each.name]
+                source = task["inputs"]["parameters"][each.name]
                 told.append((each.flag, source["componentInputParameter"].removeprefix("pipelinechannel--")))
         commands[name] = (step, sorted(told))
     return commands

@@ -90,7 +90,7 @@ def test_only_what_the_data_needs_can_be_chosen(package: Package, later: Package
     about_data = {"archive", "archive_digest", "archive_name", "overlay"}
     assert set(package.parameters) == about_data | {"seed", "ingest", "validate", "shard"}
     trainings = {f"train_{name}" for name in DEMO.train.candidates}
-    assert set(later.parameters) == {*Data._fields, "seed", "evaluate", "register", "promote", *trainings}
+    assert set(later.parameters) == {*Data._fields, "seed", "protocol", "evaluate", "register", "promote", *trainings}
     assert {name: later.parameters[name].default for name in Data._fields} == DATA._asdict()
 
 

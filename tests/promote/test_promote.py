@@ -7,25 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import around, make_scores
+from conftest import PROTOCOL, around, make_scores
 
 from components import tracking
 from components.artifacts.evaluation import Evaluation, Interval
 from components.artifacts.promotion import REPORT, Promotion
-from components.artifacts.registration import RegisteredModel, Registration, RegistrationFacts
+from components.artifacts.registration import Opened, RegisteredModel, Registration, RegistrationFacts, ranked
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import DataRefused, OutsideFailed, UsageError
+from components.cli import main
 from components.params.promote import PromoteParams
+from components.params.protocol import ProtocolParams
 from components.promote import promote
-from components.promote.decision import decide, ranked
+from components.promote.decision import decide
+from components.promote.page import draw
 from components.tracking import model_registry
 
 UNDEFINED = Interval(value=None, low=None, high=None)
-RULES = {"alias": "champion", "metric": "auroc", "min_gain": 0.01, "min_auroc": 0.6, "max_loss": 0.02}
+PARAMS = PromoteParams(alias="champion")
 
 
-def rules(**changes: Any) -> PromoteParams:
-    return PromoteParams(**RULES | changes)
+def rules(**changes: Any) -> ProtocolParams:
+    return ProtocolParams(**PROTOCOL | changes)
 
 
 def version(
@@ -79,7 +82,11 @@ def version(
         ({}, {"tuning": 0.9, "tuning_digest": "other"}, {}, "refused", "different tuning studies"),
         ({"tuning": None}, {}, {}, "refused", "Evaluate it again"),
         ({"test": None}, {"tuning": 0.9}, {}, "refused", "Evaluate it again"),
-        ({}, {"tuning": 0.9}, {"metric": "cohen_kappa"}, "kept", "Cohen's kappa on tuning"),
+        ({}, {"tuning": 0.9}, {"primary_metric": "cohen_kappa"}, "kept", "Cohen's kappa on tuning"),
+        # The test split is only reported.
+        (None, {"test": None}, {"test_role": "report"}, "promoted", "There was no champion."),
+        ({"test": None}, {"tuning": 0.9, "test": 0.1}, {"test_role": "report"}, "promoted", "The gain is +0.1000"),
+        ({}, {"tuning": 0.7, "test": 0.99}, {"test_role": "report"}, "kept", "The gain is -0.1000"),
     ],
 )
 def test_decision(
@@ -88,7 +95,18 @@ def test_decision(
     holder = None if champion is None else version(**{"number": 1} | champion)
     decision = decide(holder, version(**{"number": 2} | challenger), rules(**changes))
     assert decision.outcome == outcome
-    assert reason in " ".join(decision.reasons)
+    assert reason in " ".join((*decision.reasons, *decision.on_test))
+
+
+def test_numbers_of_the_test_split_stand_apart_from_the_other_reasons() -> None:
+    for test, outcome in ((0.8125, "promoted"), (0.7125, "refused"), (0.5125, "refused")):
+        decision = decide(version(1, tuning=0.8), version(2, tuning=0.9, test=test), rules())
+        assert decision.outcome == outcome
+        assert f"{test:.3f}"[:4] in " ".join(decision.on_test)
+        assert f"{test:.3f}"[:4] not in " ".join(decision.reasons)
+        assert "0.8000" in " ".join(decision.reasons) or test < 0.6
+    reported = decide(version(1), version(2, tuning=0.9), rules(test_role="report"))
+    assert reported.on_test == ()
 
 
 def test_a_decision_names_every_difference_between_the_data_sets() -> None:
@@ -124,7 +142,7 @@ def test_a_candidate_without_the_metric_is_last() -> None:
 def test_an_empty_registration_is_refused(tmp_path: Path) -> None:
     empty = Registration.seal(tmp_path, RegistrationFacts(versions=()))
     with pytest.raises(UsageError, match="at least one"):
-        promote(empty, rules(), tmp_path)
+        promote(empty, PARAMS, tmp_path)
 
 
 @pytest.fixture
@@ -136,13 +154,13 @@ def registered(
 ) -> Callable[..., Registration]:
     """Registers candidates by name and AUROC: `registered(vgg16=0.8, wide=0.7)`, all VGG-16 but vgg19."""
 
-    def make(test_digest: str = "7e" * 32, **aurocs: float) -> Registration:
+    def make(test_digest: str = "7e" * 32, protocol: dict[str, Any] | None = None, **aurocs: float) -> Registration:
         versions = []
         for candidate, auroc in aurocs.items():
             architecture = candidate if candidate == "vgg19" else "vgg16"
             weights = f"{candidate} {auroc} {test_digest}".encode()
             model = make_model(architecture, weights=weights, candidate=candidate)
-            evaluation = make_evaluation(model, auroc, test_digest=test_digest)
+            evaluation = make_evaluation(model, auroc, protocol, test_digest=test_digest)
             versions.append(model_registry.ensure_version("mura", model, evaluation, make_tracked()))
         folder = mlflow_here / f"registration-{len(list(mlflow_here.iterdir()))}"
         folder.mkdir()
@@ -158,7 +176,7 @@ def out(tmp_path: Path) -> Path:
 
 
 def test_the_best_candidate_becomes_the_first_champion(registered: Callable[..., Registration], out: Path) -> None:
-    promotion = promote(registered(vgg16=0.7, vgg19=0.8), rules(), out)
+    promotion = promote(registered(vgg16=0.7, vgg19=0.8), PARAMS, out)
     held = model_registry.champion("mura", "champion")
     assert held is not None
     assert held.architecture == "vgg19"
@@ -168,9 +186,9 @@ def test_the_best_candidate_becomes_the_first_champion(registered: Callable[...,
 
 def test_promoting_again_changes_nothing(registered: Callable[..., Registration], out: Path) -> None:
     registration = registered(vgg16=0.7, vgg19=0.8)
-    promote(registration, rules(), out)
+    promote(registration, PARAMS, out)
     (again := out.with_name("again")).mkdir()
-    facts = promote(registration, rules(), again).facts
+    facts = promote(registration, PARAMS, again).facts
     assert facts.decision.outcome == "kept"
     assert facts.previous == facts.current == model_registry.champion("mura", "champion")
 
@@ -178,21 +196,21 @@ def test_promoting_again_changes_nothing(registered: Callable[..., Registration]
 def test_killed_after_moving_the_alias_the_receipt_still_names_the_champion_of_before(
     registered: Callable[..., Registration], out: Path
 ) -> None:
-    promote(registered(vgg16=0.7), rules(), out)
+    promote(registered(vgg16=0.7), PARAMS, out)
     (work := out.with_name("work")).mkdir()
     better = registered(vgg19=0.8)
-    undisturbed = promote(better, rules(), work).facts
+    undisturbed = promote(better, PARAMS, work).facts
     # What a kill leaves of the work directory: the checkpoint; and the alias has moved already.
     for path in work.iterdir():
         if path.is_file():
             path.unlink()
-    assert promote(better, rules(), work).facts == undisturbed
+    assert promote(better, PARAMS, work).facts == undisturbed
     assert undisturbed.decision.promote
 
 
 def test_a_better_model_takes_the_champions_place(registered: Callable[..., Registration], out: Path) -> None:
-    promote(registered(vgg16=0.7), rules(), out)
-    facts = promote(registered(vgg19=0.8), rules(), out).facts
+    promote(registered(vgg16=0.7), PARAMS, out)
+    facts = promote(registered(vgg19=0.8), PARAMS, out).facts
     assert facts.decision.promote
     assert facts.previous is not None
     assert facts.previous.architecture == "vgg16"
@@ -200,15 +218,15 @@ def test_a_better_model_takes_the_champions_place(registered: Callable[..., Regi
 
 
 def test_champion_stays_when_the_test_sets_differ(registered: Callable[..., Registration], out: Path) -> None:
-    promote(registered(vgg16=0.7), rules(), out)
-    facts = promote(registered(vgg19=0.8, test_digest="0" * 64), rules(), out).facts
+    promote(registered(vgg16=0.7), PARAMS, out)
+    facts = promote(registered(vgg19=0.8, test_digest="0" * 64), PARAMS, out).facts
     held = model_registry.champion("mura", "champion")
     assert facts.decision.outcome == "refused"
     assert held == facts.current == facts.previous
 
 
 def test_a_refusal_leaves_a_receipt_and_a_page(registered: Callable[..., Registration], out: Path) -> None:
-    promote(registered(vgg16=0.7), rules(min_auroc=0.9), out)
+    promote(registered(vgg16=0.7, protocol={"min_auroc": 0.9}), PARAMS, out)
     facts = Promotion.read(out).facts
     assert facts.decision.outcome == "refused"
     assert facts.current is None
@@ -216,22 +234,62 @@ def test_a_refusal_leaves_a_receipt_and_a_page(registered: Callable[..., Registr
     assert "Refused as champion: VGG-16 version 1" in " ".join((out / REPORT).read_text().split())
 
 
-def test_the_charts_of_the_page_are_files_too(registered: Callable[..., Registration], out: Path) -> None:
-    promote(registered(vgg16=0.8, wide=0.7), rules(), out)
+def test_the_page_shows_the_test_split_and_the_plots_of_dvc_the_tuning_split(
+    registered: Callable[..., Registration], out: Path
+) -> None:
+    facts = promote(registered(vgg16=0.8, wide=0.7), PARAMS, out).facts
     page = (out / REPORT).read_text()
-    assert {path.name for path in (out / "plots").iterdir()} == {"operating_points.png", "forest.png"}
-    for name in ("operating_points", "forest"):
-        assert base64.b64encode((out / "plots" / f"{name}.png").read_bytes()).decode() in page
+    drawn = {split: draw(facts, rules(), split)._asdict() for split in ("tuning", "test")}
+    assert {path.name for path in (out / "plots").iterdir()} == {f"{name}.png" for name in drawn["tuning"]}
+    for name, picture in drawn["test"].items():
+        assert base64.b64encode(picture).decode() in page
+        assert (out / "plots" / f"{name}.png").read_bytes() == drawn["tuning"][name]
+    assert drawn["tuning"]["forest"] != drawn["test"]["forest"]
+
+
+def test_candidates_of_several_protocols_are_not_compared(registered: Callable[..., Registration], out: Path) -> None:
+    one, other = registered(vgg16=0.8), registered(wide=0.7, protocol={"min_gain": 0.5})
+    facts = RegistrationFacts(versions=(*one.facts.versions, *other.facts.versions))
+    with pytest.raises(UsageError, match="measured under one protocol"):
+        promote(Registration.seal(one.path, facts), PARAMS, out)
+
+
+def test_a_gate_that_says_no_ends_with_4_and_leaves_a_receipt(
+    registered: Callable[..., Registration], out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    strict = registered(wide=0.8, protocol={"min_auroc": 1.0})
+    words = ["--registration", str(strict.path), "--params", '{"alias": "champion"}', "--out", str(out / "strict")]
+    assert main.run(["promote", *words]) == 4
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "promote: wide is refused: " in error
+    assert "must be at least 1.000" in error
+    assert Promotion.read(out / "strict").facts.current is None
+
+
+def test_the_page_says_how_often_the_test_split_was_opened(registered: Callable[..., Registration], out: Path) -> None:
+    made = registered(vgg16=0.8)
+    facts = made.facts.model_copy(update={"opened": Opened(models=17, protocols=())})
+    promotion = promote(Registration.seal(made.path, facts), PARAMS, out)
+    assert promotion.facts.opened == facts.opened
+    assert "17 models that this registry knows" in (out / REPORT).read_text()
+
+
+def test_a_champion_of_another_protocol_is_pointed_out(registered: Callable[..., Registration], out: Path) -> None:
+    promote(registered(vgg16=0.7, protocol={"min_auroc": 0.5}), PARAMS, out)
+    assert "another protocol" not in (out / REPORT).read_text()
+    promote(registered(vgg19=0.8), PARAMS, out)
+    said = " ".join((out / REPORT).read_text().split())
+    assert "The champion before was measured under another protocol:</b> min_auroc 0.5, now 0.6." in said
 
 
 def test_one_candidate_alone_is_promoted_and_shown(registered: Callable[..., Registration], out: Path) -> None:
-    facts = promote(registered(wide=0.8), rules(), out).facts
+    facts = promote(registered(wide=0.8), PARAMS, out).facts
     assert facts.decision.promote
     assert "wide (VGG-16)" in (out / REPORT).read_text()
 
 
 def test_two_candidates_of_one_architecture_compete_by_name(registered: Callable[..., Registration], out: Path) -> None:
-    facts = promote(registered(narrow=0.7, wide=0.8), rules(), out).facts
+    facts = promote(registered(narrow=0.7, wide=0.8), PARAMS, out).facts
     assert facts.challenger.candidate == "wide"
     table = (out / REPORT).read_text().split("<h2>Candidates</h2>")[1]
     assert table.index("wide (VGG-16)") < table.index("narrow (VGG-16)")
@@ -240,9 +298,9 @@ def test_two_candidates_of_one_architecture_compete_by_name(registered: Callable
 def test_a_candidate_that_is_no_longer_registered_is_gone_from_the_page(
     registered: Callable[..., Registration], out: Path
 ) -> None:
-    promote(registered(vgg16=0.7, wide=0.6), rules(), out)
+    promote(registered(vgg16=0.7, wide=0.6), PARAMS, out)
     (later := out.with_name("later")).mkdir()
-    promote(registered(vgg16=0.8), rules(), later)
+    promote(registered(vgg16=0.8), PARAMS, later)
     assert "wide" in (out / REPORT).read_text()
     assert "wide" not in (later / REPORT).read_text()
 
@@ -251,7 +309,7 @@ def test_a_version_that_is_gone_is_named(registered: Callable[..., Registration]
     registration = registered(vgg16=0.8, wide=0.7)
     tracking.connect().delete_model_version("mura", "2")
     with pytest.raises(UsageError, match=r"version 2 \(wide\).*register.* again"):
-        promote(registration, rules(), out)
+        promote(registration, PARAMS, out)
     assert model_registry.champion("mura", "champion") is None
 
 
@@ -305,7 +363,7 @@ def test_a_receipt_that_the_registry_does_not_know_so_is_refused(
     with pytest.raises(
         DataRefused, match=r"mura version 2 \(.+\) is not what .*registration-\d+ says: .*tag"
     ) as refusal:
-        promote(Registration.read(forged.path), rules(), out)
+        promote(Registration.read(forged.path), PARAMS, out)
     assert refusal.value.exit_code == 3
     assert "\n" not in str(refusal.value)
     assert model_registry.champion("mura", "champion") is None
@@ -315,7 +373,7 @@ def test_tags_that_the_receipt_does_not_know_so_are_refused(registered: Callable
     registration = registered(vgg16=0.8, wide=0.7)
     forge_tags(2, raised)
     with pytest.raises(DataRefused, match=r"version 2 \(wide\) is not what .*its tag registered_model says 0\.9999"):
-        promote(registration, rules(), out)
+        promote(registration, PARAMS, out)
 
 
 def test_a_receipt_and_tags_that_agree_on_a_false_score_are_refused_by_the_run(
@@ -324,7 +382,7 @@ def test_a_receipt_and_tags_that_agree_on_a_false_score_are_refused_by_the_run(
     forged = forge_receipt(registered(vgg16=0.8, wide=0.7), raised)
     forge_tags(2, raised)
     with pytest.raises(DataRefused, match=r"expected test/auroc 0\.9999, its run [0-9a-f]{32} has 0\.7\b"):
-        promote(forged, rules(), out)
+        promote(forged, PARAMS, out)
     assert model_registry.champion("mura", "champion") is None
 
 
@@ -346,11 +404,11 @@ def test_a_model_that_was_evaluated_twice_has_two_versions_of_one_run(
 
 
 def test_a_champion_whose_tags_were_lowered_keeps_its_place(registered: Callable[..., Registration], out: Path) -> None:
-    promote(registered(vgg16=0.8), rules(), out)
+    promote(registered(vgg16=0.8), PARAMS, out)
     worse = registered(vgg19=0.7)
     forge_tags(1, lambda facts: json.loads(json.dumps(facts).replace('"value": 0.8,', '"value": 0.65,')))
     with pytest.raises(DataRefused, match=r"the champion, mura version 1, is not what was registered: .* 0\.65"):
-        promote(worse, rules(), out)
+        promote(worse, PARAMS, out)
     held = model_registry.champion("mura", "champion")
     assert held is not None
     assert held.version == 1
@@ -362,12 +420,12 @@ def test_a_damaged_note_of_a_promotion_that_was_begun_is_passed_over(
     note: str, registered: Callable[..., Registration], out: Path
 ) -> None:
     registration = registered(vgg16=0.8)
-    promote(registration, rules(), out)
+    promote(registration, PARAMS, out)
     file = out / "checkpoint" / "promotion.json"
     forged = json.loads(file.read_text())
     forged["facts"]["previous"] = forged["facts"]["challenger"]
     file.write_text(json.dumps(forged) if note == "other" else note)
-    assert promote(registration, rules(), out).facts.decision.outcome == "kept"
+    assert promote(registration, PARAMS, out).facts.decision.outcome == "kept"
 
 
 # A model whose files are lost.
@@ -383,10 +441,10 @@ def test_a_candidate_that_cannot_be_loaded_is_not_called_the_champion(
     registered: Callable[..., Registration], out: Path
 ) -> None:
     registration = registered(vgg16=0.8)
-    promote(registration, rules(), out)
+    promote(registration, PARAMS, out)
     lose(1)
     with pytest.raises(OutsideFailed, match=r"version 1 \(vgg16\) cannot be loaded: .*register. again") as caught:
-        promote(registration, rules(), out)
+        promote(registration, PARAMS, out)
     assert caught.value.exit_code == 5
     assert "\n" not in str(caught.value)
 
@@ -394,9 +452,9 @@ def test_a_candidate_that_cannot_be_loaded_is_not_called_the_champion(
 def test_the_same_network_takes_the_place_of_a_champion_that_is_lost(
     registered: Callable[..., Registration], out: Path
 ) -> None:
-    promote(registered(vgg16=0.8), rules(), out)
+    promote(registered(vgg16=0.8), PARAMS, out)
     lose(1)
-    facts = promote(registered(vgg16=0.8), rules(), out).facts
+    facts = promote(registered(vgg16=0.8), PARAMS, out).facts
     assert facts.decision.outcome == "promoted"
     assert "The champion, VGG-16 version 1, cannot be loaded" in facts.decision.reasons[0]
     held = model_registry.champion("mura", "champion")
@@ -408,9 +466,9 @@ def test_the_same_network_takes_the_place_of_a_champion_that_is_lost(
 def test_a_worse_network_does_not_take_the_place_of_a_champion_that_is_lost(
     auroc: float, outcome: str, version: int, registered: Callable[..., Registration], out: Path
 ) -> None:
-    promote(registered(vgg16=0.8), rules(), out)
+    promote(registered(vgg16=0.8), PARAMS, out)
     lose(1)
-    facts = promote(registered(vgg19=auroc), rules(), out).facts
+    facts = promote(registered(vgg19=auroc), PARAMS, out).facts
     assert facts.decision.outcome == outcome
     assert "cannot be loaded" in facts.decision.reasons[0]
     held = model_registry.champion("mura", "champion")
@@ -424,7 +482,7 @@ def test_a_wrong_patience_is_told_at_the_beginning(
     no_mlflow.setenv("MURA_PATIENCE", "abc")
     receipt = Registration.seal(mlflow_here, RegistrationFacts(versions=(version(),)))
     with pytest.raises(UsageError, match="MURA_PATIENCE is abc: expected seconds"):
-        promote(receipt, rules(), tmp_path / "out")
+        promote(receipt, PARAMS, tmp_path / "out")
 
 
 def test_an_experiment_of_dvc_promotes_nothing(
@@ -441,7 +499,7 @@ def test_an_experiment_of_dvc_promotes_nothing(
         patch.setenv("DVC_EXP_NAME", "puffy-dogs")
         for name, receipt in receipts.items():
             (out := tmp_path / f"out of {name}").mkdir()
-            made = promote(receipt, rules(), out)
+            made = promote(receipt, PARAMS, out)
             assert made.verdict() is None
             assert (made.facts.decision.outcome, made.facts.current, made.facts.candidates) == ("trial", None, ())
             assert "dvc exp apply puffy-dogs && dvc repro" in made.facts.decision.reasons[0]
@@ -451,4 +509,4 @@ def test_an_experiment_of_dvc_promotes_nothing(
             assert [path.name for path in (out / "plots").iterdir()] == ["trial.png"]
     # The receipt of an experiment that was applied, outside of it.
     with pytest.raises(UsageError, match="of the experiment puffy-dogs, where nothing is registered"):
-        promote(receipts["trial"], rules(), out)
+        promote(receipts["trial"], PARAMS, out)

@@ -1,13 +1,13 @@
 """The page of a promotion says who was promoted and why, the decision first."""
 
 import pytest
-from conftest import make_scores
+from conftest import PROTOCOL, make_scores
 from html_page import Page, check_page
 
 from components.artifacts.evaluation import Interval
 from components.artifacts.promotion import Decision, PromotionFacts
 from components.artifacts.registration import RegisteredModel
-from components.params.promote import PromoteParams
+from components.params.protocol import ProtocolParams
 from components.promote.page import draw, promotion_page
 from components.scores import charts
 
@@ -30,7 +30,7 @@ def registered(version, tuning_auroc, architecture="vgg16", candidate=None, test
     )
 
 
-GATE = PromoteParams(alias="champion", metric="auroc", min_gain=0.002, min_auroc=0.8, max_loss=0.01)
+GATE = ProtocolParams(**PROTOCOL)
 
 
 def promotion(outcome, challenger, previous, current, candidates, reasons=("it is better",)):
@@ -46,7 +46,7 @@ def promotion(outcome, challenger, previous, current, candidates, reasons=("it i
 
 
 def page(facts):
-    return promotion_page(facts, GATE, draw(facts, GATE))
+    return promotion_page(facts, GATE, draw(facts, GATE, "test"))
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_two_candidates_of_one_architecture_are_told_apart():
 
 
 def test_the_charts_show_the_candidates_best_first_and_then_the_previous_champion(promoted):
-    figures = draw(promoted, GATE)
+    figures = draw(promoted, GATE, "test")
     best, second, previous = promoted.challenger, promoted.candidates[0], promoted.previous
     labels = {"Inception V3 v4": best, "custom CNN v3": second, "VGG-19 v1": previous}
     rows = [

@@ -1,3 +1,4 @@
+import base64
 import logging
 import os
 import shutil
@@ -11,10 +12,20 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from conftest import PROTOCOL, make_scores, scored
+from html_page import Page, check_page
 
 from components import tracking
 from components.artifacts.evaluation import PREDICTIONS, Evaluation, EvaluationFacts, SecondOpinion
-from components.artifacts.registration import RegisteredModel, Registration
+from components.artifacts.registration import (
+    FOREST,
+    REPORT,
+    Opened,
+    OtherProtocol,
+    RegisteredModel,
+    Registration,
+    other_protocols,
+)
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import DataRefused, UsageError
 from components.params.register import RegisterParams
@@ -22,6 +33,7 @@ from components.register import register
 from components.tracking import model_registry, server
 
 PARAMS = RegisterParams(model="mura")
+SHOWN = {"card.json", "report.html", "candidates.png"}
 
 
 @pytest.fixture
@@ -46,7 +58,7 @@ def test_each_candidate_becomes_a_version(
         ("vgg19", 1, 0.8),
         ("vgg16", 2, 0.7),
     ]
-    assert {path.name for path in out.iterdir()} == {"card.json", "vgg16.json", "vgg19.json"}
+    assert {path.name for path in out.iterdir()} == {*SHOWN, "vgg16.json", "vgg19.json"}
     assert RegisteredModel.model_validate_json((out / "vgg19.json").read_text()) == versions[0]
 
 
@@ -84,7 +96,7 @@ def test_one_architecture_under_two_names_is_two_versions(
     versions = register(models, evaluations, PARAMS, out).facts.versions
     found = [(v.candidate, v.architecture, v.version, v.scores.test.auroc.value) for v in versions]
     assert found == [("vgg16", "vgg16", 1, 0.7), ("wide", "vgg16", 2, 0.8)]
-    assert {path.name for path in out.iterdir()} == {"card.json", "vgg16.json", "wide.json"}
+    assert {path.name for path in out.iterdir()} == {*SHOWN, "vgg16.json", "wide.json"}
     assert [version.run_id for version in versions] == [model.facts.run.run_id for model in models]
 
 
@@ -102,7 +114,7 @@ def test_a_candidate_that_is_left_out_is_not_registered_again(
     (tmp_path / "later").mkdir()
     later = register(models[:1], evaluations[:1], PARAMS, tmp_path / "later")
     assert [version.candidate for version in later.facts.versions] == ["vgg16"]
-    assert {path.name for path in later.path.iterdir()} == {"card.json", "vgg16.json"}
+    assert {path.name for path in later.path.iterdir()} == {*SHOWN, "vgg16.json"}
     assert len(tracking.connect().search_model_versions("name = 'mura'")) == 2
 
 
@@ -122,6 +134,74 @@ def test_registering_again_gives_the_same_receipt(
     assert first.digest == second.digest
     assert Registration.read(out).facts == second.facts
     assert len(tracking.connect().search_model_versions("name = 'mura'")) == 1
+
+
+def test_models_that_were_ever_measured_on_the_test_split_are_counted(
+    mlflow_here: Path,
+    out: Path,
+    tmp_path: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "components")
+    first = [make_model(name, run=make_tracked()) for name in ("vgg16", "vgg19")]
+    earlier = register(first, [make_evaluation(model, protocol={"min_gain": 0.5}) for model in first], PARAMS, out)
+    assert earlier.facts.opened == Opened(models=2, protocols=())
+    assert "2 models measured on this test split so far" in caplog.text
+    (tmp_path / "later").mkdir()
+    model = make_model("vgg16", b"other weights", run=make_tracked())
+    later = register([model], [make_evaluation(model)], PARAMS, tmp_path / "later")
+    change = OtherProtocol(versions=("mura 1", "mura 2"), differences=("min_gain 0.5, now 0.01",))
+    assert later.facts.opened == Opened(models=3, protocols=(change,))
+    assert "the protocol has changed since mura 1 and mura 2: min_gain 0.5, now 0.01" in caplog.text
+    said = " ".join((later.path / REPORT).read_text().split())
+    assert "3 models that this registry knows were ever measured on this test split" in said
+    assert "The protocol has changed since mura 1 and mura 2:</b> min_gain 0.5, now 0.01." in said
+
+
+def test_a_change_of_the_protocol_is_said_with_what_it_was() -> None:
+    def version(number: int, **changes: Any) -> RegisteredModel:
+        known = {"protocol": PROTOCOL | changes} if changes.get("target") != 0 else {}
+        return RegisteredModel(
+            model="mura", version=number, run_id="r", candidate="a", architecture="vgg16", model_digest="m",
+            evaluation_digest="e", data_digest="d", code_revision="c", training_seconds=1.0, scores=make_scores(),
+            **known,
+        )  # fmt: skip
+
+    earlier = [version(1), version(2, target=0), version(3, slices=[], max_loss=0.1), version(4, new=True)]
+    assert other_protocols(earlier, PROTOCOL) == (
+        OtherProtocol(versions=("mura 2",), differences=("no protocol was recorded",)),
+        OtherProtocol(versions=("mura 3",), differences=("slices none, now body_part", "max_loss 0.1, now 0.02")),
+        OtherProtocol(versions=("mura 4",), differences=("new True, now not there",)),
+    )
+    assert other_protocols(earlier[:1], PROTOCOL) == ()
+
+
+def test_the_page_shows_the_test_split_and_ranks_on_tuning(
+    mlflow_here: Path,
+    out: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    models = [make_model(name, run=make_tracked()) for name in ("vgg16", "vgg19")]
+    best, second = scored(0.9)[1], scored(0.7)[1]
+    evaluations = [
+        make_evaluation(models[0], 0.9), make_evaluation(models[1], 0.7)
+    ]  # fmt: skip
+    register(models, evaluations, PARAMS, out)
+    html = (out / REPORT).read_text()
+    check_page(html)
+    words = Page(html).words
+    assert len(Page(html).sources) == 2
+    table = html.split("Ranked by AUROC on the tuning split")[1].split("</table>")[0]
+    assert table.index("VGG-16") < table.index("VGG-19")
+    for scores in (best, second):
+        assert f"{scores.test.cohen_kappa.value:.3f}" in words
+    assert base64.b64encode((out / FOREST).read_bytes()).decode() in html
+    assert "300 studies of 300 patients; 150 of the studies are abnormal" in words
 
 
 # What is called registered can be loaded.
@@ -241,7 +321,7 @@ assert "mlflow" not in sys.modules
 (out := Path({str(out)!r}, "promotion")).mkdir()
 models, evaluations = [TrainedModel.read(Path({str(model.path)!r}))], [Evaluation.read(Path({str(evaluation.path)!r}))]
 registration = register(models, evaluations, RegisterParams(model="mura"), Path({str(out)!r}))
-promote(registration, PromoteParams(alias="champion", metric="auroc", min_gain=0, min_auroc=0, max_loss=0), out)
+promote(registration, PromoteParams(alias="champion"), out)
 print({{"tensorflow", "keras", "great_expectations"}} & set(sys.modules))
 """
     root = Path(__file__).parents[2]
@@ -344,7 +424,8 @@ FORGED: dict[str, tuple[tuple[str, ...], Any]] = {
     "the seed of the draws": (("seed",), 2),
     "the number of draws": (("params", "bootstrap_draws"), 2001),
     "too few draws": (("params", "bootstrap_draws"), 1),
-    "how the threshold is chosen": (("params", "operating_point"), "fixed"),
+    "how the threshold is chosen": (("protocol", "operating_point"), "fixed"),
+    "a rule that there is not": (("protocol", "lucky"), True),
     "a choice that there is not": (("params", "lucky"), True),
 }
 
@@ -394,7 +475,7 @@ def test_candidates_that_were_measured_in_two_ways_are_refused(
     models = [make_model("vgg16"), make_model("vgg19")]
     one, other = (make_evaluation(model) for model in models)
     with pytest.raises(UsageError, match="same way of measuring"):
-        register(models, [one, reseal(other, ("params", "target"), 0.6)], PARAMS, out)
+        register(models, [one, reseal(other, ("protocol", "min_gain"), 0.6)], PARAMS, out)
 
 
 def reseal(made: Evaluation, place: tuple[str, ...], value: Any) -> Evaluation:

@@ -72,6 +72,19 @@ def test_the_number_of_workers_does_not_show(
     assert one.digest == two.digest
 
 
+def test_the_index_counts_who_is_in_each_split_and_body_part(packed: Callable[..., Shards], files: Files) -> None:
+    made = packed(files)
+    table = made.records()
+    for name, facts in made.facts.splits.items():
+        rows = table[table["split"] == name]
+        assert set(facts.body_parts) == set(rows["body_part"])
+        for found, some in ((facts, rows), *((facts.body_parts[part], of) for part, of in rows.groupby("body_part"))):
+            studies = some.drop_duplicates("study")
+            assert (found.images, found.studies, found.patients, found.abnormal_studies) == (
+                len(some), len(studies), some["patient"].nunique(), studies["abnormal"].sum(),
+            )  # fmt: skip
+
+
 def test_the_order_of_the_rows_does_not_show(packed: Callable[..., Shards], files: Files) -> None:
     whole, shuffled = packed(files), packed(files, lambda table: table.sample(frac=1, random_state=1))
     assert records(whole) == records(shuffled)

@@ -125,7 +125,7 @@ def test_a_step_that_gave_up_ends_at_once(
     assert "hangs while fetching the model" in done.stderr
 
 
-PROMOTE = {"alias": "champion", "metric": "auroc", "min_gain": 0.0, "min_auroc": 0.5, "max_loss": 0.02}
+PROMOTE = {"alias": "champion"}
 
 
 # Addresses of the store, offered in place of files.

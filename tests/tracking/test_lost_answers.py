@@ -18,9 +18,7 @@ from components import tracking
 from components.artifacts.evaluation import Evaluation
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import MuraError
-from components.params.register import RegisterParams
-from components.register import register
-from components.tracking import model_registry
+from components.tracking import measured_models, model_registry
 
 if TYPE_CHECKING:
     import keras
@@ -69,18 +67,10 @@ def evaluated(
     return make
 
 
-numbers = itertools.count()
-
-
-def folder(of: Path) -> Path:
-    made = of / f"out{next(numbers)}"
-    made.mkdir()
-    return made
-
-
-def registered_and_promoted(pair: Evaluated, name: str, at: Path) -> None:
+def registered_and_promoted(pair: Evaluated, name: str) -> None:
     """What `register` and `promote` ask MLflow, without the charts."""
-    (version,) = register([pair[0]], [pair[1]], RegisterParams(model=name), folder(at)).facts.versions
+    version = model_registry.ensure_version(name, *pair, tracking.ensure_model(pair[0]))
+    assert pair[0].digest in measured_models.on_test(version.scores.test_digest).models
     assert model_registry.exists(version)
     assert model_registry.fault(version) is None
     model_registry.set_alias(version, "champion")
@@ -110,7 +100,8 @@ def registry(name: str, pair: Evaluated) -> Any:
         "versions": [(v.version, v.source, v.run_id, dict(v.tags), v.description, v.status) for v in versions],
         "aliases": client.get_registered_model(name).aliases,
         "model": dict(logged.tags),
-        "metrics": {m.key: len(client.get_metric_history(run, m.key)) for m in logged.metrics},
+        "metrics": sorted((m.key, m.dataset_name, len(client.get_metric_history(run, m.key))) for m in logged.metrics),
+        "splits": sorted(each.dataset.name for each in client.get_run(run).inputs.dataset_inputs),
         "files": [file.path for file in client.list_artifacts(run, "evaluation")],
     }
     text = repr(seen)
@@ -142,10 +133,10 @@ def requests_of(do: Callable[[], Any], proxy: LyingProxy) -> list[str]:
 
 
 def test_after_one_rerun_the_registry_is_that_of_an_undisturbed_run(
-    mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[], Evaluated], tmp_path: Path
+    mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[], Evaluated]
 ) -> None:
     pair, name = evaluated(), new_name()
-    asked = requests_of(lambda: registered_and_promoted(pair, name, tmp_path), proxy)
+    asked = requests_of(lambda: registered_and_promoted(pair, name), proxy)
     expected = registry(name, pair)
     acts = [number for number, request in enumerate(asked) if not request.startswith("GET")]
     assert len(acts) > 6
@@ -153,33 +144,33 @@ def test_after_one_rerun_the_registry_is_that_of_an_undisturbed_run(
         pair, name = evaluated(), new_name()
         proxy.honest()
         proxy.nth(number, fault)
-        insist(lambda: registered_and_promoted(pair, name, tmp_path), proxy)  # noqa: B023
+        insist(lambda: registered_and_promoted(pair, name), proxy)  # noqa: B023
         assert registry(name, pair) == expected, asked[number]
 
 
 def test_where_the_client_sends_again_no_answer_that_gets_lost_is_felt(
-    patient: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[], Evaluated], tmp_path: Path
+    patient: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[], Evaluated]
 ) -> None:
     pair, name = evaluated(), new_name()
-    asked = requests_of(lambda: registered_and_promoted(pair, name, tmp_path), proxy)
+    asked = requests_of(lambda: registered_and_promoted(pair, name), proxy)
     expected = registry(name, pair)
     pair, name = evaluated(), new_name()
     lose_all(asked, proxy)
-    registered_and_promoted(pair, name, tmp_path)
+    registered_and_promoted(pair, name)
     assert len(proxy.spoiled) > 8
     assert registry(name, pair) == expected
 
 
 @pytest.mark.parametrize("kind", ["model-versions/create", "registered-models/create", "registered-models/alias"])
 def test_a_request_that_a_gateway_sends_twice_makes_one_thing(
-    kind: str, mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[], Evaluated], tmp_path: Path
+    kind: str, mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[], Evaluated]
 ) -> None:
     pair, name = evaluated(), new_name()
-    registered_and_promoted(pair, name, tmp_path)
+    registered_and_promoted(pair, name)
     expected = registry(name, pair)
     pair, name = evaluated(), new_name()
     proxy.when(f"POST .*{kind}", repeated)
-    insist(lambda: registered_and_promoted(pair, name, tmp_path), proxy)
+    insist(lambda: registered_and_promoted(pair, name), proxy)
     assert registry(name, pair) == expected
 
 
@@ -187,7 +178,7 @@ def test_a_request_that_a_gateway_sends_twice_makes_one_thing(
 
 
 def test_of_registrations_at_once_one_version_is_left(
-    mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[], Evaluated], tmp_path: Path
+    mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[], Evaluated]
 ) -> None:
     (model, evaluation), name = evaluated(), new_name()
     together = threading.Barrier(4, timeout=60)
@@ -209,24 +200,24 @@ def test_of_registrations_at_once_one_version_is_left(
 
 
 def test_a_version_of_one_that_was_killed_before_it_looked_is_deleted_by_the_next(
-    mlflow: pytest.MonkeyPatch, evaluated: Callable[[], Evaluated], tmp_path: Path
+    mlflow: pytest.MonkeyPatch, evaluated: Callable[[], Evaluated]
 ) -> None:
     pair, name = evaluated(), new_name()
-    registered_and_promoted(pair, name, tmp_path)
+    registered_and_promoted(pair, name)
     expected, client = registry(name, pair), tracking.connect()
     twin(client, name)
-    registered_and_promoted(pair, name, tmp_path)
+    registered_and_promoted(pair, name)
     assert registry(name, pair) == expected
 
 
 def test_a_twin_that_somebody_gave_an_alias_stays(
-    mlflow: pytest.MonkeyPatch, evaluated: Callable[[], Evaluated], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    mlflow: pytest.MonkeyPatch, evaluated: Callable[[], Evaluated], caplog: pytest.LogCaptureFixture
 ) -> None:
     pair, name = evaluated(), new_name()
-    registered_and_promoted(pair, name, tmp_path)
+    registered_and_promoted(pair, name)
     client = tracking.connect()
     client.set_registered_model_alias(name, "shown", twin(client, name))
-    registered_and_promoted(pair, name, tmp_path)
+    registered_and_promoted(pair, name)
     assert client.get_registered_model(name).aliases == {"champion": "1", "shown": "2"}
     assert f"{name} version 2 says the same as version 1 and has an alias: it stays" in caplog.text
 
@@ -235,14 +226,13 @@ def test_who_may_not_delete_a_twin_registers_all_the_same(
     mlflow: pytest.MonkeyPatch,
     proxy: LyingProxy,
     evaluated: Callable[[], Evaluated],
-    tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     pair, name = evaluated(), new_name()
-    registered_and_promoted(pair, name, tmp_path)
+    registered_and_promoted(pair, name)
     twin(tracking.connect(), name)
     proxy.when("DELETE .*model-versions", status(403), times=None)
-    registered_and_promoted(pair, name, tmp_path)
+    registered_and_promoted(pair, name)
     assert f"{name} version 2 says the same as version 1 and cannot be deleted" in caplog.text
 
 

@@ -1,4 +1,5 @@
 import json
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ from components import tracking
 from components.artifacts.evaluation import Evaluation, Interval
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import ServiceUnreachable, UsageError
-from components.tracking import model_registry
+from components.tracking import measured_models, model_registry
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=["database", "server"])
@@ -90,6 +93,80 @@ def test_the_scores_stand_with_the_model_and_its_run_once(
     assert len(client.get_metric_history(run.run_id, "test/auroc")) == 1
 
 
+def test_every_score_carries_the_split_that_it_is_of(
+    name: str, model: TrainedModel, evaluation: Evaluation, make_tracked: Callable[[], TrackedRun]
+) -> None:
+    run, client, scores = make_tracked(), tracking.connect(), evaluation.facts.scores
+    for _ in range(2):
+        model_registry.ensure_version(name, model, evaluation, run)
+    digests = {"mura-tuning": scores.tuning_digest[:36], "mura-test": scores.test_digest[:36]}
+    logged = client.get_logged_model(run.model_uri.removeprefix("models:/")).metrics
+    assert len(logged) == len({metric.key for metric in logged}) > 20
+    for metric in logged:
+        of = "mura-test" if metric.key.startswith("test/") else "mura-tuning"
+        assert (metric.dataset_name, metric.dataset_digest) == (of, digests[of])
+    inputs = client.get_run(run.run_id).inputs.dataset_inputs
+    assert {each.dataset.name: each.dataset.digest for each in inputs} == digests
+    assert {(tag.key, tag.value) for each in inputs for tag in each.tags} == {("mlflow.data.context", "evaluation")}
+    assert json.loads(inputs[0].dataset.profile)["studies"] == 300
+
+
+def example(of: str) -> str:
+    """A block of Python in a document that calls a method."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "numbers.md").read_text(), re.S)
+    (found,) = [block for block in blocks if of in block]
+    return str(found)
+
+
+def test_one_query_ranks_all_candidates_on_one_test_set(
+    name: str,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mine, other = (uuid.uuid4().hex * 2 for _ in range(2))
+    for auroc, test_digest in ((0.7, mine), (0.9, mine), (0.95, other), (0.8, mine)):
+        model, run = make_model(weights=f"{name} {auroc}".encode()), make_tracked()
+        evaluation = make_evaluation(model, auroc, test_digest=test_digest)
+        model_registry.ensure_version(name, model, evaluation, run)
+        # Measured on the other test set too, where the order is another.
+        if auroc == 0.7:
+            model_registry.ensure_version(name, model, make_evaluation(model, 0.99, test_digest=other), run)
+    text = example("search_logged_models").replace('"mura"', repr(name)).replace('"champion"', '"1"')
+    run_example(text.replace("get_model_version_by_alias", "get_model_version"))
+    assert capsys.readouterr().out.splitlines() == [f"hollow {auroc:.3f}" for auroc in (0.9, 0.8, 0.7)]
+
+
+def run_example(text: str) -> None:
+    exec(compile(text, "docs/numbers.md", "exec"), {})
+
+
+def test_models_are_counted_on_the_test_split_they_were_measured_on(
+    name: str,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    mine, other = (uuid.uuid4().hex * 2 for _ in range(2))
+    models = [make_model(weights=uuid.uuid4().bytes) for _ in range(3)]
+    run = make_tracked()
+    for protocol in ({}, {"min_auroc": 0.5}):
+        first = make_evaluation(models[0], 0.8, protocol, test_digest=mine)
+        model_registry.ensure_version(name, models[0], first, run)
+    evaluation = make_evaluation(models[1], 0.7, test_digest=mine)
+    model_registry.ensure_version(f"{name}-too", models[1], evaluation, make_tracked())
+    model_registry.ensure_version(name, models[2], make_evaluation(models[2], test_digest=other), make_tracked())
+    found = measured_models.on_test(mine)
+    assert found.models == {model.digest for model in models[:2]}
+    assert [(each.model, each.version) for each in found.versions] == [(name, 1), (name, 2), (f"{name}-too", 1)]
+    assert [each.protocol and each.protocol["min_auroc"] for each in found.versions] == [0.6, 0.5, 0.6]
+    # A version that was deleted was measured all the same.
+    tracking.connect().delete_model_version(f"{name}-too", "1")
+    assert len(measured_models.on_test(mine).models) == 2
+    assert measured_models.on_test(uuid.uuid4().hex * 2) == ({*()}, [])
+
+
 def test_scores_that_are_not_defined_are_left_out(
     name: str,
     model: TrainedModel,
@@ -110,7 +187,7 @@ def test_the_report_stands_with_the_run(
     run = make_tracked()
     model_registry.ensure_version(name, model, evaluation, run)
     files = tracking.connect().list_artifacts(run.run_id, f"evaluation/{evaluation.digest[:12]}")
-    assert [Path(file.path).name for file in files] == ["report.html"]
+    assert [Path(file.path).name for file in files] == ["report.html", "test.html"]
 
 
 def test_what_was_registered_is_read_back_as_champion(

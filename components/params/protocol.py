@@ -1,0 +1,51 @@
+"""What is fixed before the test split is opened."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from components.base.files import json_sha256
+from components.params.evaluate import OperatingPoint
+from components.params.section import Section
+
+Metric = Literal["auroc", "average_precision", "cohen_kappa"]
+Slice = Literal["body_part"]
+
+
+class ProtocolParams(Section):
+    """What is fixed before the test split is opened.
+
+    Each evaluation carries it, and `promote` decides by the protocol that its candidates were measured under. Where
+    test numbers are shown, it is said what of it differs from the protocols of earlier models.
+    """
+
+    primary_metric: Metric = Field(description="What candidates are ranked by, on the tuning split")
+    operating_point: OperatingPoint = Field(
+        description="How the threshold is chosen on the tuning split: highest kappa, highest "
+        "sensitivity + specificity, highest threshold that reaches `target` sensitivity, or `target` itself"
+    )
+    target: float = Field(
+        gt=0, lt=1, description="The sensitivity to reach (`sensitivity`), or the threshold (`fixed`)"
+    )
+    slices: tuple[Slice, ...] = Field(description="By what studies are also measured apart: [body_part], or []")
+    test_role: Literal["veto", "report"] = Field(
+        description="What the test split does: it may refuse a promotion by `min_auroc` and `max_loss`, or is only "
+        "reported. It never ranks"
+    )
+    min_gain: float = Field(
+        ge=0, description="How much better than the champion, in `primary_metric` on the tuning split"
+    )
+    min_auroc: float = Field(ge=0, le=1, description="Lower end of the test AUROC's 95 % interval, at least")
+    max_loss: float = Field(ge=0, description="Largest allowed drop of test AUROC below the champion")
+
+    @field_validator("slices")
+    @classmethod
+    def _each_once(cls, slices: tuple[Slice, ...]) -> tuple[Slice, ...]:
+        if len(set(slices)) < len(slices):
+            raise ValueError(f"expected each slice once, found {', '.join(slices)}")
+        return slices
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of all choices."""
+        return json_sha256(self.model_dump(mode="json"))

@@ -22,23 +22,32 @@ from components.artifacts.evaluation import (
     METRICS,
     PREDICTIONS,
     REPORT,
+    STUDIES,
+    BothReliabilities,
+    Calibration,
     Confusion,
     Evaluation,
     EvaluationFacts,
     Interval,
+    PointScores,
+    RawAndCalibrated,
+    Reliability,
     Scores,
     SplitScores,
 )
-from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
+from components.artifacts.trained_model import CURVES, WEIGHTS, Offsets, TrackedRun, TrainedModel, TrainedModelFacts
 
 if TYPE_CHECKING:
     import pandas as pd
     from kubeflow_api import KubeflowApi
 
+    from components.scores.both_splits import BothSplits
+
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="-1")
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-MEASURED_WITH = {"operating_point": "youden", "target": 0.5, "bootstrap_draws": 2000, "batch_size": 8}
+MEASURED_WITH = {"operating_point": "kappa", "target": 0.9, "bootstrap_draws": 2000, "batch_size": 8}
+NO_OFFSETS = Offsets(body_part={"wrist": 0.0}, pooled=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -199,6 +208,7 @@ def make_model(tmp_path: Path) -> Callable[..., TrainedModel]:
             "epochs": 2,
             "best_epoch": 2,
             "tuning": {"auroc": 0.7, "loss": 0.65},
+            "offsets": NO_OFFSETS,
             "seconds": 12.5,
             "data_digest": "da" * 32,
             "shards_digest": "5a" * 32,
@@ -279,6 +289,7 @@ def make_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
         predicted, measured = scored(auroc)
         (path / METRICS).write_text(f'{{"auroc": {auroc}}}')
         predicted.to_parquet(path / PREDICTIONS, index=False)
+        measured.table.to_parquet(path / STUDIES, index=False)
         (path / REPORT).write_text("<p>report</p>")
         facts = EvaluationFacts(
             candidate=model.facts.candidate,
@@ -289,7 +300,12 @@ def make_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
             code_revision=COMMIT,
             params=MEASURED_WITH,
             seed=1,
-            scores=Scores(**{name: getattr(measured, name) for name in Scores.model_fields} | scores),
+            calibration=measured.calibrated.facts(NO_OFFSETS),
+            scores=make_scores(
+                **{"threshold": measured.threshold, "tuning": measured.tuning, "test": measured.test} | scores
+            ),
+            operating_points=measured.points,
+            reliability=measured.reliability,
         )
         return Evaluation.seal(path, facts)
 
@@ -297,8 +313,12 @@ def make_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
 
 
 @functools.cache
-def scored(auroc: float) -> "tuple[pd.DataFrame, Scores]":
-    """Predictions of a view of each of 300 studies of both splits, and their scores. The AUROC is exact to 1/2500."""
+def scored(auroc: float) -> "tuple[pd.DataFrame, BothSplits]":
+    """Predictions of a view of each of 300 studies of both splits, and their scores.
+
+    The AUROC on test is exact to 1/2500, that on tuning nearly: its probabilities are cross-fitted.
+    """
+    import numpy as np
     import pandas as pd
 
     from components.params.evaluate import EvaluateParams
@@ -310,14 +330,14 @@ def scored(auroc: float) -> "tuple[pd.DataFrame, Scores]":
     abnormal = (abnormal + [0.1 + number / 1000 for number in range(50)])[:50]
     probability = [*abnormal, *(0.3 + number / 100 for number in range(50))] * 3
     study = [f"study{number:03d}" for number in range(300)]
-    split = {"study": study, "abnormal": ([1] * 50 + [0] * 50) * 3, "probability": probability, "body_part": "wrist"}
+    logit = np.log(probability) - np.log1p(-np.array(probability))
+    split = {"study": study, "abnormal": ([1] * 50 + [0] * 50) * 3, "logit": logit, "body_part": "wrist"}
     both = [pd.DataFrame(split | {"split": name, "patient": [f"{name} {each}" for each in study]}) for name in
             ("tuning", "test")]  # fmt: skip
     predicted = pd.concat(both, ignore_index=True)
     predicted["study"] = predicted["split"] + "/" + predicted["study"]
     predicted["overlay"] = pd.array([pd.NA] * len(predicted), "Int64")
-    measured = BothSplits.of_predictions(predicted, EvaluateParams.model_validate(MEASURED_WITH), 1)
-    return predicted, make_scores(tuning=measured.tuning, test=measured.test, threshold=measured.threshold)
+    return predicted, BothSplits.measure(predicted, NO_OFFSETS, EvaluateParams.model_validate(MEASURED_WITH), 1)
 
 
 def make_scores(auroc: float = 0.8, **scores: Any) -> Scores:
@@ -339,6 +359,28 @@ def make_scores(auroc: float = 0.8, **scores: Any) -> Scores:
     )
     known = {"tuning": split, "test": split, "threshold": 0.5, "tuning_digest": "71" * 32, "test_digest": "7e" * 32}
     return Scores(**known | scores)
+
+
+def calibrated_facts(scores: Scores) -> dict[str, Any]:
+    """What an evaluation with these scores may say of calibration and operating points."""
+    found = Reliability(
+        brier=scores.test.brier,
+        expected_error=0.04,
+        expected_error_by_chance=0.06,
+        slope=around(0.9),
+        intercept=around(0.1),
+    )
+    raw = found.model_copy(update={"expected_error": 0.12, "slope": around(0.4)})
+    split = RawAndCalibrated(raw=raw, calibrated=found)
+    points = {
+        name: PointScores(threshold=threshold, tuning=scores.tuning, test=scores.test)
+        for name, threshold in {"kappa": scores.threshold, "sensitivity": 0.25, "half": 0.5}.items()
+    }
+    return {
+        "calibration": Calibration(intercept=0.2, slope=0.6, folds=10),
+        "operating_points": points,
+        "reliability": BothReliabilities(tuning=split, test=split),
+    }
 
 
 def around(value: float, margin: float = 0.05) -> Interval:

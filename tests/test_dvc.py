@@ -24,7 +24,7 @@ from components.artifacts.registration import Registration
 pytestmark = pytest.mark.timeout(900)
 ONE = {"architecture": "custom_cnn"}
 # Changes of a choice, and of the code that trains.
-OTHER_POINT = ("params.yaml", "operating_point: kappa", "operating_point: youden")
+OTHER_POINT = ("params.yaml", "operating_point: kappa", "operating_point: half")
 OTHER_TRAINING = ("components/train/phases.py", "\n\ndef ", "\n\nNEW = 1\n\n\ndef ")
 
 
@@ -58,7 +58,7 @@ def test_a_run_uses_what_it_began_with_and_dvc_writes_that_down(project: Project
     with project.edited(*OTHER_POINT), project.edited(*OTHER_TRAINING):
         assert project.outdated() == {"train@wide", "evaluate@wide"}
         told = json.loads(project.run("dvc", "params", "diff", "--json"))
-        assert told["params.yaml"]["evaluate.operating_point"] == {"old": "kappa", "new": "youden"}
+        assert told["params.yaml"]["evaluate.operating_point"] == {"old": "kappa", "new": "half"}
         # Nothing is made of a model that was trained otherwise.
         told = project.run("dvc", "repro", "--single-item", "evaluate@wide", code=255)
         assert "error: artifacts/model/wide: made with other code than in artifacts/settings/train/wide.json" in told

@@ -10,6 +10,7 @@ from components.artifacts.artifact import Artifact, Facts, Provenance
 METRICS = "metrics.json"
 SUMMARY = "summary.json"
 PREDICTIONS = "predictions.parquet"
+STUDIES = "studies.parquet"
 REPORT = "report.html"
 
 
@@ -83,6 +84,57 @@ class SecondOpinion(Facts):
     test: SplitScores
 
 
+class Calibration(Facts):
+    """How the answer to a study becomes its probability: sigmoid(intercept + slope * logit - offset).
+
+    The offset is that of the study's body part, on the card of the model.
+    """
+
+    intercept: float
+    slope: float
+    """0 if the network ranks backwards on tuning: its answers have no weight."""
+    folds: int
+    """Of the tuning patients. The probabilities of tuning studies come from the other folds."""
+    pooled_parts: tuple[str, ...] = ()
+    """Body parts of the studies that did not train the network. They have the pooled offset."""
+
+
+class PointScores(Facts):
+    """An operating point: a threshold that tuning chose, and what it gives."""
+
+    threshold: float
+    tuning: SplitScores
+    test: SplitScores
+
+
+class Reliability(Facts):
+    """How well probabilities of a split agree with what was observed."""
+
+    brier: Interval
+    expected_error: float
+    """Expected calibration error in bins of equal width (Guo et al. 2017)."""
+    expected_error_by_chance: float
+    """The expected calibration error that 1 in 20 draws exceed where the probabilities are exact."""
+    slope: Interval
+    """Of the labels on the logit of the probability; 1 is best. Below 1 the probabilities are too extreme."""
+    intercept: Interval
+    """Of the same, with the slope 1; 0 is best. Above 0 the probabilities are too low on the whole."""
+
+
+class RawAndCalibrated(Facts):
+    """A split before and after calibration. Raw is the mean probability of the views."""
+
+    raw: Reliability
+    calibrated: Reliability
+
+
+class BothReliabilities(Facts):
+    """Both splits."""
+
+    tuning: RawAndCalibrated
+    test: RawAndCalibrated
+
+
 class EvaluationFacts(Facts):
     """Which model, on which data, with which scores."""
 
@@ -97,9 +149,13 @@ class EvaluationFacts(Facts):
     params: dict[str, Any]
     """The `evaluate` section it was measured with."""
     seed: int
-    """Of the bootstrap."""
+    """Of the bootstrap, and of the folds of the calibration."""
+    calibration: Calibration
     scores: Scores
-    """By the official labels."""
+    """By the official labels, at the operating point that decides."""
+    operating_points: dict[str, PointScores]
+    """Every one by name, also that which decides."""
+    reliability: BothReliabilities
     second_opinion: SecondOpinion | None = None
     """None if there is no overlay."""
 
@@ -113,14 +169,17 @@ class Evaluation(Artifact[EvaluationFacts]):
                                 overlay `second_opinion`, the test split by its labels
         summary.json            the main scores as flat numbers, for `dvc metrics show`
         predictions.parquet     one row per image: image, study, patient, body_part, split, abnormal, overlay
-                                (second opinion on the label, missing where there is none), logit, probability
+                                (second opinion on the label, missing where there is none), logit
+        studies.parquet         one row per study: study, patient, body_part, split, abnormal, overlay, views, logit
+                                (of the mean probability of the views), offset, fold (of a tuning study, missing on
+                                test), probability (calibrated; on tuning by the other folds)
         report.html             the same for people, in one file
         plots/                  roc.csv, calibration.csv, confusion.csv, for `dvc plots`; roc.png, calibration.png
     """
 
     FACTS = EvaluationFacts
     STEP = "evaluate"
-    CONTENT = (METRICS, SUMMARY, PREDICTIONS, "plots/*.csv")
+    CONTENT = (METRICS, SUMMARY, PREDICTIONS, STUDIES, "plots/*.csv")
 
     @property
     def report(self) -> Path:

@@ -1,9 +1,12 @@
-"""Measure a model: the threshold from the tuning split, the numbers from the test split.
+"""Measure a model: calibration and thresholds from the tuning split, the numbers from the test split.
 
 measuring.py     the step: checks its inputs, measures, writes the artifact
 predictions.py   the model's answer to every tuning and test image
 page.py          the report and its charts, from what was measured
 report.html      its template
+calibration_page.py
+                 the part of the report that is about probabilities
+calibration.html its template
 """
 
 from pathlib import Path
@@ -18,7 +21,7 @@ from components.params.evaluate import EvaluateParams
 def evaluate(
     manifest: ValidManifest, shards: Shards, model: TrainedModel, params: EvaluateParams, seed: int, out: Path
 ) -> Evaluation:
-    """Predict the tuning and test studies, choose the threshold on tuning, measure on test.
+    """Predict the tuning and test studies, calibrate and choose thresholds on tuning, measure on test.
 
     The official labels count. Where the manifest has second opinions on labels, the test studies are measured once
     more by those, for comparison.
@@ -28,7 +31,7 @@ def evaluate(
         shards: the images; the model must have been trained on the same data set.
         model: the model to measure.
         params: how to measure.
-        seed: of the bootstrap.
+        seed: of the bootstrap, and of the folds of the calibration.
         out: an empty directory to fill.
 
     Raises:

@@ -14,6 +14,7 @@ from components.artifacts.evaluation import (
     METRICS,
     PREDICTIONS,
     REPORT,
+    STUDIES,
     SUMMARY,
     Evaluation,
     EvaluationFacts,
@@ -31,8 +32,7 @@ from components.evaluate.predictions import predict
 from components.network import backend
 from components.params.evaluate import EvaluateParams
 from components.scores import curves, metrics
-from components.scores.both_splits import BothSplits, studies_of
-from components.scores.studies import Studies
+from components.scores.both_splits import BothSplits, answers_of
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +49,9 @@ def run(
     predictions = predict(shards, model, params.batch_size)
     predictions.insert(6, "overlay", predictions["study"].map(opinions["overlay"]).astype("Int64"))
     _check_patients(predictions, shards)
-    tuning, test = (_studies(predictions, split, shards) for split in (TUNING, TEST))
-    overlay_labels = {str(study): int(label) for study, label in opinions["overlay"].items()}
-    found = BothSplits.measure(tuning, test, overlay_labels, params, seed)
+    for split in (TUNING, TEST):
+        _check_studies(predictions, split, shards)
+    found = BothSplits.measure(predictions, model.facts.offsets, params, seed)
     overlay = manifest.facts.overlay_digest
     second = overlay and SecondOpinion(overlay_digest=overlay, studies=found.relabelled, test=found.second)
     facts = EvaluationFacts(
@@ -64,6 +64,7 @@ def run(
         code_revision=provenance.code_revision(),
         params=params.model_dump(mode="json"),
         seed=seed,
+        calibration=found.calibrated.facts(model.facts.offsets),
         scores=Scores(
             tuning=found.tuning,
             test=found.test,
@@ -71,12 +72,16 @@ def run(
             tuning_digest=shards.facts.splits[TUNING].digest,
             test_digest=shards.facts.splits[TEST].digest,
         ),
+        operating_points=found.points,
+        reliability=found.reliability,
         second_opinion=second or None,
     )
+    test = found.calibrated.test
     score = partial(metrics.score, threshold=found.threshold, draws=params.bootstrap_draws, seed=seed)
     body_parts = {part: score(test.of_part(part)) for part in _parts(set(test.body_part.tolist()))}
-    measured = Measured(facts, model.facts, params, seed, body_parts, test, opinions)
+    measured = Measured(facts, model.facts, params, seed, body_parts, test, found.table, opinions)
     predictions.to_parquet(out / PREDICTIONS, index=False)
+    found.table.to_parquet(out / STUDIES, index=False)
     _write_json(out / METRICS, _metrics(measured))
     _write_json(out / SUMMARY, _summary(facts))
     figures = draw(measured, pd.read_csv(model.curves))
@@ -118,10 +123,10 @@ def _opinions(manifest: ValidManifest) -> pd.DataFrame:
     return table[table["overlay"].notna()].drop_duplicates("study").set_index("study")
 
 
-def _studies(predictions: pd.DataFrame, split: str, shards: Shards) -> Studies:
+def _check_studies(predictions: pd.DataFrame, split: str, shards: Shards) -> None:
     rows = predictions[predictions.split == split]
     try:
-        studies = studies_of(rows)
+        studies = answers_of(rows)
     except ValueError as error:
         raise DataRefused(f"{shards.path}, {split}: {error} Run ingest, validate and shard again.") from error
     abnormal = int(studies.abnormal.sum())
@@ -130,7 +135,6 @@ def _studies(predictions: pd.DataFrame, split: str, shards: Shards) -> Studies:
             f"{shards.path}: expected abnormal and normal studies in {split}, got {abnormal} abnormal of "
             f"{len(studies)}. Nothing can be measured; use a larger archive or tuning fraction."
         )
-    return studies
 
 
 def _parts(found: set[str]) -> list[str]:
@@ -146,6 +150,8 @@ def _metrics(measured: Measured) -> dict[str, Any]:
         "body_part": {part: found.model_dump() for part, found in measured.body_parts.items()},
         "threshold": scores.threshold,
         "operating_point": measured.params.operating_point,
+        "operating_points": {name: point.model_dump() for name, point in facts.operating_points.items()},
+        "calibration": facts.calibration.model_dump() | facts.reliability.model_dump(),
         "n_studies": {"test": scores.test.n_studies, "tuning": scores.tuning.n_studies},
         "digests": {
             "data": facts.data_digest,
@@ -183,7 +189,7 @@ def _write_plots(folder: Path, measured: Measured, figures: Figures) -> None:
     """Write what `dvc plots` shows."""
     folder.mkdir()
     (folder / "roc.png").write_bytes(figures.roc)
-    (folder / "calibration.png").write_bytes(figures.calibration)
+    (folder / "calibration.png").write_bytes(figures.calibration.reliability)
     test = measured.test
     words = np.array(["normal", "abnormal"])
     called = (test.probability >= measured.facts.scores.threshold).astype(np.int64)
@@ -196,7 +202,18 @@ def _write_plots(folder: Path, measured: Measured, figures: Figures) -> None:
 
 
 def _log_result(facts: EvaluationFacts, seconds: float) -> None:
-    test, opinion = facts.scores.test, facts.second_opinion
+    test, opinion, calibration = facts.scores.test, facts.second_opinion, facts.calibration
+    log.info("evaluate: calibrated on tuning: intercept %.3f, slope %.3f", calibration.intercept, calibration.slope)
+    if calibration.slope == 0:
+        log.warning(
+            "evaluate: %s ranks backwards on tuning; its answers have no weight in the probabilities", facts.candidate
+        )
+    if calibration.pooled_parts:
+        log.warning(
+            "evaluate: no training image shows %s with both labels; these studies have the offset of all body parts "
+            "together",
+            ", ".join(calibration.pooled_parts),
+        )
     log.info(
         "evaluate: %s studies, test AUROC %s, kappa %s, %.0f s",
         f"{test.n_studies:,}",

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from components.artifacts.evaluation import METRIC_TITLES, EvaluationFacts, SplitScores
-from components.artifacts.manifest import LABEL_NAMES
+from components.artifacts.manifest import LABEL_NAMES, TEST
 from components.artifacts.trained_model import TrainedModelFacts
+from components.evaluate.calibration_page import CalibrationFigures, calibration_section, draw_calibration, rule
 from components.pages.render import picture, render
 from components.params.evaluate import EvaluateParams
 from components.params.train import title
@@ -18,12 +19,6 @@ TEMPLATE = Path(__file__).with_name("report.html")
 PREVALENCES = (0.05, 0.10, 0.25, 0.45)
 MOST_ERRORS = 10
 MOST_RELABELLED = 40
-RULES = {
-    "kappa": "highest Cohen's kappa",
-    "youden": "highest sum of sensitivity and specificity",
-    "sensitivity": "highest threshold with a sensitivity of at least {target:g}",
-    "fixed": "set in advance to {target:g}",
-}
 
 
 class Measured(NamedTuple):
@@ -33,10 +28,12 @@ class Measured(NamedTuple):
     trained: TrainedModelFacts
     params: EvaluateParams
     seed: int
-    """Of the bootstrap."""
+    """Of the bootstrap, and of the folds of the calibration."""
     body_parts: dict[str, SplitScores]
     """Test scores by body part, in the order to show."""
     test: Studies
+    studies: pd.DataFrame
+    """The table of both splits' studies."""
     opinions: pd.DataFrame
     """Second opinions by study: `overlay`, `overlay_source`, `overlay_reason`."""
 
@@ -46,7 +43,7 @@ class Figures(NamedTuple):
 
     roc: bytes
     precision_recall: bytes
-    calibration: bytes
+    calibration: CalibrationFigures
     body_parts: bytes
     learning_curves: bytes
 
@@ -72,11 +69,10 @@ def draw(measured: Measured, epochs: pd.DataFrame) -> Figures:
     test, scores = measured.test, measured.facts.scores.test
     roc = curves.roc_curve(test.abnormal, test.probability)
     precision_recall = curves.precision_recall_curve(test.abnormal, test.probability)
-    calibration = curves.calibration_curve(test.abnormal, test.probability)
     return Figures(
         roc=charts.png(charts.roc(roc, scores)),
         precision_recall=charts.png(charts.precision_recall(precision_recall, scores)),
-        calibration=charts.png(charts.calibration(calibration, scores)),
+        calibration=draw_calibration(measured.facts, measured.studies, TEST),
         body_parts=charts.png(charts.body_parts(scores, measured.body_parts)),
         learning_curves=charts.png(charts.learning_curves(epochs, measured.trained.best_epoch)),
     )
@@ -110,16 +106,13 @@ def evaluation_page(measured: Measured, figures: Figures) -> str:
             (share, *metrics.predictive_values(test.sensitivity.value, test.specificity.value, share))
             for share in PREVALENCES
         ],
-        calibration_error=curves.calibration_curve(studies.abnormal, studies.probability).expected_error,
-        calibration_bins=curves.CALIBRATION_BINS,
-        mean_probability=float(studies.probability.mean()),
-        rule=RULES[params.operating_point].format(target=params.target),
-        rule_is_chosen=params.operating_point != "fixed",
+        calibrated=calibration_section(facts, measured.trained.offsets, params, TEST, figures.calibration),
+        rule=rule(params.operating_point, params),
+        rule_is_chosen=params.operating_point != "half",
         draws=params.bootstrap_draws,
         seed=measured.seed,
         roc=picture(figures.roc, "ROC curve of the test studies with the operating point"),
         precision_recall=picture(figures.precision_recall, "Precision-recall curve of the test studies"),
-        calibration=picture(figures.calibration, "Calibration of the test studies over a histogram of predictions"),
         forest=picture(figures.body_parts, "AUROC and Cohen's kappa by body part with 95 % intervals"),
         learning_curves=picture(figures.learning_curves, "Loss, tuning AUROC and learning rate by epoch"),
     )

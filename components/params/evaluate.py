@@ -6,18 +6,16 @@ from pydantic import Field
 
 from components.params.section import Section
 
-OperatingPoint = Literal["kappa", "youden", "sensitivity", "fixed"]
+OperatingPoint = Literal["kappa", "sensitivity", "half"]
 
 
 class EvaluateParams(Section):
     """How a model is measured."""
 
     operating_point: OperatingPoint = Field(
-        description="How the threshold is chosen on the tuning split: highest kappa, highest "
-        "sensitivity + specificity, highest threshold that reaches `target` sensitivity, or `target` itself"
+        description="The operating point that decides; all are reported. The threshold of highest kappa on tuning, the "
+        "highest threshold that reaches the sensitivity `target` on tuning, or a probability of one half"
     )
-    target: float = Field(
-        gt=0, lt=1, description="The sensitivity to reach (`sensitivity`), or the threshold (`fixed`)"
-    )
+    target: float = Field(gt=0, lt=1, description="The sensitivity that `sensitivity` reaches on tuning")
     bootstrap_draws: int = Field(ge=2000, description="Draws of patients for the 95 % intervals")
     batch_size: int = Field(gt=0, description="Images at once")

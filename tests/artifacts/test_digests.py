@@ -9,10 +9,18 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import COMMIT, MEASURED_WITH, make_scores
+from conftest import COMMIT, MEASURED_WITH, calibrated_facts, make_scores
 
 from components.artifacts.artifact import Artifact, File
-from components.artifacts.evaluation import METRICS, PREDICTIONS, SUMMARY, Evaluation, EvaluationFacts, SecondOpinion
+from components.artifacts.evaluation import (
+    METRICS,
+    PREDICTIONS,
+    STUDIES,
+    SUMMARY,
+    Evaluation,
+    EvaluationFacts,
+    SecondOpinion,
+)
 from components.artifacts.manifest import TABLE, Manifest, ManifestFacts, ValidManifest, ValidManifestFacts
 from components.artifacts.parts import (
     ManifestOrigin,
@@ -25,7 +33,7 @@ from components.artifacts.parts import (
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
 from components.artifacts.registration import RegisteredModel, Registration, RegistrationFacts
 from components.artifacts.shards import RECORDS, PartFacts, Shards, ShardsFacts, SplitFacts
-from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
+from components.artifacts.trained_model import CURVES, WEIGHTS, Offsets, TrackedRun, TrainedModel, TrainedModelFacts
 from components.base.errors import DataRefused
 from components.base.files import json_sha256
 
@@ -73,12 +81,13 @@ FACTS: dict[type[Artifact[Any]], Any] = {
         params={"weights": "none", "learning_rate": 0.001, "flip": True}, seed=1, precision="float32", device="CPU",
         phases=("all",), epochs=2, best_epoch=2, tuning={"auroc": 0.7, "loss": 0.65}, seconds=12.5,
         data_digest="da" * 32, archive_md5="a5" * 16, shards_digest="5a" * 32, code_revision=COMMIT,
-        environment={"keras": "3.15.1"}, run=TrackedRun(run_id="4" * 32, model_uri="models:/m-1"),
+        environment={"keras": "3.15.1"}, offsets=Offsets(body_part={"wrist": 0.2}, pooled=0.3),
+        run=TrackedRun(run_id="4" * 32, model_uri="models:/m-1"),
     ),
     Evaluation: EvaluationFacts(
         candidate="wide", architecture="vgg16", model_digest="0d" * 32, data_digest="da" * 32,
         shards_digest="5a" * 32, code_revision=COMMIT, body_parts=("wrist",), params=MEASURED_WITH, seed=1,
-        scores=make_scores(0.8),
+        scores=make_scores(0.8), **calibrated_facts(make_scores(0.8)),
         second_opinion=SecondOpinion(overlay_digest="0e" * 32, studies=2, test=make_scores(0.7).test),
     ),
     Registration: RegistrationFacts(versions=(REGISTERED,), trial="puffy-dogs"),
@@ -95,7 +104,7 @@ FILES: dict[type[Artifact[Any]], tuple[str, ...]] = {
     Shards: (RECORDS, "train.tfrecord"),
     ShardsPart: (RECORDS, "train.tfrecord"),
     TrainedModel: (WEIGHTS, CURVES),
-    Evaluation: (PREDICTIONS, METRICS, SUMMARY, "plots/roc.csv"),
+    Evaluation: (PREDICTIONS, STUDIES, METRICS, SUMMARY, "plots/roc.csv"),
     Registration: ("wide.json",),
 }
 """Files that decide, by the kind of artifact. A promotion is its facts; its page is for people."""

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from html_page import Page
 from miniature import archive, images, manifest, pack, prove, use_cores, write_zip
 
-from components.artifacts.manifest import ValidManifest
+from components.artifacts.evaluation import PointScores
+from components.artifacts.manifest import BODY_PARTS, ValidManifest
 from components.artifacts.shards import Shards
-from components.artifacts.trained_model import WEIGHTS, TrainedModel
+from components.artifacts.trained_model import WEIGHTS, Offsets, TrainedModel
 from components.base.errors import DataRefused
 from components.evaluate import evaluate
 from components.params.evaluate import EvaluateParams
@@ -48,6 +50,7 @@ def model(
         (tmp_path / WEIGHTS).read_bytes(),
         candidate="narrow",
         params=document,
+        offsets=Offsets(body_part={"wrist": 0.3, "hand": 1.0}, pooled=-0.1),
         data_digest=packed[1].facts.data_digest,
     )
 
@@ -60,19 +63,51 @@ def test_an_evaluation_holds_what_its_predictions_give(
     assert (found.facts.candidate, found.facts.architecture) == ("narrow", "custom_cnn")
     predictions = pd.read_parquet(out / "predictions.parquet")
     assert (predictions.groupby("study")["split"].nunique() == 1).all()
-    studies = {
-        split: Studies.of_images(*(rows[name] for name in ("study", "patient", "body_part", "abnormal", "probability")))
-        for split, rows in predictions.groupby("split")
-    }
-    tuning, test, scores = studies["tuning"], studies["test"], found.facts.scores
-    assert scores.threshold == metrics.choose_threshold(tuning.abnormal, tuning.probability, "kappa", 0.9)
-    assert scores.test == metrics.score(test, scores.threshold, 2000, 1)
-    assert scores.tuning == metrics.score(tuning, scores.threshold, 2000, 1)
+    table = pd.read_parquet(out / "studies.parquet")
+    tuning, test = (studies_in(table, split) for split in ("tuning", "test"))
+    scores = found.facts.scores
+    assert scores.test == metrics.score(test, scores.threshold, draws=2000, seed=1)
+    assert scores.tuning == metrics.score(tuning, scores.threshold, draws=2000, seed=1)
+    assert found.facts.operating_points["kappa"] == PointScores(
+        threshold=scores.threshold, tuning=scores.tuning, test=scores.test
+    )
+    assert found.facts.operating_points["half"].test == metrics.score(test, 0.5, draws=2000, seed=1)
     told = json.loads((out / "metrics.json").read_text())
     assert told["test"] == scores.test.model_dump()
     assert set(told["body_part"]) == set(test.body_part)
     assert json.loads((out / "summary.json").read_text())["test_auroc"] == round(scores.test.auroc.value or 0, 4)
     assert "Evaluation of narrow (custom CNN)" in found.report.read_text()
+
+
+def studies_in(table: pd.DataFrame, split: str) -> Studies:
+    rows = table[table["split"] == split]
+    return Studies.of_images(*(rows[name] for name in ("study", "patient", "body_part", "abnormal", "probability")))
+
+
+def test_the_table_of_studies_has_a_row_for_each_study_of_both_splits(
+    packed: tuple[ValidManifest, Shards], model: TrainedModel, tmp_path: Path
+) -> None:
+    (out := tmp_path / "evaluation").mkdir()
+    evaluate(*packed, model, PARAMS, 1, out)
+    predictions, table = (pd.read_parquet(out / f"{name}.parquet") for name in ("predictions", "studies"))
+    assert list(table.columns) == [
+        *("study", "patient", "body_part", "split", "abnormal", "overlay", "views", "logit", "offset", "fold"),
+        "probability",
+    ]
+    assert table.set_index("study")["views"].to_dict() == predictions["study"].value_counts().to_dict()
+    assert (table["fold"].isna() == (table["split"] == "test")).all()
+    offsets = model.facts.offsets
+    assert table["offset"].tolist() == [offsets.body_part.get(part, offsets.pooled) for part in table["body_part"]]
+
+
+def test_body_parts_that_did_not_train_the_network_are_named(
+    packed: tuple[ValidManifest, Shards], model: TrainedModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (out := tmp_path / "evaluation").mkdir()
+    facts = evaluate(*packed, model, PARAMS, 1, out).facts
+    assert facts.calibration.pooled_parts == tuple(sorted(set(BODY_PARTS) - {"wrist", "hand"}))
+    assert "no training image shows elbow, finger" in caplog.text
+    assert "have the offset of all body parts together, -0.10" in Page((out / "report.html").read_text()).words
 
 
 def test_an_evaluation_writes_what_dvc_plots(

@@ -5,11 +5,11 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import MEASURED_WITH
+from conftest import MEASURED_WITH, calibrated_facts
 from html_page import Page, check_page
 
 from components.artifacts.evaluation import EvaluationFacts, Scores, SecondOpinion
-from components.artifacts.trained_model import TrackedRun, TrainedModelFacts
+from components.artifacts.trained_model import Offsets, TrackedRun, TrainedModelFacts
 from components.evaluate.page import Measured, draw, evaluation_page
 from components.params.evaluate import EvaluateParams
 from components.scores import charts, curves, metrics
@@ -43,6 +43,7 @@ def facts(scores):
         params=MEASURED_WITH,
         seed=7,
         scores=scores,
+        **calibrated_facts(scores),
     )
 
 
@@ -61,6 +62,7 @@ def trained():
         epochs=12,
         best_epoch=9,
         tuning={"auroc": 0.9},
+        offsets=Offsets(body_part={"hand": 1.0, "wrist": 0.37}, pooled=0.5),
         seconds=7500.0,
         data_digest="b2" * 32,
         shards_digest="c3" * 32,
@@ -84,9 +86,16 @@ NO_OPINIONS = pd.DataFrame(columns=["overlay", "overlay_source", "overlay_reason
 
 
 @pytest.fixture(scope="module")
-def measured(facts, trained, studies):
+def table(studies):
+    columns = {name: getattr(studies, name) for name in ("study", "abnormal", "probability")}
+    logit = 3 * np.log(studies.probability / (1 - studies.probability))
+    return pd.concat([pd.DataFrame(columns | {"split": split, "logit": logit}) for split in ("tuning", "test")])
+
+
+@pytest.fixture(scope="module")
+def measured(facts, trained, studies, table):
     params = EvaluateParams(operating_point="kappa", target=0.9, bootstrap_draws=2345, batch_size=8)
-    return Measured(facts, trained, params, 31, {"hand": facts.scores.test}, studies, NO_OPINIONS)
+    return Measured(facts, trained, params, 31, {"hand": facts.scores.test}, studies, table, NO_OPINIONS)
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +117,13 @@ def test_the_page_needs_no_other_file(page):
     check_page(page())
 
 
-def test_the_page_holds_its_five_charts(page):
-    assert len(Page(page()).sources) == 5
+def test_the_page_holds_its_six_charts(page):
+    assert len(Page(page()).sources) == 6
 
 
 def test_the_charts_are_those_of_the_test_studies(measured, figures, studies, scores):
-    curve = curves.calibration_curve(studies.abnormal, studies.probability)
-    assert figures.calibration == charts.png(charts.calibration(curve, scores.test))
+    curve = curves.roc_curve(studies.abnormal, studies.probability)
+    assert figures.roc == charts.png(charts.roc(curve, scores.test))
     assert figures.body_parts == charts.png(charts.body_parts(scores.test, measured.body_parts))
     assert figures.learning_curves == charts.png(charts.learning_curves(EPOCHS, 9))
 
@@ -139,9 +148,8 @@ def test_the_verdict_comes_before_the_first_table(page, scores):
     ("rule", "words"),
     [
         ("kappa", "highest Cohen's kappa, chosen on the tuning split"),
-        ("youden", "highest sum of sensitivity and specificity, chosen on the tuning split"),
         ("sensitivity", "highest threshold with a sensitivity of at least 0.9, chosen on the tuning split"),
-        ("fixed", "(set in advance to 0.9)"),
+        ("half", "(abnormal is more probable than normal)"),
     ],
 )
 def test_the_page_says_how_the_threshold_was_chosen(page, measured, rule, words):

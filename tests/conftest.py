@@ -189,34 +189,7 @@ def make_model(tmp_path: Path) -> Callable[..., TrainedModel]:
 
     def make(architecture: str = "vgg16", weights: bytes | None = None, **facts: Any) -> TrainedModel:
         path = tmp_path / "models" / f"{architecture}-{time.time_ns()}"
-        path.mkdir(parents=True)
-        (path / WEIGHTS).write_bytes(architecture.encode() if weights is None else weights)
-        (path / CURVES).write_text(
-            "epoch,phase,learning_rate,loss,tuning_loss,tuning_auroc\n"
-            "1,head,0.001,0.7,0.69,0.6\n2,all,0.0001,0.6,0.65,0.7\n"
-        )
-        known: dict[str, Any] = {
-            "candidate": architecture,
-            "architecture": architecture,
-            "image_size": 32,
-            "parameters": 10,
-            "params": {"architecture": architecture, "learning_rate": 0.001, "epochs": 2},
-            "seed": 1,
-            "precision": "float32",
-            "device": "CPU",
-            "phases": ("head", "all"),
-            "epochs": 2,
-            "best_epoch": 2,
-            "tuning": {"auroc": 0.7, "loss": 0.65},
-            "offsets": NO_OFFSETS,
-            "seconds": 12.5,
-            "data_digest": "da" * 32,
-            "shards_digest": "5a" * 32,
-            "code_revision": COMMIT,
-            "environment": {"keras": "3.15.1"},
-            "run": TrackedRun(run_id="0" * 32, model_uri="models:/m-" + "0" * 32),
-        }
-        return TrainedModel.seal(path, TrainedModelFacts(**known | facts))
+        return seal_model(path, architecture, weights, **facts)
 
     return make
 
@@ -312,6 +285,38 @@ def make_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
     return make
 
 
+def seal_model(path: Path, architecture: str, weights: bytes | None = None, **facts: Any) -> TrainedModel:
+    """A model in a new directory, with what is on a card unless it is given."""
+    path.mkdir(parents=True)
+    (path / WEIGHTS).write_bytes(architecture.encode() if weights is None else weights)
+    (path / CURVES).write_text(
+        "epoch,phase,learning_rate,loss,tuning_loss,tuning_auroc\n"
+        "1,head,0.001,0.7,0.69,0.6\n2,all,0.0001,0.6,0.65,0.7\n"
+    )
+    known: dict[str, Any] = {
+        "candidate": architecture,
+        "architecture": architecture,
+        "image_size": 32,
+        "parameters": 10,
+        "params": {"architecture": architecture, "learning_rate": 0.001, "epochs": 2},
+        "seed": 1,
+        "precision": "float32",
+        "device": "CPU",
+        "phases": ("head", "all"),
+        "epochs": 2,
+        "best_epoch": 2,
+        "tuning": {"auroc": 0.7, "loss": 0.65},
+        "offsets": NO_OFFSETS,
+        "seconds": 12.5,
+        "data_digest": "da" * 32,
+        "shards_digest": "5a" * 32,
+        "code_revision": COMMIT,
+        "environment": {"keras": "3.15.1"},
+        "run": TrackedRun(run_id="0" * 32, model_uri="models:/m-" + "0" * 32),
+    }
+    return TrainedModel.seal(path, TrainedModelFacts(**known | facts))
+
+
 @functools.cache
 def scored(auroc: float) -> "tuple[pd.DataFrame, BothSplits]":
     """Predictions of a view of each of 300 studies of both splits, and their scores.
@@ -361,7 +366,7 @@ def make_scores(auroc: float = 0.8, **scores: Any) -> Scores:
     return Scores(**known | scores)
 
 
-def calibrated_facts(scores: Scores) -> dict[str, Any]:
+def calibrated_facts(scores: Scores, names: tuple[str, ...] = ("kappa", "sensitivity", "half")) -> dict[str, Any]:
     """What an evaluation with these scores may say of calibration and operating points."""
     found = Reliability(
         brier=scores.test.brier,
@@ -375,6 +380,7 @@ def calibrated_facts(scores: Scores) -> dict[str, Any]:
     points = {
         name: PointScores(threshold=threshold, tuning=scores.tuning, test=scores.test)
         for name, threshold in {"kappa": scores.threshold, "sensitivity": 0.25, "half": 0.5}.items()
+        if name in names
     }
     return {
         "calibration": Calibration(intercept=0.2, slope=0.6, folds=10),

@@ -64,6 +64,7 @@ REGISTERED = RegisteredModel(
     training_seconds=12.5, scores=make_scores(0.8),
 )  # fmt: skip
 ORIGIN: dict[str, Any] = {"code": "c0" * 32, "contents": "c7" * 32, "params": {"max_members": 9}, "parts": 2}
+CALIBRATED = calibrated_facts(make_scores(0.8), ("half",))
 FACTS: dict[type[Artifact[Any]], Any] = {
     Manifest: MANIFEST,
     ValidManifest: ValidManifestFacts(
@@ -87,7 +88,7 @@ FACTS: dict[type[Artifact[Any]], Any] = {
     Evaluation: EvaluationFacts(
         candidate="wide", architecture="vgg16", model_digest="0d" * 32, data_digest="da" * 32,
         shards_digest="5a" * 32, code_revision=COMMIT, body_parts=("wrist",), params=MEASURED_WITH, seed=1,
-        scores=make_scores(0.8), **calibrated_facts(make_scores(0.8)),
+        scores=make_scores(0.8), **CALIBRATED,
         second_opinion=SecondOpinion(overlay_digest="0e" * 32, studies=2, test=make_scores(0.7).test),
     ),
     Registration: RegistrationFacts(versions=(REGISTERED,), trial="puffy-dogs"),

@@ -1,6 +1,8 @@
 """A model is measured through the public door: what is refused, and what is written."""
 
+import io
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import seal_model
 from html_page import Page
 from miniature import archive, images, manifest, pack, prove, use_cores, write_zip
 
-from components.artifacts.evaluation import PointScores
+from components.artifacts.evaluation import Evaluation, PointScores
 from components.artifacts.manifest import BODY_PARTS, ValidManifest
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import WEIGHTS, Offsets, TrainedModel
@@ -36,30 +39,39 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[ValidManifest, Sha
         return valid, pack(path, valid, folder / "shards")
 
 
-@pytest.fixture
-def model(
-    packed: tuple[ValidManifest, Shards], make_model: Callable[..., TrainedModel], tmp_path: Path
-) -> TrainedModel:
-    """A network with random weights, as the candidate `narrow`."""
+@pytest.fixture(scope="module")
+def evaluated(
+    packed: tuple[ValidManifest, Shards], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Evaluation, TrainedModel, str]:
+    """The evaluation of `narrow`, a network with random weights that two body parts trained; it, and what was said."""
     from components.network import architectures
 
+    folder = tmp_path_factory.mktemp("narrow")
     document = DEMO["train"]["default"] | {"candidate": "narrow", "architecture": "custom_cnn"}
-    architectures.build(TrainParams(**document), 32, seed=1, augment=False).save_weights(tmp_path / WEIGHTS)
-    return make_model(
+    architectures.build(TrainParams(**document), 32, seed=1, augment=False).save_weights(folder / WEIGHTS)
+    model = seal_model(
+        folder / "model",
         "custom_cnn",
-        (tmp_path / WEIGHTS).read_bytes(),
+        (folder / WEIGHTS).read_bytes(),
         candidate="narrow",
         params=document,
         offsets=Offsets(body_part={"wrist": 0.3, "hand": 1.0}, pooled=-0.1),
         data_digest=packed[1].facts.data_digest,
     )
+    (out := folder / "evaluation").mkdir()
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    logger = logging.getLogger("components.evaluate")
+    logger.addHandler(handler)
+    try:
+        return evaluate(*packed, model, PARAMS, 1, out), model, said.getvalue()
+    finally:
+        logger.removeHandler(handler)
 
 
-def test_an_evaluation_holds_what_its_predictions_give(
-    packed: tuple[ValidManifest, Shards], model: TrainedModel, tmp_path: Path
-) -> None:
-    (out := tmp_path / "evaluation").mkdir()
-    found = evaluate(*packed, model, PARAMS, 1, out)
+def test_an_evaluation_holds_what_its_predictions_give(evaluated: tuple[Evaluation, TrainedModel, str]) -> None:
+    found = evaluated[0]
+    out = found.path
     assert (found.facts.candidate, found.facts.architecture) == ("narrow", "custom_cnn")
     predictions = pd.read_parquet(out / "predictions.parquet")
     assert (predictions.groupby("study")["split"].nunique() == 1).all()
@@ -85,11 +97,10 @@ def studies_in(table: pd.DataFrame, split: str) -> Studies:
 
 
 def test_the_table_of_studies_has_a_row_for_each_study_of_both_splits(
-    packed: tuple[ValidManifest, Shards], model: TrainedModel, tmp_path: Path
+    evaluated: tuple[Evaluation, TrainedModel, str],
 ) -> None:
-    (out := tmp_path / "evaluation").mkdir()
-    evaluate(*packed, model, PARAMS, 1, out)
-    predictions, table = (pd.read_parquet(out / f"{name}.parquet") for name in ("predictions", "studies"))
+    found, model, _ = evaluated
+    predictions, table = (pd.read_parquet(found.path / f"{name}.parquet") for name in ("predictions", "studies"))
     assert list(table.columns) == [
         *("study", "patient", "body_part", "split", "abnormal", "overlay", "views", "logit", "offset", "fold"),
         "probability",
@@ -100,22 +111,16 @@ def test_the_table_of_studies_has_a_row_for_each_study_of_both_splits(
     assert table["offset"].tolist() == [offsets.body_part.get(part, offsets.pooled) for part in table["body_part"]]
 
 
-def test_body_parts_that_did_not_train_the_network_are_named(
-    packed: tuple[ValidManifest, Shards], model: TrainedModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (out := tmp_path / "evaluation").mkdir()
-    facts = evaluate(*packed, model, PARAMS, 1, out).facts
-    assert facts.calibration.pooled_parts == tuple(sorted(set(BODY_PARTS) - {"wrist", "hand"}))
-    assert "no training image shows elbow, finger" in caplog.text
-    assert "have the offset of all body parts together, -0.10" in Page((out / "report.html").read_text()).words
+def test_body_parts_that_did_not_train_the_network_are_named(evaluated: tuple[Evaluation, TrainedModel, str]) -> None:
+    found, _, said = evaluated
+    assert found.facts.calibration.pooled_parts == tuple(sorted(set(BODY_PARTS) - {"wrist", "hand"}))
+    assert "no training image shows elbow, finger" in said
+    assert "have the offset of all body parts together, -0.10" in Page(found.report.read_text()).words
 
 
-def test_an_evaluation_writes_what_dvc_plots(
-    packed: tuple[ValidManifest, Shards], model: TrainedModel, tmp_path: Path
-) -> None:
-    (out := tmp_path / "evaluation").mkdir()
-    found = evaluate(*packed, model, PARAMS, 1, out)
-    plots = out / "plots"
+def test_an_evaluation_writes_what_dvc_plots(evaluated: tuple[Evaluation, TrainedModel, str]) -> None:
+    found = evaluated[0]
+    plots = found.path / "plots"
     assert {path.name for path in plots.iterdir()} == {
         "roc.csv", "calibration.csv", "confusion.csv", "roc.png", "calibration.png",
     }  # fmt: skip

@@ -210,8 +210,8 @@ def _log_result(facts: EvaluationFacts, seconds: float) -> None:
         )
     if calibration.pooled_parts:
         log.warning(
-            "evaluate: no training image shows %s with both labels; these studies have the offset of all body parts "
-            "together",
+            "evaluate: training had no images of %s, or images of one label only: these studies have the offset of all "
+            "body parts together",
             ", ".join(calibration.pooled_parts),
         )
     log.info(

@@ -20,29 +20,38 @@ from components.artifacts.evaluation import (
     METRICS,
     PREDICTIONS,
     REPORT,
+    STUDIES,
     TEST_METRICS,
     TEST_REPORT,
+    BothReliabilities,
+    Calibration,
     Confusion,
     Evaluation,
     EvaluationFacts,
     Interval,
+    PointScores,
+    RawAndCalibrated,
+    Reliability,
     Scores,
     SplitScores,
 )
-from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
+from components.artifacts.trained_model import CURVES, WEIGHTS, Offsets, TrackedRun, TrainedModel, TrainedModelFacts
 
 if TYPE_CHECKING:
     import pandas as pd
     from kubeflow_api import KubeflowApi
+
+    from components.scores.both_splits import BothSplits
 
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="-1")
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MEASURED_WITH = {"bootstrap_draws": 2000, "batch_size": 8}
 PROTOCOL: dict[str, Any] = {
-    "primary_metric": "auroc", "operating_point": "youden", "target": 0.5, "slices": ["body_part"],
+    "primary_metric": "auroc", "operating_point": "kappa", "target": 0.9, "slices": ["body_part"],
     "test_role": "veto", "min_gain": 0.01, "min_auroc": 0.6, "max_loss": 0.02,
 }  # fmt: skip
+NO_OFFSETS = Offsets(body_part={"wrist": 0.0}, pooled=0.0)
 
 
 @pytest.fixture(autouse=True)
@@ -184,33 +193,7 @@ def make_model(tmp_path: Path) -> Callable[..., TrainedModel]:
 
     def make(architecture: str = "vgg16", weights: bytes | None = None, **facts: Any) -> TrainedModel:
         path = tmp_path / "models" / f"{architecture}-{time.time_ns()}"
-        path.mkdir(parents=True)
-        (path / WEIGHTS).write_bytes(architecture.encode() if weights is None else weights)
-        (path / CURVES).write_text(
-            "epoch,phase,learning_rate,loss,tuning_loss,tuning_auroc\n"
-            "1,head,0.001,0.7,0.69,0.6\n2,all,0.0001,0.6,0.65,0.7\n"
-        )
-        known: dict[str, Any] = {
-            "candidate": architecture,
-            "architecture": architecture,
-            "image_size": 32,
-            "parameters": 10,
-            "params": {"architecture": architecture, "learning_rate": 0.001, "epochs": 2},
-            "seed": 1,
-            "precision": "float32",
-            "device": "CPU",
-            "phases": ("head", "all"),
-            "epochs": 2,
-            "best_epoch": 2,
-            "tuning": {"auroc": 0.7, "loss": 0.65},
-            "seconds": 12.5,
-            "data_digest": "da" * 32,
-            "shards_digest": "5a" * 32,
-            "code_revision": COMMIT,
-            "environment": {"keras": "3.15.1"},
-            "run": TrackedRun(run_id="0" * 32, model_uri="models:/m-" + "0" * 32),
-        }
-        return TrainedModel.seal(path, TrainedModelFacts(**known | facts))
+        return seal_model(path, architecture, weights, **facts)
 
     return make
 
@@ -287,6 +270,7 @@ def make_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
         (path / METRICS).write_text(f'{{"auroc": {auroc}}}')
         (path / TEST_METRICS).write_text('{"roc": {"false_positive_rate": [0, 0.5, 1], "sensitivity": [0, 0.8, 1]}}')
         predicted.to_parquet(path / PREDICTIONS, index=False)
+        measured.table.to_parquet(path / STUDIES, index=False)
         (path / REPORT).write_text("<p>report</p>")
         (path / TEST_REPORT).write_text("<p>report of the test split</p>")
         facts = EvaluationFacts(
@@ -299,16 +283,57 @@ def make_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
             params=MEASURED_WITH,
             protocol=PROTOCOL | (protocol or {}),
             seed=1,
-            scores=Scores(**{name: getattr(measured, name) for name in Scores.model_fields} | scores),
+            calibration=measured.calibrated.facts(NO_OFFSETS),
+            scores=make_scores(
+                **{"threshold": measured.threshold, "tuning": measured.tuning, "test": measured.test} | scores
+            ),
+            operating_points=measured.points,
+            reliability=measured.reliability,
         )
         return Evaluation.seal(path, facts)
 
     return make
 
 
+def seal_model(path: Path, architecture: str, weights: bytes | None = None, **facts: Any) -> TrainedModel:
+    """A model in a new directory, with what is on a card unless it is given."""
+    path.mkdir(parents=True)
+    (path / WEIGHTS).write_bytes(architecture.encode() if weights is None else weights)
+    (path / CURVES).write_text(
+        "epoch,phase,learning_rate,loss,tuning_loss,tuning_auroc\n"
+        "1,head,0.001,0.7,0.69,0.6\n2,all,0.0001,0.6,0.65,0.7\n"
+    )
+    known: dict[str, Any] = {
+        "candidate": architecture,
+        "architecture": architecture,
+        "image_size": 32,
+        "parameters": 10,
+        "params": {"architecture": architecture, "learning_rate": 0.001, "epochs": 2},
+        "seed": 1,
+        "precision": "float32",
+        "device": "CPU",
+        "phases": ("head", "all"),
+        "epochs": 2,
+        "best_epoch": 2,
+        "tuning": {"auroc": 0.7, "loss": 0.65},
+        "offsets": NO_OFFSETS,
+        "seconds": 12.5,
+        "data_digest": "da" * 32,
+        "shards_digest": "5a" * 32,
+        "code_revision": COMMIT,
+        "environment": {"keras": "3.15.1"},
+        "run": TrackedRun(run_id="0" * 32, model_uri="models:/m-" + "0" * 32),
+    }
+    return TrainedModel.seal(path, TrainedModelFacts(**known | facts))
+
+
 @functools.cache
-def scored(auroc: float) -> "tuple[pd.DataFrame, Scores]":
-    """Predictions of a view of each of 300 studies of both splits, and their scores. The AUROC is exact to 1/2500."""
+def scored(auroc: float) -> "tuple[pd.DataFrame, BothSplits]":
+    """Predictions of a view of each of 300 studies of both splits, and their scores.
+
+    The AUROC on test is exact to 1/2500, that on tuning nearly: its probabilities are cross-fitted.
+    """
+    import numpy as np
     import pandas as pd
 
     from components.params.evaluate import EvaluateParams
@@ -321,15 +346,15 @@ def scored(auroc: float) -> "tuple[pd.DataFrame, Scores]":
     abnormal = (abnormal + [0.1 + number / 1000 for number in range(50)])[:50]
     probability = [*abnormal, *(0.3 + number / 100 for number in range(50))] * 3
     study = [f"study{number:03d}" for number in range(300)]
-    split = {"study": study, "abnormal": ([1] * 50 + [0] * 50) * 3, "probability": probability, "body_part": "wrist"}
+    logit = np.log(probability) - np.log1p(-np.array(probability))
+    split = {"study": study, "abnormal": ([1] * 50 + [0] * 50) * 3, "logit": logit, "body_part": "wrist"}
     both = [pd.DataFrame(split | {"split": name, "patient": [f"{name} {each}" for each in study]}) for name in
             ("tuning", "test")]  # fmt: skip
     predicted = pd.concat(both, ignore_index=True)
     predicted["study"] = predicted["split"] + "/" + predicted["study"]
     predicted["overlay"] = pd.array([pd.NA] * len(predicted), "Int64")
     params, protocol = EvaluateParams.model_validate(MEASURED_WITH), ProtocolParams.model_validate(PROTOCOL)
-    measured = BothSplits.of_predictions(predicted, params, protocol, 1)
-    return predicted, make_scores(tuning=measured.tuning, test=measured.test, threshold=measured.threshold)
+    return predicted, BothSplits.measure(predicted, NO_OFFSETS, params, protocol, 1)
 
 
 def make_scores(auroc: float = 0.8, **scores: Any) -> Scores:
@@ -351,6 +376,28 @@ def make_scores(auroc: float = 0.8, **scores: Any) -> Scores:
     )
     known = {"tuning": split, "test": split, "threshold": 0.5, "tuning_digest": "71" * 32, "test_digest": "7e" * 32}
     return Scores(**known | scores)
+
+
+def calibrated_facts(scores: Scores, names: tuple[str, ...] = ("kappa", "sensitivity", "half")) -> dict[str, Any]:
+    """What an evaluation with these scores may say of calibration and operating points."""
+    known: dict[str, Any] = {"expected_error_by_chance": 0.06, "intercept": around(0.1)}
+    reliability = {
+        split: RawAndCalibrated(
+            raw=Reliability(brier=scores.of(split).brier, expected_error=0.12, slope=around(0.4), **known),
+            calibrated=Reliability(brier=scores.of(split).brier, expected_error=0.04, slope=around(0.9), **known),
+        )
+        for split in ("tuning", "test")
+    }
+    points = {
+        name: PointScores(threshold=threshold, tuning=scores.tuning, test=scores.test)
+        for name, threshold in {"kappa": scores.threshold, "sensitivity": 0.25, "half": 0.5}.items()
+        if name in names
+    }
+    return {
+        "calibration": Calibration(intercept=0.2, slope=0.6, folds=10),
+        "operating_points": points,
+        "reliability": BothReliabilities(**reliability),
+    }
 
 
 def around(value: float, margin: float = 0.05) -> Interval:

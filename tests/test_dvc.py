@@ -21,12 +21,13 @@ from miniature import write_zip
 from components.artifacts.manifest import Manifest
 from components.artifacts.promotion import Promotion
 from components.artifacts.registration import Registration
+from components.scores.studies import sigmoid
 
 # The whole graph runs in a fixture.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 ONE = {"architecture": "custom_cnn"}
 # Changes of a choice, and of the code that trains.
-OTHER_POINT = ("params.yaml", "operating_point: kappa", "operating_point: youden")
+OTHER_POINT = ("params.yaml", "operating_point: kappa", "operating_point: half")
 OTHER_TRAINING = ("components/train/phases.py", "\n\ndef ", "\n\nNEW = 1\n\n\ndef ")
 
 
@@ -60,7 +61,7 @@ def test_a_run_uses_what_it_began_with_and_dvc_writes_that_down(project: Project
     with project.edited(*OTHER_POINT), project.edited(*OTHER_TRAINING):
         assert project.outdated() == {"train@wide", "evaluate@wide"}
         told = json.loads(project.run("dvc", "params", "diff", "--json"))
-        assert told["params.yaml"]["protocol.operating_point"] == {"old": "kappa", "new": "youden"}
+        assert told["params.yaml"]["protocol.operating_point"] == {"old": "kappa", "new": "half"}
         # Nothing is made of a model that was trained otherwise.
         told = project.run("dvc", "repro", "--single-item", "evaluate@wide", code=255)
         assert "error: artifacts/model/wide: made with other code than in artifacts/settings/train/wide.json" in told
@@ -106,16 +107,17 @@ def check_that_nothing_of_the_test_split_is_shown(project: Project) -> None:
     """Look for the test numbers wherever one looks while one chooses."""
     artifacts = project.path / "artifacts"
     evaluation = artifacts / "evaluation" / "wide"
-    tuning = pd.read_parquet(evaluation / "predictions.parquet").query("split == 'tuning'")
+    tuning = pd.read_parquet(evaluation / "studies.parquet").query("split == 'tuning'")
     # What the tuning split itself gives may be equal by chance, and round numbers say nothing.
     known = numbers(json.loads((evaluation / "metrics.json").read_text()))
-    known |= numbers(tuning["probability"].tolist() + tuning.groupby("study")["probability"].mean().tolist())
+    known |= numbers(tuning["probability"].tolist() + sigmoid(tuning["logit"]).tolist())
     known |= numbers((artifacts / "model" / "wide" / "curves.csv").read_text().replace(",", " "))
     known |= {f"{number / 20:.3f}" for number in range(-20, 21)}
     measured = json.loads((evaluation / "test.json").read_text())
-    hidden = (numbers(measured["test"]) | numbers(measured["body_part"])) - known
+    sections = numbers(measured["body_part"]) | numbers(measured["operating_points"])
+    hidden = (numbers(measured["test"]) | numbers(measured["calibration"]["test"]) | sections) - known
     assert len(hidden) >= 3
-    assert hidden <= numbers((evaluation / "test.html").read_text()) | numbers(measured["body_part"])
+    assert hidden <= numbers((evaluation / "test.html").read_text()) | sections
     shown = {
         "a file": "".join(path.read_text() for path in (evaluation / "metrics.json", evaluation / "summary.json")),
         "the report": (evaluation / "report.html").read_text(),

@@ -183,15 +183,18 @@ def test_predictions_keep_the_label_of_the_directory(place: Workplace) -> None:
     assert (predictions["study"].str.endswith("_positive") == (predictions["abnormal"] == 1)).all()
 
 
-def test_the_threshold_is_chosen_on_tuning_alone(place: Workplace) -> None:
-    from components.scores import metrics
-    from components.scores.studies import Studies
+def test_probabilities_and_threshold_come_from_tuning_alone(place: Workplace) -> None:
+    from components.scores.calibration import Line, fit, probability
+    from components.scores.operating_points import choose_threshold
 
-    predictions = pd.read_parquet(place / "evaluation" / "predictions.parquet")
-    rows = predictions[predictions["split"] == "tuning"]
-    studies = Studies.of_images(*(rows[c] for c in ("study", "patient", "body_part", "abnormal", "probability")))
-    expected = metrics.choose_threshold(studies.abnormal, studies.probability, "kappa", 0.9)
-    assert Evaluation.read(place / "evaluation").facts.scores.threshold == expected
+    studies = pd.read_parquet(place / "evaluation" / "studies.parquet")
+    facts = Evaluation.read(place / "evaluation").facts
+    line = Line(facts.calibration.intercept, facts.calibration.slope)
+    tuning, test = (studies[studies["split"] == split] for split in ("tuning", "test"))
+    assert fit(*(tuning[name].to_numpy() for name in ("logit", "offset", "abnormal"))) == line
+    frozen = probability(line, tuning["logit"].to_numpy(), tuning["offset"].to_numpy())
+    assert facts.scores.threshold == choose_threshold(tuning["abnormal"], frozen, "kappa", 0.9)
+    assert test["probability"].tolist() == probability(line, test["logit"], test["offset"]).tolist()
 
 
 def test_training_again_from_scratch_gives_the_same_weights(place: Workplace) -> None:

@@ -11,6 +11,7 @@ from components.base.files import json_sha256
 METRICS = "metrics.json"
 SUMMARY = "summary.json"
 PREDICTIONS = "predictions.parquet"
+STUDIES = "studies.parquet"
 REPORT = "report.html"
 # Of the test split. Nothing shows them but the steps that register and promote, and whoever opens them.
 TEST_METRICS = "test.json"
@@ -63,16 +64,12 @@ METRIC_TITLES = {name: field.title for name, field in SplitScores.model_fields.i
 """Metrics as people write them, in the order of reports."""
 
 
-class Scores(Facts):
-    """The main scores of an evaluation; receipts and registry tags carry them."""
+class PointScores(Facts):
+    """An operating point: a threshold that tuning chose, and what it gives."""
 
     tuning: SplitScores
     test: SplitScores
     threshold: float
-    tuning_digest: str
-    """Which tuning studies, with which labels and pixels."""
-    test_digest: str
-    """Which test studies, with which labels and pixels: results compare only if this is equal."""
 
     def of(self, split: str) -> SplitScores:
         """Those of one split.
@@ -81,6 +78,15 @@ class Scores(Facts):
             split: `tuning` or `test`.
         """
         return {"tuning": self.tuning, "test": self.test}[split]
+
+
+class Scores(PointScores):
+    """The main scores of an evaluation; receipts and registry tags carry them."""
+
+    tuning_digest: str
+    """Which tuning studies, with which labels and pixels."""
+    test_digest: str
+    """Which test studies, with which labels and pixels: results compare only if this is equal."""
 
 
 class SecondOpinion(Facts):
@@ -93,6 +99,57 @@ class SecondOpinion(Facts):
     studies: int
     """Number of test studies with another label."""
     test: SplitScores
+
+
+class Calibration(Facts):
+    """How the answer to a study becomes its probability: sigmoid(intercept + slope * logit - offset).
+
+    The offset is that of the study's body part, on the card of the model.
+    """
+
+    intercept: float
+    slope: float
+    """0 if the network ranks backwards on tuning: its answers have no weight."""
+    folds: int
+    """Of the tuning patients. The probabilities of tuning studies come from the other folds."""
+    pooled_parts: tuple[str, ...] = ()
+    """Body parts of the studies that did not train the network. They have the pooled offset."""
+
+
+class Reliability(Facts):
+    """How well probabilities of a split agree with what was observed."""
+
+    brier: Interval
+    expected_error: float
+    """Expected calibration error in bins of equal width (Guo et al. 2017)."""
+    expected_error_by_chance: float
+    """The expected calibration error that 1 in 20 draws exceed where the probabilities are exact."""
+    slope: Interval
+    """Of the labels on the logit of the probability; 1 is best. Below 1 the probabilities are too extreme."""
+    intercept: Interval
+    """Of the same, with the slope 1; 0 is best. Above 0 the probabilities are too low on the whole."""
+
+
+class RawAndCalibrated(Facts):
+    """A split before and after calibration. Raw is the mean probability of the views."""
+
+    raw: Reliability
+    calibrated: Reliability
+
+
+class BothReliabilities(Facts):
+    """Both splits."""
+
+    tuning: RawAndCalibrated
+    test: RawAndCalibrated
+
+    def of(self, split: str) -> RawAndCalibrated:
+        """That of one split.
+
+        Args:
+            split: `tuning` or `test`.
+        """
+        return {"tuning": self.tuning, "test": self.test}[split]
 
 
 class EvaluationFacts(Facts):
@@ -111,9 +168,13 @@ class EvaluationFacts(Facts):
     protocol: dict[str, Any]
     """The section `protocol`, which was fixed before the test split was measured."""
     seed: int
-    """Of the bootstrap."""
+    """Of the bootstrap, and of the folds of the calibration."""
+    calibration: Calibration
     scores: Scores
-    """By the official labels."""
+    """By the official labels, at the operating point that decides."""
+    operating_points: dict[str, PointScores]
+    """Every one by name, also that which decides."""
+    reliability: BothReliabilities
     second_opinion: SecondOpinion | None = None
     """None if there is no overlay."""
 
@@ -131,21 +192,25 @@ class Evaluation(Artifact[EvaluationFacts]):
 
     evaluation/<candidate>/
         card.json               the scores of both splits, which `register` and `promote` read
-        metrics.json            of the tuning split: tuning, body_part: {metric: {value, low, high}}; threshold; digests
+        metrics.json            of the tuning split: tuning, body_part: {metric: {value, low, high}}; threshold;
+                                operating_points; calibration; digests
         summary.json            of the tuning split: the main scores as flat numbers, for `dvc metrics show`
         report.html             the page of the tuning split, in one file
         plots/                  of the tuning split: roc.csv, calibration.csv, confusion.csv, for `dvc plots`; roc.png,
                                 calibration.png
-        test.json               of the test split: test, body_part, as above; roc, the curve; digests; with an overlay
-                                `second_opinion`, the test split by its labels
+        test.json               of the test split: test, body_part, operating_points, calibration, as above; roc, the
+                                curve; digests; with an overlay `second_opinion`, the test split by its labels
         test.html               the page of the test split, in one file
         predictions.parquet     of both, one row per image: image, study, patient, body_part, split, abnormal, overlay
-                                (second opinion on the label, missing where there is none), logit, probability
+                                (second opinion on the label, missing where there is none), logit
+        studies.parquet         of both, one row per study: study, patient, body_part, split, abnormal, overlay, views,
+                                logit (of the mean probability of the views), offset, fold (of a tuning study, missing
+                                on test), probability (calibrated; on tuning by the other folds)
     """
 
     FACTS = EvaluationFacts
     STEP = "evaluate"
-    CONTENT = (METRICS, TEST_METRICS, SUMMARY, PREDICTIONS, "plots/*.csv")
+    CONTENT = (METRICS, TEST_METRICS, SUMMARY, PREDICTIONS, STUDIES, "plots/*.csv")
 
     @property
     def report(self) -> Path:

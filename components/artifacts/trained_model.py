@@ -17,6 +17,15 @@ class TrackedRun(Facts):
     """`models:/m-...`, the logged model."""
 
 
+class Offsets(Facts):
+    """By how much the weights of the loss raised the network's logits, in logits (components/scores/offsets.py)."""
+
+    body_part: dict[str, float]
+    """Of each body part that trained the network."""
+    pooled: float
+    """Of all these together: for a body part that is not among them."""
+
+
 class TrainedModelFacts(Facts):
     """The model's card: what it is, what it learned from, and how it went."""
 
@@ -37,6 +46,8 @@ class TrainedModelFacts(Facts):
     """Counted from 1 over all phases; its weights are the ones kept."""
     tuning: dict[str, float]
     """Metrics on the tuning split at the best epoch."""
+    offsets: Offsets
+    """What is subtracted from the logits of studies: the loss was weighted, and the world is not."""
     seconds: Provenance[float]
     data_digest: str
     archive_md5: Provenance[str | None] = None

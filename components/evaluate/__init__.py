@@ -1,10 +1,12 @@
-"""Measure a model: the threshold from the tuning split, numbers of the tuning and of the test split.
+"""Measure a model: calibration and thresholds from the tuning split, numbers of the tuning and of the test split.
 
 measuring.py     the step: checks its inputs, measures, writes the artifact
 predictions.py   the model's answer to every tuning and test image
 page.py          the two reports and their charts, from what was measured
 report.html      their template, for one split; cohort.html: the part about the data
 flow.py          the diagram from the archive to the splits
+calibration_page.py
+                 the part of the reports that is about probabilities; calibration.html: its template
 """
 
 from pathlib import Path
@@ -26,7 +28,7 @@ def evaluate(  # Parameters: three artifacts, and the three that say how to meas
     seed: int,
     out: Path,
 ) -> Evaluation:
-    """Predict the tuning and test studies, choose the threshold on tuning, measure on both.
+    """Predict the tuning and test studies, calibrate and choose thresholds on tuning, measure on both.
 
     The log, the report and everything that DVC shows are of the tuning split. What was measured on the test split lies
     in `test.json` and `test.html`; look there when all choices are made. The official labels count. Where the manifest
@@ -38,7 +40,7 @@ def evaluate(  # Parameters: three artifacts, and the three that say how to meas
         model: the model to measure.
         params: how to measure.
         protocol: what was fixed before the test split is opened. The evaluation carries it.
-        seed: of the bootstrap.
+        seed: of the bootstrap, and of the folds of the calibration.
         out: an empty directory to fill.
 
     Raises:

@@ -15,6 +15,7 @@ from components.artifacts.evaluation import (
     METRICS,
     PREDICTIONS,
     REPORT,
+    STUDIES,
     SUMMARY,
     TEST_METRICS,
     TEST_REPORT,
@@ -37,7 +38,7 @@ from components.network import backend
 from components.params.evaluate import EvaluateParams
 from components.params.protocol import ProtocolParams
 from components.scores import curves, metrics
-from components.scores.both_splits import BothSplits, studies_of
+from components.scores.both_splits import BothSplits, answers_of
 from components.scores.studies import Studies
 
 log = logging.getLogger(__name__)
@@ -64,9 +65,9 @@ def run(  # Parameters: those of the step
     predictions = predict(shards, model, params.batch_size)
     predictions.insert(6, "overlay", predictions["study"].map(opinions["overlay"]).astype("Int64"))
     _check_patients(predictions, shards)
-    tuning, test = (_studies(predictions, split, shards) for split in (TUNING, TEST))
-    overlay_labels = {str(study): int(label) for study, label in opinions["overlay"].items()}
-    found = BothSplits.measure(tuning, test, overlay_labels, params, protocol, seed)
+    for split in (TUNING, TEST):
+        _check_studies(predictions, split, shards)
+    found = BothSplits.measure(predictions, model.facts.offsets, params, protocol, seed)
     overlay = manifest.facts.overlay_digest
     second = overlay and SecondOpinion(overlay_digest=overlay, studies=found.relabelled, test=found.second)
     facts = EvaluationFacts(
@@ -80,6 +81,7 @@ def run(  # Parameters: those of the step
         params=params.model_dump(mode="json"),
         protocol=protocol.model_dump(mode="json"),
         seed=seed,
+        calibration=found.calibrated.facts(model.facts.offsets),
         scores=Scores(
             tuning=found.tuning,
             test=found.test,
@@ -87,15 +89,21 @@ def run(  # Parameters: those of the step
             tuning_digest=shards.facts.splits[TUNING].digest,
             test_digest=shards.facts.splits[TEST].digest,
         ),
+        operating_points=found.points,
+        reliability=found.reliability,
         second_opinion=second or None,
     )
-    measured = Measured(facts, model.facts, manifest.facts, shards.facts, params, protocol, seed, opinions)
+    measured = Measured(facts, model.facts, manifest.facts, shards.facts, params, protocol, seed, found.table, opinions)
     score = partial(metrics.score, threshold=found.threshold, draws=params.bootstrap_draws, seed=seed)
     of_tuning, of_test = (
         Split(name, studies, scores, _by_part(studies, score) if "body_part" in protocol.slices else {})
-        for name, studies, scores in ((TUNING, tuning, found.tuning), (TEST, test, found.test))
+        for name, studies, scores in (
+            (TUNING, found.calibrated.tuning, found.tuning),
+            (TEST, found.calibrated.test, found.test),
+        )
     )
     predictions.to_parquet(out / PREDICTIONS, index=False)
+    found.table.to_parquet(out / STUDIES, index=False)
     _write(out, measured, of_tuning, of_test, pd.read_csv(model.curves))
     _log_result(facts, time.monotonic() - started)
     return Evaluation.seal(out, facts)
@@ -149,10 +157,10 @@ def _opinions(manifest: ValidManifest) -> pd.DataFrame:
     return table[table["overlay"].notna()].drop_duplicates("study").set_index("study")
 
 
-def _studies(predictions: pd.DataFrame, split: str, shards: Shards) -> Studies:
+def _check_studies(predictions: pd.DataFrame, split: str, shards: Shards) -> None:
     rows = predictions[predictions.split == split]
     try:
-        studies = studies_of(rows)
+        studies = answers_of(rows)
     except ValueError as error:
         raise DataRefused(f"{shards.path}, {split}: {error} Run ingest, validate and shard again.") from error
     abnormal = int(studies.abnormal.sum())
@@ -161,7 +169,6 @@ def _studies(predictions: pd.DataFrame, split: str, shards: Shards) -> Studies:
             f"{shards.path}: expected abnormal and normal studies in {split}, got {abnormal} abnormal of "
             f"{len(studies)}. Nothing can be measured; use a larger archive or tuning fraction."
         )
-    return studies
 
 
 def _by_part(studies: Studies, score: Callable[[Studies], SplitScores]) -> dict[str, SplitScores]:
@@ -176,6 +183,11 @@ def _metrics(measured: Measured, split: Split) -> dict[str, Any]:
         split.name: split.scores.model_dump(),
         "body_part": {part: found.model_dump() for part, found in split.body_parts.items()},
         "operating_point": measured.protocol.operating_point,
+        "operating_points": {
+            name: {"threshold": point.threshold, split.name: point.of(split.name).model_dump()}
+            for name, point in facts.operating_points.items()
+        },
+        "calibration": facts.calibration.model_dump() | {split.name: facts.reliability.of(split.name).model_dump()},
         "digests": {
             "data": facts.data_digest,
             "shards": facts.shards_digest,
@@ -208,7 +220,7 @@ def _write_plots(folder: Path, measured: Measured, split: Split, figures: Figure
     """Write what `dvc plots` shows."""
     folder.mkdir()
     (folder / "roc.png").write_bytes(figures.roc)
-    (folder / "calibration.png").write_bytes(figures.calibration)
+    (folder / "calibration.png").write_bytes(figures.calibration.reliability)
     studies = split.studies
     words = np.array(["normal", "abnormal"])
     called = (studies.probability >= measured.facts.scores.threshold).astype(np.int64)
@@ -221,7 +233,18 @@ def _write_plots(folder: Path, measured: Measured, split: Split, figures: Figure
 
 
 def _log_result(facts: EvaluationFacts, seconds: float) -> None:
-    tuning, test, opinion = facts.scores.tuning, facts.scores.test, facts.second_opinion
+    tuning, test, opinion, calibration = facts.scores.tuning, facts.scores.test, facts.second_opinion, facts.calibration
+    log.info("evaluate: calibrated on tuning: intercept %.3f, slope %.3f", calibration.intercept, calibration.slope)
+    if calibration.slope == 0:
+        log.warning(
+            "evaluate: %s ranks backwards on tuning; its answers have no weight in the probabilities", facts.candidate
+        )
+    if calibration.pooled_parts:
+        log.warning(
+            "evaluate: training had no images of %s, or images of one label only: these studies have the offset of all "
+            "body parts together",
+            ", ".join(calibration.pooled_parts),
+        )
     log.info(
         "evaluate: %s tuning studies, AUROC %s, kappa %s, %.0f s; %s is of %s",
         f"{tuning.n_studies:,}",

@@ -11,6 +11,7 @@ from components.artifacts.manifest import LABEL_NAMES, TEST, ValidManifestFacts
 from components.artifacts.shards import ShardsFacts
 from components.artifacts.trained_model import TrainedModelFacts
 from components.evaluate import flow
+from components.evaluate.calibration_page import CalibrationFigures, calibration_section, draw_calibration, rule
 from components.pages.render import picture, render
 from components.params.evaluate import EvaluateParams
 from components.params.protocol import ProtocolParams
@@ -22,12 +23,6 @@ TEMPLATE = Path(__file__).with_name("report.html")
 PREVALENCES = (0.05, 0.10, 0.25, 0.45)
 MOST_ERRORS = 10
 MOST_RELABELLED = 40
-RULES = {
-    "kappa": "highest Cohen's kappa",
-    "youden": "highest sum of sensitivity and specificity",
-    "sensitivity": "highest threshold with a sensitivity of at least {target:g}",
-    "fixed": "set in advance to {target:g}",
-}
 
 
 class Measured(NamedTuple):
@@ -40,7 +35,9 @@ class Measured(NamedTuple):
     params: EvaluateParams
     protocol: ProtocolParams
     seed: int
-    """Of the bootstrap."""
+    """Of the bootstrap, and of the folds of the calibration."""
+    studies: pd.DataFrame
+    """The table of both splits' studies."""
     opinions: pd.DataFrame
     """Second opinions by study: `overlay`, `overlay_source`, `overlay_reason`."""
 
@@ -61,7 +58,7 @@ class Figures(NamedTuple):
 
     roc: bytes
     precision_recall: bytes
-    calibration: bytes
+    calibration: CalibrationFigures
     body_parts: bytes | None
     """None where the protocol has no such slice."""
     learning_curves: bytes | None
@@ -90,12 +87,11 @@ def draw(measured: Measured, split: Split, epochs: pd.DataFrame | None = None) -
     studies, scores, parts = split.studies, split.scores, split.body_parts
     roc = curves.roc_curve(studies.abnormal, studies.probability)
     precision_recall = curves.precision_recall_curve(studies.abnormal, studies.probability)
-    calibration = curves.calibration_curve(studies.abnormal, studies.probability)
     best = measured.trained.best_epoch
     return Figures(
         roc=charts.png(charts.roc(roc, scores)),
         precision_recall=charts.png(charts.precision_recall(precision_recall, scores)),
-        calibration=charts.png(charts.calibration(calibration, scores)),
+        calibration=draw_calibration(measured.facts, measured.studies, split.name),
         body_parts=charts.png(charts.body_parts(scores, parts)) if parts else None,
         learning_curves=None if epochs is None else charts.png(charts.learning_curves(epochs, best)),
     )
@@ -136,12 +132,10 @@ def evaluation_page(measured: Measured, split: Split, figures: Figures) -> str:
             (share, *metrics.predictive_values(found.sensitivity.value, found.specificity.value, share))
             for share in PREVALENCES
         ],
-        calibration_error=curves.calibration_curve(studies.abnormal, studies.probability).expected_error,
-        calibration_bins=curves.CALIBRATION_BINS,
-        mean_probability=float(studies.probability.mean()),
+        calibrated=calibration_section(facts, measured.trained.offsets, protocol, split.name, figures.calibration),
         protocol=protocol,
-        rule=RULES[protocol.operating_point].format(target=protocol.target),
-        rule_is_chosen=protocol.operating_point != "fixed",
+        rule=rule(protocol.operating_point, protocol),
+        rule_is_chosen=protocol.operating_point != "half",
         draws=measured.params.bootstrap_draws,
         seed=measured.seed,
         flow=flow.diagram(measured.manifest, measured.shards),
@@ -153,7 +147,6 @@ def _pictures(split: str, figures: Figures) -> dict[str, Markup | None]:
     said = {
         "roc": f"ROC curve of the {split} studies with the operating point",
         "precision_recall": f"Precision-recall curve of the {split} studies",
-        "calibration": f"Calibration of the {split} studies over a histogram of predictions",
         "body_parts": "AUROC and Cohen's kappa by body part with 95 % intervals",
         "learning_curves": "Loss, tuning AUROC and learning rate by epoch",
     }

@@ -1,4 +1,4 @@
-"""Ask a model for the probability of every tuning and test image."""
+"""Ask a model about every tuning and test image."""
 
 import numpy as np
 import pandas as pd
@@ -8,15 +8,13 @@ from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import DataRefused
 from components.network import architectures, batches
-from components.scores.studies import sigmoid
 
 
 def predict(shards: Shards, model: TrainedModel, batch_size: int) -> pd.DataFrame:
     """Predict the images of the tuning and test splits.
 
     Returns:
-        One row per image, ascending by split and image: image, study, patient, body_part, split, abnormal, logit,
-        probability.
+        One row per image, ascending by split and image: image, study, patient, body_part, split, abnormal, logit.
 
     Raises:
         DataRefused: a logit is not finite.
@@ -43,7 +41,6 @@ def predict(shards: Shards, model: TrainedModel, batch_size: int) -> pd.DataFram
                 "split": split,
                 "abnormal": images.abnormal,
                 "logit": logit,
-                "probability": sigmoid(logit),
             }
         )
         tables.append(table.sort_values("image", ignore_index=True))

@@ -1,13 +1,8 @@
 """How a model is measured."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from components.params.section import Section
-
-OperatingPoint = Literal["kappa", "youden", "sensitivity", "fixed"]
-"""How a threshold is chosen; the protocol says which rule decides."""
 
 
 class EvaluateParams(Section):

@@ -5,10 +5,10 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from components.base.files import json_sha256
-from components.params.evaluate import OperatingPoint
 from components.params.section import Section
 
 Metric = Literal["auroc", "average_precision", "cohen_kappa"]
+OperatingPoint = Literal["kappa", "sensitivity", "half"]
 Slice = Literal["body_part"]
 
 
@@ -21,12 +21,10 @@ class ProtocolParams(Section):
 
     primary_metric: Metric = Field(description="What candidates are ranked by, on the tuning split")
     operating_point: OperatingPoint = Field(
-        description="How the threshold is chosen on the tuning split: highest kappa, highest "
-        "sensitivity + specificity, highest threshold that reaches `target` sensitivity, or `target` itself"
+        description="The operating point that decides; all are measured. The threshold of highest kappa on tuning, the "
+        "highest threshold that reaches the sensitivity `target` on tuning, or a probability of one half"
     )
-    target: float = Field(
-        gt=0, lt=1, description="The sensitivity to reach (`sensitivity`), or the threshold (`fixed`)"
-    )
+    target: float = Field(gt=0, lt=1, description="The sensitivity that `sensitivity` reaches on tuning")
     slices: tuple[Slice, ...] = Field(description="By what studies are also measured apart: [body_part], or []")
     test_role: Literal["veto", "report"] = Field(
         description="What the test split does: it may refuse a promotion by `min_auroc` and `max_loss`, or is only "

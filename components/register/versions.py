@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 def run(models: list[TrainedModel], evaluations: list[Evaluation], params: RegisterParams, out: Path) -> Registration:
     """Do what `components.register.register` says."""
     candidates = _pairs(models, evaluations)
-    for _, evaluation in candidates:
-        measured_again.check(evaluation)
+    for model, evaluation in candidates:
+        measured_again.check(model, evaluation)
     logger.info("register: %s as %s", ", ".join(model.facts.candidate for model, _ in candidates), params.model)
     versions = tuple(
         model_registry.ensure_version(params.model, model, evaluation, tracking.ensure_model(model))

@@ -1,9 +1,20 @@
 """Scores at study level: numbers, curves and charts.
 
-studies.py   one row per study: the mean over its views; sigmoid and AUROC. Training needs only this module
-metrics.py   all metrics with bootstrap intervals, the choice of the threshold, the worst errors
+studies.py   one row per study: the network's answer, a probability; sigmoid and AUROC. Training needs only this module
+             and offsets.py
+offsets.py   by how much the weights of the loss shifted the answers, by body part
+logistic.py  logistic regression with a known offset
+calibration.py
+             from answers to probabilities: fitted on tuning, cross-fitted for the figures on tuning
+metrics.py   all metrics with intervals, the worst errors
+operating_points.py
+             the thresholds that tuning chooses
+reliability.py
+             how well probabilities agree with what was observed
 both_splits.py
-             threshold, tuning and test scores from predictions: `evaluate` measures, `register` measures again
-curves.py    points of the ROC, precision-recall and calibration curves
+             calibration, thresholds and scores from predictions: `evaluate` measures, `register` measures again
+curves.py    points of the ROC, precision-recall, calibration and decision curves
 charts.py    matplotlib figures of these, and their PNG bytes
+calibration_charts.py
+             those of calibration and decisions
 """

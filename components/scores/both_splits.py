@@ -1,86 +1,144 @@
-"""The scores of a model, from its predictions: the threshold from tuning, the numbers from test.
+"""The scores of a model, from its answers: probability and thresholds from tuning, numbers of both splits.
 
 `evaluate` measures with it. `register` measures again, and compares.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 
-from components.artifacts.evaluation import SplitScores
+from components.artifacts.evaluation import BothReliabilities, PointScores, RawAndCalibrated, SplitScores
 from components.artifacts.manifest import TEST, TUNING
+from components.artifacts.trained_model import Offsets
 from components.params.evaluate import EvaluateParams
 from components.params.protocol import ProtocolParams
-from components.scores import metrics
-from components.scores.studies import Studies
+from components.scores import metrics, operating_points
+from components.scores.calibration import Calibrated, calibrate
+from components.scores.reliability import measure as measure_reliability
+from components.scores.studies import Studies, StudyLogits
 
 
 class BothSplits(NamedTuple):
     """What was measured."""
 
+    calibrated: Calibrated
+    points: dict[str, PointScores]
+    """Every operating point by name."""
     threshold: float
+    """Of the operating point that decides."""
     tuning: SplitScores
     test: SplitScores
+    reliability: BothReliabilities
     relabelled: int
     """Number of test studies with another label in the overlay."""
     second: SplitScores
     """The test split with the labels of the overlay."""
+    table: pd.DataFrame
+    """One row per study, as an Evaluation has it."""
 
     @classmethod
     def measure(
-        cls,
-        tuning: Studies,
-        test: Studies,
-        overlay: Mapping[str, int],
-        params: EvaluateParams,
-        protocol: ProtocolParams,
-        seed: int,
+        cls, predictions: pd.DataFrame, learned: Offsets, params: EvaluateParams, protocol: ProtocolParams, seed: int
     ) -> Self:
         """Measure. The same patients and the same seed give the same draws, so the scores can be compared.
 
         Args:
-            tuning: chooses the threshold.
-            test: gives the numbers.
-            overlay: second opinions on labels, by study.
+            predictions: one row per image, as an Evaluation has it. Tuning gives calibration and thresholds.
+            learned: the offsets of the model's card.
             params: how to measure.
-            protocol: how the threshold is chosen.
-            seed: of the bootstrap.
+            protocol: which operating point decides, and the sensitivity that one of them reaches.
+            seed: of the draws and of the folds.
 
         Raises:
-            ValueError: a split is empty, or tuning has one class only.
+            ValueError, KeyError, TypeError: the table is not what an Evaluation promises, a split is empty, or tuning
+                has one class only.
         """
-        rule, target = protocol.operating_point, protocol.target
-        threshold = metrics.choose_threshold(tuning.abnormal, tuning.probability, rule, target)
-        score = partial(metrics.score, threshold=threshold, draws=params.bootstrap_draws, seed=seed)
-        labels = [overlay.get(study, label) for study, label in zip(test.study, test.abnormal, strict=True)]
-        others = dataclasses.replace(test, abnormal=np.array(labels, np.int64))
-        relabelled, official = int(np.sum(others.abnormal != test.abnormal)), score(test)
-        second = score(others) if relabelled else official
-        return cls(threshold, score(tuning), official, relabelled, second)
+        answers = {split: answers_of(predictions[predictions["split"] == split]) for split in (TUNING, TEST)}
+        found = calibrate(answers[TUNING], answers[TEST], learned, seed)
+        score = partial(metrics.score, draws=params.bootstrap_draws, seed=seed)
+        points: dict[str, PointScores] = {}
+        for name in operating_points.NAMES:
+            threshold = operating_points.choose_threshold(found.tuning.abnormal, found.frozen, name, protocol.target)
+            points[name] = PointScores(
+                threshold=threshold, tuning=score(found.tuning, threshold), test=score(found.test, threshold)
+            )
+        deciding = points[protocol.operating_point]
+        reliability = BothReliabilities(
+            **{
+                split: _compared(answers[split].raw(), studies, partial(score, threshold=operating_points.HALF), seed)
+                for split, studies in ((TUNING, found.tuning), (TEST, found.test))
+            }
+        )
+        opinions = _opinions(predictions)
+        others = _relabelled(found.test, opinions)
+        relabelled = int(np.sum(others.abnormal != found.test.abnormal))
+        return cls(
+            calibrated=found,
+            points=points,
+            threshold=deciding.threshold,
+            tuning=deciding.tuning,
+            test=deciding.test,
+            reliability=reliability,
+            relabelled=relabelled,
+            second=score(others, deciding.threshold) if relabelled else deciding.test,
+            table=_table(answers, found, opinions),
+        )
 
-    @classmethod
-    def of_predictions(
-        cls, predictions: pd.DataFrame, params: EvaluateParams, protocol: ProtocolParams, seed: int
-    ) -> Self:
-        """Measure again from the table of an Evaluation.
 
-        Raises:
-            ValueError, KeyError, TypeError: the table is not what an Evaluation promises.
-        """
-        tuning, test = (studies_of(predictions[predictions["split"] == split]) for split in (TUNING, TEST))
-        opinions = predictions[predictions["overlay"].notna()].drop_duplicates("study")
-        overlay = dict(zip(opinions["study"], opinions["overlay"].astype(int), strict=True))
-        return cls.measure(tuning, test, overlay, params, protocol, seed)
-
-
-def studies_of(rows: pd.DataFrame) -> Studies:
-    """The studies of predicted images.
+def answers_of(rows: pd.DataFrame) -> StudyLogits:
+    """The answers to studies, from those to their images.
 
     Raises:
-        ValueError: as `Studies.of_images`.
+        ValueError: as `StudyLogits.of_images`.
     """
-    return Studies.of_images(rows["study"], rows["patient"], rows["body_part"], rows["abnormal"], rows["probability"])
+    return StudyLogits.of_images(
+        rows["study"], rows["patient"], rows["body_part"], rows["abnormal"], rows["logit"].astype(np.float64)
+    )
+
+
+def _compared(
+    raw: Studies, calibrated: Studies, score: Callable[[Studies], SplitScores], seed: int
+) -> RawAndCalibrated:
+    before, after = (measure_reliability(studies, score(studies).brier, seed) for studies in (raw, calibrated))
+    return RawAndCalibrated(raw=before, calibrated=after)
+
+
+def _opinions(predictions: pd.DataFrame) -> dict[str, int]:
+    """Second opinions on labels, by study."""
+    given = predictions[predictions["overlay"].notna()].drop_duplicates("study")
+    return dict(zip(given["study"].astype(str), given["overlay"].astype(int), strict=True))
+
+
+def _relabelled(studies: Studies, opinions: Mapping[str, int]) -> Studies:
+    """The same studies by the labels of the overlay."""
+    pairs = zip(studies.study.tolist(), studies.abnormal.tolist(), strict=True)
+    labels = [opinions.get(study, label) for study, label in pairs]
+    return dataclasses.replace(studies, abnormal=np.array(labels, np.int64))
+
+
+def _table(answers: Mapping[str, StudyLogits], found: Calibrated, opinions: Mapping[str, int]) -> pd.DataFrame:
+    tables = []
+    for split, studies, fold in (
+        (TUNING, found.tuning, found.fold),
+        (TEST, found.test, [pd.NA] * len(found.test)),
+    ):
+        overlay = [opinions.get(study, pd.NA) for study in studies.study.tolist()]
+        columns = {
+            "study": studies.study,
+            "patient": studies.patient,
+            "body_part": studies.body_part,
+            "split": split,
+            "abnormal": studies.abnormal,
+            "overlay": pd.array(overlay, "Int64"),
+            "views": answers[split].views,
+            "logit": answers[split].logit,
+            "offset": found.offset[split],
+            "fold": pd.array(fold, "Int64"),
+            "probability": studies.probability,
+        }
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)

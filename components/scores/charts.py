@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import blended_transform_factory
 
 from components.artifacts.evaluation import METRIC_TITLES, Interval, SplitScores
-from components.scores.curves import CalibrationCurve, PrecisionRecallCurve, RocCurve
+from components.scores.curves import PrecisionRecallCurve, RocCurve
 
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#AA4499"
 INK, GREY, PALE = "#222222", "#6E6E6E", "#D9D9D9"
@@ -127,44 +127,6 @@ def precision_recall(curve: PrecisionRecallCurve, scores: SplitScores) -> Figure
     _cross(axes, (scores.sensitivity, scores.ppv), VERMILION, "o", "Operating point")
     _unit_axes(axes, "Recall: share of abnormal studies found", "Precision: share of called studies that is abnormal")
     axes.legend(loc="lower left")
-    return figure
-
-
-@mpl.rc_context(STYLE)
-def calibration(curve: CalibrationCurve, scores: SplitScores) -> Figure:
-    """Predicted probability against the observed share, over a histogram of the predictions."""
-    figure = _figure(5.6, 6.2)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1.1))
-    upper.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle=":", label="Perfect calibration")
-    upper.errorbar(
-        curve.mean_probability,
-        curve.abnormal_share,
-        yerr=(curve.abnormal_share - curve.low, curve.high - curve.abnormal_share),
-        color=BLUE,
-        marker="o",
-        markersize=6,
-        linewidth=1.2,
-        elinewidth=1.4,
-        capsize=3,
-        label=f"Expected calibration error {curve.expected_error:.3f}\nBrier score {scores.brier}",
-    )
-    _unit_axes(upper, "", "Share of studies that is abnormal")
-    upper.set_box_aspect(None)
-    upper.legend(loc="upper left")
-    lower.bar(curve.lower, curve.studies, width=curve.upper - curve.lower, align="edge", color=BLUE, edgecolor="white")
-    for left, right, count in zip(curve.lower, curve.upper, curve.studies, strict=True):
-        lower.annotate(
-            f"{count:,}",
-            ((left + right) / 2, count),
-            xytext=(0, 2),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-            color=GREY,
-        )
-    lower.margins(y=0.25)
-    lower.set_xlabel("Predicted probability of abnormality")
-    lower.set_ylabel("Studies")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""ROC, precision-recall and calibration curves of studies.
+"""ROC, precision-recall, calibration and decision curves of studies.
 
 Not scikit-learn's: it is no dependency of the program, and these curves are thinned to a size that a page can show.
 """
@@ -119,6 +119,34 @@ def calibration_curve(abnormal: ArrayLike, probability: ArrayLike, bins: int = C
     half = Z / (1 + Z**2 / n) * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
     low, high = np.clip(centre - half, 0, share), np.clip(centre + half, share, 1)
     return CalibrationCurve(held / bins, (held + 1) / bins, mean, share, low, high, n)
+
+
+@dataclass(frozen=True)
+class DecisionCurve:
+    """Net benefit by the threshold probability at which somebody would act."""
+
+    threshold: Array
+    model: Array
+    treat_all: Array
+    """Of calling every study abnormal. That of calling none is 0."""
+
+
+def decision_curve(abnormal: ArrayLike, probability: ArrayLike) -> DecisionCurve:
+    """Net benefit (Vickers & Elkin 2006): true positives less false ones, which count t / (1 - t), per study.
+
+    Who acts at a probability of t holds a false alarm for t / (1 - t) times as bad as a find is good. A threshold
+    means that only where the probability can be taken at its word.
+
+    Args:
+        abnormal: int [S], 0 or 1.
+        probability: float [S].
+    """
+    labels, scores = checked(abnormal, probability)
+    threshold = np.arange(1, 100) / 100
+    called = scores >= threshold[:, None]  # [T, S]
+    true, false = called @ labels / len(labels), called @ (1 - labels) / len(labels)
+    cost, share = threshold / (1 - threshold), labels.mean()
+    return DecisionCurve(threshold, true - cost * false, share - cost * (1 - share))
 
 
 def _cumulative(ranking: Ranking) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Metrics of studies with intervals, and the choice of the threshold.
+"""Metrics of studies with intervals.
 
 Abnormal is the positive class. Each formula is written once, for draws of the bootstrap. The value itself is the draw
 that has every patient once.
@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from components.artifacts.evaluation import Confusion, Interval, SplitScores
-from components.params.evaluate import OperatingPoint
 from components.scores.studies import Array, Ranking, Studies, area_under_roc, checked, ratio
 
 CONFIDENCE = 0.95
@@ -87,50 +86,6 @@ def predictive_values(
         called / (called + false_alarm) if called + false_alarm else None,
         passed / (passed + missed) if passed + missed else None,
     )
-
-
-def choose_threshold(abnormal: ArrayLike, probability: ArrayLike, rule: OperatingPoint, target: float) -> float:
-    """Choose the threshold by a rule.
-
-    A threshold lies midway between two neighbouring scores, or midway between the lowest score and 0. So the last bit
-    of a score decides nothing. Of several equally good thresholds the lowest is chosen: it misses the fewest abnormal
-    studies. With a model that ranks at random or worse, everything is called abnormal.
-
-    Args:
-        abnormal: int [S], 0 or 1.
-        probability: float [S].
-        rule: `kappa`, highest Cohen's kappa; `youden`, highest sensitivity + specificity; `sensitivity`, the
-            highest threshold whose sensitivity is at least `target`; `fixed`, `target` itself.
-        target: for `sensitivity` and `fixed`.
-
-    Raises:
-        ValueError: there is only one class, and the rule looks at the studies.
-    """
-    if rule == "fixed":
-        return float(target)
-    ranking = Ranking.of(abnormal, probability)
-    tp, fp = (counts[0] for counts in ranking.cumulative(np.ones((1, len(ranking.order)))))
-    positive, negative = tp[-1], fp[-1]
-    if not (positive and negative):
-        raise ValueError(
-            f"expected abnormal and normal studies to choose a threshold by {rule}, got {int(positive)} abnormal and "
-            f"{int(negative)} normal."
-        )
-    if rule == "sensitivity":
-        chosen = int(np.argmax(tp / positive >= target))
-    else:
-        # Quotients of whole numbers are rounded correctly, so what is equal compares equal.
-        if rule == "kappa":
-            numerator, denominator = RATES["cohen_kappa"](Counts(tp, fp, negative - fp, positive - tp))
-            merit = numerator / denominator
-        else:
-            merit = tp * negative + (negative - fp) * positive
-        chosen = len(merit) - 1 - int(np.argmax(merit[::-1]))
-    upper = float(ranking.score[chosen])
-    lower = float(ranking.score[chosen + 1]) if chosen + 1 < len(ranking.score) else 0.0
-    middle = lower + (upper - lower) / 2
-    # There is no float between neighbours; `>=` then wants the upper one.
-    return middle if middle > lower else upper
 
 
 def score(studies: Studies, threshold: float, draws: int, seed: int) -> SplitScores:

@@ -1,4 +1,4 @@
-"""A study's probability, and the AUROC of studies: all that training needs of the scores."""
+"""A network's answer to a study, and the AUROC of studies: all that training needs of the scores."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -22,7 +22,7 @@ class Studies:
     abnormal: Array
     """int64 [S], 1 abnormal, 0 normal."""
     probability: Array
-    """float64 [S], mean over the views, in [0, 1]."""
+    """float64 [S], of abnormality, in [0, 1]."""
 
     def __len__(self) -> int:
         return len(self.study)
@@ -36,7 +36,7 @@ class Studies:
         abnormal: ArrayLike,
         probability: ArrayLike,
     ) -> Self:
-        """Reduce one row per image to one row per study.
+        """Reduce one row per image to one row per study: the mean of the probabilities.
 
         Args:
             study: str [N], the study each image belongs to.
@@ -50,21 +50,10 @@ class Studies:
                 in patient, body part or label.
         """
         keys = _words(study)
-        distinct, first, index = np.unique(keys, return_index=True, return_inverse=True)
-        columns = {"patient": _words(patient), "body_part": _words(body_part), "abnormal": np.asarray(abnormal)}
-        for name, column in columns.items():
-            if column.shape != keys.shape:
-                raise ValueError(f"{name}: expected {len(keys)} values, one per image, got shape {column.shape}.")
-            strays = np.flatnonzero(column != column[first][index])
-            if strays.size:
-                row = strays[0]
-                raise ValueError(
-                    f"{keys[row]}: expected one {name} for all its views, got {column[first][index][row]} and "
-                    f"{column[row]}."
-                )
+        distinct, first = _first_views(keys, patient, body_part, abnormal)
         _, mean = study_probability(probability, keys)
-        labels, mean = checked(columns["abnormal"][first], mean)
-        return cls(distinct, columns["patient"][first], columns["body_part"][first], labels, mean)
+        labels, mean = checked(np.asarray(abnormal)[first], mean)
+        return cls(distinct, _words(patient)[first], _words(body_part)[first], labels, mean)
 
     def of_part(self, body_part: str) -> Self:
         """The studies of one body part."""
@@ -72,6 +61,58 @@ class Studies:
         return type(self)(
             self.study[mine], self.patient[mine], self.body_part[mine], self.abnormal[mine], self.probability[mine]
         )
+
+
+@dataclass(frozen=True)
+class StudyLogits:
+    """A network's answers, one row per study, ascending by study. They are no probabilities yet: calibration.py."""
+
+    study: Array
+    """str [S]"""
+    patient: Array
+    """str [S]"""
+    body_part: Array
+    """str [S]"""
+    abnormal: Array
+    """int64 [S], 1 abnormal, 0 normal."""
+    views: Array
+    """int64 [S], number of images."""
+    logit: Array
+    """float64 [S], of the mean probability of the views; finite."""
+
+    def __len__(self) -> int:
+        return len(self.study)
+
+    @classmethod
+    def of_images(
+        cls, study: ArrayLike, patient: ArrayLike, body_part: ArrayLike, abnormal: ArrayLike, logit: ArrayLike
+    ) -> Self:
+        """Reduce one row per image to one row per study.
+
+        Args:
+            study: str [N], the study each image belongs to.
+            patient: str [N].
+            body_part: str [N].
+            abnormal: int [N], the study's label, 0 or 1.
+            logit: float [N], the network's answers.
+
+        Raises:
+            ValueError: lengths differ, a label is out of range, a logit is not finite, or two views of a study
+                disagree in patient, body part or label.
+        """
+        keys = _words(study)
+        distinct, first = _first_views(keys, patient, body_part, abnormal)
+        mean, views = study_logit(logit, keys)
+        labels, _ = checked(np.asarray(abnormal)[first], sigmoid(mean))
+        return cls(distinct, _words(patient)[first], _words(body_part)[first], labels, views, mean)
+
+    def raw(self) -> Studies:
+        """The same studies with the mean probability of their views."""
+        return self.with_probability(sigmoid(self.logit))
+
+    def with_probability(self, probability: Array) -> Studies:
+        """The same studies with a probability, float64 [S]."""
+        return Studies(self.study, self.patient, self.body_part, self.abnormal, probability)
 
 
 def sigmoid(logit: ArrayLike) -> Array:
@@ -118,6 +159,38 @@ def study_probability(probability: ArrayLike, study: ArrayLike) -> tuple[Array, 
     order = np.lexsort((values, keys))
     distinct, first, count = np.unique(keys[order], return_index=True, return_counts=True)
     return distinct, np.clip(np.add.reduceat(values[order], first) / count, 0, 1)
+
+
+def study_logit(logit: ArrayLike, study: ArrayLike) -> tuple[Array, Array]:
+    """Logit of the mean probability of abnormality over the views of each study.
+
+    It is finite where the mean itself would be 0 or 1 to the last bit. With p = sigmoid(x), the logit of the mean is
+    log(sum p) - log(sum (1 - p)), and log p and log(1 - p) are known from x without ever computing p.
+
+    Args:
+        logit: float [N], one per image, finite.
+        study: str [N], the study each image belongs to.
+
+    Returns:
+        Of the distinct studies in ascending order: the logits, float64 [S], and the numbers of views, int64 [S].
+
+    Raises:
+        ValueError: lengths differ, there is no image, or a logit is not finite.
+    """
+    values, keys = np.asarray(logit, dtype=np.float64), np.asarray(study)
+    if values.ndim != 1 or values.shape != keys.shape:
+        raise ValueError(f"expected one logit per image, got shapes {values.shape} and {keys.shape} (studies).")
+    if not len(values):
+        raise ValueError("expected at least one image, got none.")
+    if not np.isfinite(values).all():
+        raise ValueError(f"expected finite logits, got {values[~np.isfinite(values)][0]}.")
+    # Summed in ascending order: float addition is not associative.
+    order = np.lexsort((values, keys))
+    _, first, count = np.unique(keys[order], return_index=True, return_counts=True)
+    abnormal, normal = (
+        np.logaddexp.reduceat(-np.logaddexp(0, -each), first) for each in (values[order], -values[order])
+    )
+    return abnormal - normal, count.astype(np.int64)
 
 
 def auroc(abnormal: ArrayLike, probability: ArrayLike) -> float | None:
@@ -215,6 +288,27 @@ def _check_probability(values: Array) -> None:
     wrong = values[~((values >= 0) & (values <= 1))]
     if len(wrong):
         raise ValueError(f"expected probabilities in [0, 1], got {wrong[0]} ({len(wrong)} of {len(values)} are wrong).")
+
+
+def _first_views(study: Array, patient: ArrayLike, body_part: ArrayLike, abnormal: ArrayLike) -> tuple[Array, Array]:
+    """The distinct studies, str [S], ascending, and the row of a view of each, int64 [S].
+
+    Raises:
+        ValueError: lengths differ, or two views of a study disagree.
+    """
+    distinct, first, index = np.unique(study, return_index=True, return_inverse=True)
+    columns = {"patient": _words(patient), "body_part": _words(body_part), "abnormal": np.asarray(abnormal)}
+    for name, column in columns.items():
+        if column.shape != study.shape:
+            raise ValueError(f"{name}: expected {len(study)} values, one per image, got shape {column.shape}.")
+        strays = np.flatnonzero(column != column[first][index])
+        if strays.size:
+            row = strays[0]
+            raise ValueError(
+                f"{study[row]}: expected one {name} for all its views, got {column[first][index][row]} and "
+                f"{column[row]}."
+            )
+    return distinct, first
 
 
 def _words(values: ArrayLike) -> Array:

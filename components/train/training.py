@@ -25,6 +25,7 @@ from components.base.variables import KUBEFLOW_RUN
 from components.kubeflow import train_job
 from components.network import architectures, backend, batches
 from components.params.train import TrainParams
+from components.scores import offsets
 from components.train import multi_worker, phases, termination
 from components.train.checkpoint import Checkpoint, variables
 from components.train.phases import Phase
@@ -451,6 +452,7 @@ def _facts(
         epochs=state.epochs,
         best_epoch=best.epoch,
         tuning={"auroc": measures.auroc, "loss": measures.loss},
+        offsets=offsets.of_training(shards.train_images, params.class_weighting),
         seconds=round(state.seconds, 1),
         data_digest=shards.data_digest,
         archive_md5=shards.archive_md5,

@@ -12,7 +12,8 @@ from components.base.errors import DataRefused
 from components.network import batches
 from components.network.batches import Split
 from components.params.train import TrainParams
-from components.scores.studies import Studies, auroc, sigmoid
+from components.scores import offsets
+from components.scores.studies import StudyLogits, auroc, sigmoid
 from components.train.multi_worker import Predict
 from components.train.state import Epoch
 
@@ -26,7 +27,7 @@ class Measures(NamedTuple):
     loss: float
     """Weighted binary cross-entropy, mean over the images; NaN if a logit is not finite."""
     auroc: float
-    """Over the studies; NaN if a logit is not finite."""
+    """Over the studies, without the offsets of their body parts; NaN if a logit is not finite."""
 
     def close_to(self, row: Epoch) -> bool:
         """Whether an epoch measured the same. On one machine it is equal; another processor may round differently."""
@@ -52,6 +53,7 @@ class Tuning:
                 "AUROC can be measured. Use a larger archive or a larger tuning_fraction."
             )
         self._weights = loss_weights(self.split, shards, params)
+        self.offsets = offsets.of_training(shards.facts.train_images, params.class_weighting)
         self._batch_size = params.batch_size
 
     def measure(self, predict: Predict) -> Measures:
@@ -67,9 +69,9 @@ class Tuning:
         split = self.split
         # Binary cross-entropy of a logit z is log(1 + exp(z)) - y z.
         loss = float(np.mean(self._weights * (np.logaddexp(0, logit) - split.abnormal * logit)))
-        probability = sigmoid(logit)
-        studies = Studies.of_images(split.study, split.patient, split.body_part, split.abnormal, probability)
-        area = auroc(studies.abnormal, studies.probability)
+        studies = StudyLogits.of_images(split.study, split.patient, split.body_part, split.abnormal, logit)
+        # The weights of the loss shift body parts against each other, and so the ranking of all studies together.
+        area = auroc(studies.abnormal, sigmoid(studies.logit - offsets.of_studies(self.offsets, studies.body_part)))
         assert area is not None, "both labels are there"
         return Measures(loss, area)
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import COMMIT, MEASURED_WITH, PROTOCOL, make_scores
+from conftest import COMMIT, MEASURED_WITH, PROTOCOL, calibrated_facts, make_scores
 
 from components.artifacts.artifact import Artifact, File
 from components.artifacts.evaluation import (
     METRICS,
     PREDICTIONS,
+    STUDIES,
     SUMMARY,
     TEST_METRICS,
     Evaluation,
@@ -33,7 +34,7 @@ from components.artifacts.parts import (
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
 from components.artifacts.registration import Opened, OtherProtocol, RegisteredModel, Registration, RegistrationFacts
 from components.artifacts.shards import RECORDS, Cohort, PartFacts, Shards, ShardsFacts, SplitFacts
-from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
+from components.artifacts.trained_model import CURVES, WEIGHTS, Offsets, TrackedRun, TrainedModel, TrainedModelFacts
 from components.base.errors import DataRefused
 from components.base.files import json_sha256
 
@@ -76,6 +77,7 @@ OPENED = Opened(
     models=5, protocols=(OtherProtocol(versions=("mura 1", "mura 2"), differences=("min_auroc 0.8, now 0.6",)),)
 )
 ORIGIN: dict[str, Any] = {"code": "c0" * 32, "contents": "c7" * 32, "params": {"max_members": 9}, "parts": 2}
+CALIBRATED = calibrated_facts(make_scores(0.8), ("half",))
 FACTS: dict[type[Artifact[Any]], Any] = {
     Manifest: MANIFEST,
     ValidManifest: ValidManifestFacts(
@@ -93,12 +95,13 @@ FACTS: dict[type[Artifact[Any]], Any] = {
         params={"weights": "none", "learning_rate": 0.001, "flip": True}, seed=1, precision="float32", device="CPU",
         phases=("all",), epochs=2, best_epoch=2, tuning={"auroc": 0.7, "loss": 0.65}, seconds=12.5,
         data_digest="da" * 32, archive_md5="a5" * 16, shards_digest="5a" * 32, code_revision=COMMIT,
-        environment={"keras": "3.15.1"}, run=TrackedRun(run_id="4" * 32, model_uri="models:/m-1"),
+        environment={"keras": "3.15.1"}, offsets=Offsets(body_part={"wrist": 0.2}, pooled=0.3),
+        run=TrackedRun(run_id="4" * 32, model_uri="models:/m-1"),
     ),
     Evaluation: EvaluationFacts(
         candidate="wide", architecture="vgg16", model_digest="0d" * 32, data_digest="da" * 32,
         shards_digest="5a" * 32, code_revision=COMMIT, body_parts=("wrist",), params=MEASURED_WITH, protocol=PROTOCOL,
-        seed=1, scores=make_scores(0.8),
+        seed=1, scores=make_scores(0.8), **CALIBRATED,
         second_opinion=SecondOpinion(overlay_digest="0e" * 32, studies=2, test=make_scores(0.7).test),
     ),
     Registration: RegistrationFacts(versions=(REGISTERED,), opened=OPENED, trial="puffy-dogs"),
@@ -117,7 +120,7 @@ FILES: dict[type[Artifact[Any]], tuple[str, ...]] = {
     Shards: (RECORDS, "train.tfrecord"),
     ShardsPart: (RECORDS, "train.tfrecord"),
     TrainedModel: (WEIGHTS, CURVES),
-    Evaluation: (PREDICTIONS, METRICS, TEST_METRICS, SUMMARY, "plots/roc.csv"),
+    Evaluation: (PREDICTIONS, STUDIES, METRICS, TEST_METRICS, SUMMARY, "plots/roc.csv"),
     Registration: ("wide.json",),
 }
 """Files that decide, by the kind of artifact. A promotion is its facts; its page is for people."""

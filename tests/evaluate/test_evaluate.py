@@ -1,6 +1,8 @@
 """A model is measured through the public door: what is refused, and what is written."""
 
+import io
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,11 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from conftest import seal_model
+from html_page import Page
 from miniature import archive, images, manifest, pack, prove, use_cores, write_zip
 
-from components.artifacts.manifest import ValidManifest
+from components.artifacts.evaluation import Evaluation
+from components.artifacts.manifest import BODY_PARTS, ValidManifest
 from components.artifacts.shards import Shards
-from components.artifacts.trained_model import WEIGHTS, TrainedModel
+from components.artifacts.trained_model import WEIGHTS, Offsets, TrainedModel
 from components.base.errors import DataRefused
 from components.evaluate import evaluate
 from components.params.evaluate import EvaluateParams
@@ -36,58 +41,108 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[ValidManifest, Sha
         return valid, pack(path, valid, folder / "shards")
 
 
-@pytest.fixture
-def model(
-    packed: tuple[ValidManifest, Shards], make_model: Callable[..., TrainedModel], tmp_path: Path
-) -> TrainedModel:
-    """A network with random weights, as the candidate `narrow`."""
+@pytest.fixture(scope="module")
+def evaluated(
+    packed: tuple[ValidManifest, Shards], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Evaluation, TrainedModel, str]:
+    """The evaluation of `narrow`, a network with random weights that two body parts trained; it, and what was said."""
     from components.network import architectures
 
+    folder = tmp_path_factory.mktemp("narrow")
     document = DEMO["train"]["default"] | {"candidate": "narrow", "architecture": "custom_cnn"}
-    architectures.build(TrainParams(**document), 32, seed=1, augment=False).save_weights(tmp_path / WEIGHTS)
-    return make_model(
+    architectures.build(TrainParams(**document), 32, seed=1, augment=False).save_weights(folder / WEIGHTS)
+    model = seal_model(
+        folder / "model",
         "custom_cnn",
-        (tmp_path / WEIGHTS).read_bytes(),
+        (folder / WEIGHTS).read_bytes(),
         candidate="narrow",
         params=document,
+        offsets=Offsets(body_part={"wrist": 0.3, "hand": 1.0}, pooled=-0.1),
         data_digest=packed[1].facts.data_digest,
     )
+    (out := folder / "evaluation").mkdir()
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    logger = logging.getLogger("components.evaluate")
+    logger.addHandler(handler)
+    try:
+        return evaluate(*packed, model, PARAMS, RULES, 1, out), model, said.getvalue()
+    finally:
+        logger.removeHandler(handler)
 
 
-def test_an_evaluation_holds_what_its_predictions_give(
-    packed: tuple[ValidManifest, Shards], model: TrainedModel, tmp_path: Path
-) -> None:
-    (out := tmp_path / "evaluation").mkdir()
-    found = evaluate(*packed, model, PARAMS, RULES, 1, out)
+def test_an_evaluation_holds_what_its_predictions_give(evaluated: tuple[Evaluation, TrainedModel, str]) -> None:
+    found = evaluated[0]
+    out = found.path
     assert (found.facts.candidate, found.facts.architecture) == ("narrow", "custom_cnn")
     predictions = pd.read_parquet(out / "predictions.parquet")
     assert (predictions.groupby("study")["split"].nunique() == 1).all()
-    studies = {
-        split: Studies.of_images(*(rows[name] for name in ("study", "patient", "body_part", "abnormal", "probability")))
-        for split, rows in predictions.groupby("split")
-    }
-    tuning, test, scores = studies["tuning"], studies["test"], found.facts.scores
-    assert scores.threshold == metrics.choose_threshold(tuning.abnormal, tuning.probability, "kappa", 0.9)
-    assert scores.test == metrics.score(test, scores.threshold, 2000, 1)
-    assert scores.tuning == metrics.score(tuning, scores.threshold, 2000, 1)
-    for name, split in (("metrics.json", "tuning"), ("test.json", "test")):
-        told = json.loads((out / name).read_text())
+    table = pd.read_parquet(out / "studies.parquet")
+    studies = {split: studies_in(table, split) for split in ("tuning", "test")}
+    scores, points = found.facts.scores, found.facts.operating_points
+    assert set(points) == {"kappa", "sensitivity", "half"}
+    deciding = points["kappa"]
+    assert (deciding.threshold, deciding.tuning, deciding.test) == (scores.threshold, scores.tuning, scores.test)
+    for split in ("tuning", "test"):
+        assert scores.of(split) == metrics.score(studies[split], scores.threshold, draws=2000, seed=1)
+        assert points["half"].of(split) == metrics.score(studies[split], 0.5, draws=2000, seed=1)
+
+
+def test_the_numbers_of_each_split_are_in_files_of_their_own(evaluated: tuple[Evaluation, TrainedModel, str]) -> None:
+    found = evaluated[0]
+    facts, scores = found.facts, found.facts.scores
+    parts = pd.read_parquet(found.path / "studies.parquet").groupby("split")["body_part"].unique()
+    for name, split, other in (("metrics.json", "tuning", "test"), ("test.json", "test", "tuning")):
+        told = json.loads((found.path / name).read_text())
         assert told[split] == scores.of(split).model_dump()
-        assert {"tuning", "test"} & set(told) == {split}
-        assert set(told["body_part"]) == set(studies[split].body_part)
-        assert told["digests"]["protocol"] == RULES.digest == found.facts.protocol_digest
+        assert set(told["body_part"]) == set(parts[split])
+        assert told["digests"]["protocol"] == RULES.digest == facts.protocol_digest
+        for point, value in facts.operating_points.items():
+            assert told["operating_points"][point] == {
+                "threshold": value.threshold,
+                split: value.of(split).model_dump(),
+            }
+        assert told["calibration"][split] == facts.reliability.of(split).model_dump()
+        assert told["calibration"]["slope"] == facts.calibration.slope
+        assert not {other} & (set(told) | set(told["calibration"]))
     assert told["roc"]["sensitivity"][-1] == 1
-    assert json.loads((out / "summary.json").read_text())["tuning_auroc"] == round(scores.tuning.auroc.value or 0, 4)
+    told = json.loads((found.path / "summary.json").read_text())
+    assert told["tuning_auroc"] == round(scores.tuning.auroc.value or 0, 4)
     for report, split in ((found.report, "tuning"), (found.test_report, "test")):
         assert f"Evaluation of narrow (custom CNN) on the {split} split" in report.read_text()
 
 
-def test_an_evaluation_writes_what_dvc_plots(
-    packed: tuple[ValidManifest, Shards], model: TrainedModel, tmp_path: Path
+def studies_in(table: pd.DataFrame, split: str) -> Studies:
+    rows = table[table["split"] == split]
+    return Studies.of_images(*(rows[name] for name in ("study", "patient", "body_part", "abnormal", "probability")))
+
+
+def test_the_table_of_studies_has_a_row_for_each_study_of_both_splits(
+    evaluated: tuple[Evaluation, TrainedModel, str],
 ) -> None:
-    (out := tmp_path / "evaluation").mkdir()
-    found = evaluate(*packed, model, PARAMS, RULES, 1, out)
-    plots = out / "plots"
+    found, model, _ = evaluated
+    predictions, table = (pd.read_parquet(found.path / f"{name}.parquet") for name in ("predictions", "studies"))
+    assert list(table.columns) == [
+        *("study", "patient", "body_part", "split", "abnormal", "overlay", "views", "logit", "offset", "fold"),
+        "probability",
+    ]
+    assert table.set_index("study")["views"].to_dict() == predictions["study"].value_counts().to_dict()
+    assert (table["fold"].isna() == (table["split"] == "test")).all()
+    offsets = model.facts.offsets
+    assert table["offset"].tolist() == [offsets.body_part.get(part, offsets.pooled) for part in table["body_part"]]
+
+
+def test_body_parts_that_did_not_train_the_network_are_named(evaluated: tuple[Evaluation, TrainedModel, str]) -> None:
+    found, _, said = evaluated
+    assert found.facts.calibration.pooled_parts == tuple(sorted(set(BODY_PARTS) - {"wrist", "hand"}))
+    assert "training had no images of elbow, finger" in said
+    for report in (found.report, found.test_report):
+        assert "have the offset of all body parts together, -0.10" in Page(report.read_text()).words
+
+
+def test_an_evaluation_writes_what_dvc_plots(evaluated: tuple[Evaluation, TrainedModel, str]) -> None:
+    found = evaluated[0]
+    plots = found.path / "plots"
     assert {path.name for path in plots.iterdir()} == {
         "roc.csv", "calibration.csv", "confusion.csv", "roc.png", "calibration.png",
     }  # fmt: skip

@@ -5,13 +5,13 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import MEASURED_WITH, PROTOCOL
+from conftest import MEASURED_WITH, PROTOCOL, calibrated_facts
 from html_page import Page, check_page
 
 from components.artifacts.evaluation import EvaluationFacts, Scores, SecondOpinion
 from components.artifacts.manifest import ValidManifestFacts
 from components.artifacts.shards import Cohort, ShardsFacts, SplitFacts
-from components.artifacts.trained_model import TrackedRun, TrainedModelFacts
+from components.artifacts.trained_model import Offsets, TrackedRun, TrainedModelFacts
 from components.evaluate import flow
 from components.evaluate.page import Measured, Split, draw, evaluation_page
 from components.params.evaluate import EvaluateParams
@@ -48,6 +48,7 @@ def facts(scores):
         protocol=PROTOCOL,
         seed=7,
         scores=scores,
+        **calibrated_facts(scores),
     )
 
 
@@ -66,6 +67,7 @@ def trained():
         epochs=12,
         best_epoch=9,
         tuning={"auroc": 0.9},
+        offsets=Offsets(body_part={"hand": 1.0, "wrist": 0.37}, pooled=0.5),
         seconds=7500.0,
         data_digest="b2" * 32,
         shards_digest="c3" * 32,
@@ -109,9 +111,16 @@ SHARDS = ShardsFacts(
 
 
 @pytest.fixture(scope="module")
-def measured(facts, trained):
+def table(studies):
+    columns = {name: getattr(studies, name) for name in ("study", "abnormal", "probability")}
+    logit = 3 * np.log(studies.probability / (1 - studies.probability))
+    return pd.concat([pd.DataFrame(columns | {"split": split, "logit": logit}) for split in ("tuning", "test")])
+
+
+@pytest.fixture(scope="module")
+def measured(facts, trained, table):
     params = EvaluateParams(bootstrap_draws=2345, batch_size=8)
-    return Measured(facts, trained, MANIFEST, SHARDS, params, ProtocolParams(**PROTOCOL), 31, NO_OPINIONS)
+    return Measured(facts, trained, MANIFEST, SHARDS, params, ProtocolParams(**PROTOCOL), 31, table, NO_OPINIONS)
 
 
 @pytest.fixture(scope="module")
@@ -139,13 +148,13 @@ def test_the_page_needs_no_other_file(page):
     check_page(page())
 
 
-def test_the_page_holds_its_five_charts(page):
-    assert len(Page(page()).sources) == 5
+def test_the_page_holds_its_six_charts(page):
+    assert len(Page(page()).sources) == 6
 
 
 def test_the_charts_are_those_of_the_studies(split, figures, studies, scores):
-    curve = curves.calibration_curve(studies.abnormal, studies.probability)
-    assert figures.calibration == charts.png(charts.calibration(curve, scores.test))
+    curve = curves.roc_curve(studies.abnormal, studies.probability)
+    assert figures.roc == charts.png(charts.roc(curve, scores.test))
     assert figures.body_parts == charts.png(charts.body_parts(scores.test, split.body_parts))
     assert figures.learning_curves == charts.png(charts.learning_curves(EPOCHS, 9))
 
@@ -170,9 +179,8 @@ def test_the_verdict_comes_before_the_first_table(page, scores):
     ("rule", "words"),
     [
         ("kappa", "highest Cohen's kappa, chosen on the tuning split"),
-        ("youden", "highest sum of sensitivity and specificity, chosen on the tuning split"),
         ("sensitivity", "highest threshold with a sensitivity of at least 0.9, chosen on the tuning split"),
-        ("fixed", "(set in advance to 0.9)"),
+        ("half", "(abnormal is more probable than normal)"),
     ],
 )
 def test_the_page_says_how_the_threshold_was_chosen(page, measured, rule, words):
@@ -268,11 +276,13 @@ def test_chosen_body_parts_are_named(page, facts):
     assert " only, in training" not in Page(page()).words
 
 
-def test_the_page_of_the_tuning_split_shows_nothing_of_the_test_split(measured, split, scores, studies):
+def test_the_page_of_the_tuning_split_shows_nothing_of_the_test_split(measured, split, scores, studies, table):
     other = metrics.score(studies, 0.31, 2000, 9)
     second = SecondOpinion(overlay_digest="0e" * 32, studies=2, test=other)
-    changes = {"scores": scores.model_copy(update={"test": other}), "second_opinion": second}
-    of_both = measured._replace(facts=measured.facts.model_copy(update=changes))
+    of_both = scores.model_copy(update={"test": other})
+    changes = {"scores": of_both, "second_opinion": second} | calibrated_facts(of_both)
+    rows = table.assign(probability=table["probability"].mask(table["split"] == "test", 0.123))
+    of_both = measured._replace(facts=measured.facts.model_copy(update=changes), studies=rows)
     tuning = split._replace(name="tuning")
     html = evaluation_page(of_both, tuning, draw(of_both, tuning, EPOCHS))
     words = Page(html).words
@@ -292,7 +302,7 @@ def test_without_the_slice_of_body_parts_there_is_no_table_of_them(measured, spl
     whole = split._replace(body_parts={})
     html = evaluation_page(measured, whole, draw(measured, whole))
     assert "By body part" not in Page(html).words
-    assert len(Page(html).sources) == 3
+    assert len(Page(html).sources) == 4
 
 
 def test_the_protocol_is_on_the_page(page, measured):

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ import google_crc32c
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.linear_model as oracle
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from miniature import archive, images, manifest, pack, prove, use_cores, write_zip
@@ -15,6 +17,7 @@ from components.base.errors import DataRefused
 from components.network import batches, memory
 from components.network import pixels as stores
 from components.network.batches import Split
+from components.scores import offsets
 from components.shard import tfrecord
 from components.xray import png
 from components.xray.square import fit
@@ -304,6 +307,31 @@ def test_weights_that_let_no_image_count_are_refused() -> None:
     parts = {"hand": PartFacts(normal=3, abnormal=0), "wrist": PartFacts(normal=0, abnormal=2)}
     with pytest.raises(DataRefused, match="Set class_weighting of the candidates to none"):
         batches.loss_weights(np.array([0, 1]), np.array(["hand", "wrist"]), parts)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_offset_is_the_log_of_the_ratio_of_the_weights(part: str) -> None:
+    normal, abnormal = batches.loss_weights(np.array([0, 1]), np.array([part] * 2), PARTS).tolist()
+    found = offsets.of_training(PARTS, "body_part").body_part[part]
+    assert found == pytest.approx(math.log(abnormal / normal), abs=1e-6)
+
+
+def test_a_weighted_loss_shifts_the_logits_that_it_learns_by_the_offsets() -> None:
+    random = np.random.default_rng(3)
+    part = np.repeat(["hand", "wrist"], 20_000)
+    shift = np.where(part == "hand", -1.5, 0.5)
+    evidence = random.normal(size=len(part))
+    abnormal = (random.random(len(part)) < 1 / (1 + np.exp(-(shift + 2 * evidence)))).astype(np.int64)
+    counts = {
+        name: PartFacts(normal=int(np.sum(abnormal[part == name] == 0)), abnormal=int(np.sum(abnormal[part == name])))
+        for name in ("hand", "wrist")
+    }
+    design = np.stack([part == "hand", part == "wrist", evidence], axis=1).astype(float)
+    network = oracle.LogisticRegression(C=np.inf, fit_intercept=False, tol=1e-8)
+    network.fit(design, abnormal, sample_weight=batches.loss_weights(abnormal, part, counts))
+    learned = dict(zip(("hand", "wrist"), network.coef_[0], strict=False))
+    found = offsets.of_training(counts, "body_part").body_part
+    assert {name: learned[name] - found[name] for name in found} == pytest.approx({"hand": -1.5, "wrist": 0.5}, abs=0.1)
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(23, 5), (20, 5), (3, 8), (1, 1)])

@@ -347,7 +347,7 @@ def test_what_is_written_as_json_is_read_again(params: Params) -> None:
 
 @pytest.mark.parametrize("name", ["params.yaml", "params.mura.yaml"])
 @pytest.mark.parametrize(
-    "change", ["seed=7", "archive=data/MURA-v1.1.zip", "train.default.epochs=30", "protocol.operating_point=youden"]
+    "change", ["seed=7", "archive=data/MURA-v1.1.zip", "train.default.epochs=30", "protocol.operating_point=half"]
 )
 def test_trying_a_change_with_dvc_leaves_every_other_line_as_it_is(tmp_path: Path, name: str, change: str) -> None:
     path = Path(shutil.copy(ROOT / name, tmp_path))

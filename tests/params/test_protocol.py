@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_the_digest_follows_every_choice() -> None:
     changes = [
-        {}, {"primary_metric": "cohen_kappa"}, {"operating_point": "kappa"}, {"target": 0.6}, {"slices": []},
+        {}, {"primary_metric": "cohen_kappa"}, {"operating_point": "half"}, {"target": 0.6}, {"slices": []},
         {"test_role": "report"}, {"min_gain": 0.1}, {"min_auroc": 0.1}, {"max_loss": 0.1},
     ]  # fmt: skip
     assert len(changes) == 1 + len(ProtocolParams.model_fields)

@@ -16,7 +16,7 @@ from conftest import PROTOCOL, make_scores, scored
 from html_page import Page, check_page
 
 from components import tracking
-from components.artifacts.evaluation import PREDICTIONS, Evaluation, EvaluationFacts, SecondOpinion
+from components.artifacts.evaluation import PREDICTIONS, STUDIES, Evaluation, EvaluationFacts, SecondOpinion
 from components.artifacts.registration import (
     FOREST,
     REPORT,
@@ -26,7 +26,7 @@ from components.artifacts.registration import (
     Registration,
     other_protocols,
 )
-from components.artifacts.trained_model import TrackedRun, TrainedModel
+from components.artifacts.trained_model import Offsets, TrackedRun, TrainedModel
 from components.base.errors import DataRefused, UsageError
 from components.params.register import RegisterParams
 from components.register import register
@@ -424,8 +424,13 @@ FORGED: dict[str, tuple[tuple[str, ...], Any]] = {
     "the seed of the draws": (("seed",), 2),
     "the number of draws": (("params", "bootstrap_draws"), 2001),
     "too few draws": (("params", "bootstrap_draws"), 1),
-    "how the threshold is chosen": (("protocol", "operating_point"), "fixed"),
+    "how the threshold is chosen": (("protocol", "operating_point"), "half"),
     "a rule that there is not": (("protocol", "lucky"), True),
+    "an operating point that is not chosen now": (("operating_points", "half", "test", "f1", "value"), 0.99),
+    "the slope": (("calibration", "slope"), 1.0),
+    "the intercept": (("calibration", "intercept"), 1.0),
+    "the calibration error": (("reliability", "test", "calibrated", "expected_error"), 0.0),
+    "body parts without an offset": (("calibration", "pooled_parts"), ("hand",)),
     "a choice that there is not": (("params", "lucky"), True),
 }
 
@@ -467,6 +472,26 @@ def test_predictions_that_nothing_can_be_measured_of_are_refused(
     pd.DataFrame({"image": ["a"]}).to_parquet(made.path / PREDICTIONS, index=False)
     with pytest.raises(DataRefused, match=r"predictions\.parquet: nothing can be measured from it .*Evaluate"):
         register([model], [Evaluation.seal(made.path, made.facts)], PARAMS, out)
+
+
+def test_a_table_of_studies_that_is_not_of_the_predictions_is_refused(
+    out: Path, make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]
+) -> None:
+    model = make_model()
+    made = make_evaluation(model, 0.8)
+    table = pd.read_parquet(made.path / STUDIES)
+    table["probability"] = table["probability"].clip(upper=0.5)
+    table.to_parquet(made.path / STUDIES, index=False)
+    with pytest.raises(DataRefused, match=r"studies\.parquet: its rows are not those that the predictions give"):
+        register([model], [Evaluation.seal(made.path, made.facts)], PARAMS, out)
+
+
+def test_an_evaluation_with_the_offsets_of_another_model_is_refused(
+    out: Path, make_model: Callable[..., TrainedModel], make_evaluation: Callable[..., Evaluation]
+) -> None:
+    model = make_model(offsets=Offsets(body_part={"wrist": 1.0}, pooled=1.0))
+    with pytest.raises(DataRefused, match=r"its card says calibration\.intercept"):
+        register([model], [make_evaluation(model)], PARAMS, out)
 
 
 def test_candidates_that_were_measured_in_two_ways_are_refused(

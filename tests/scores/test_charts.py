@@ -167,34 +167,6 @@ def test_the_precision_recall_chart_has_precision_up_and_recall_across(studies, 
     assert level.get_label().endswith(f"{share:.3f}")
 
 
-# Calibration
-
-
-def test_the_calibration_chart_has_the_observed_share_up_and_the_prediction_across(studies, scores):
-    curve = curves.calibration_curve(studies.abnormal, studies.probability)
-    upper, lower = charts.calibration(curve, scores).axes
-    assert upper.get_ylabel() == "Share of studies that is abnormal"
-    assert lower.get_xlabel() == "Predicted probability of abnormality"
-    assert lower.get_ylabel() == "Studies"
-    (dots,) = upper.containers
-    line, _, (bars,) = dots.lines
-    assert points(line) == list(zip(curve.mean_probability, curve.abnormal_share, strict=True))
-    ends = [[tuple(end) for end in segment] for segment in bars.get_segments()]
-    expected = zip(curve.mean_probability, curve.low, curve.high, strict=True)
-    assert np.asarray(ends) == pytest.approx(np.asarray([[(x, low), (x, high)] for x, low, high in expected]))
-    assert upper.get_shared_x_axes().joined(upper, lower)
-    assert [(0, 0), (1, 1)] in drawn(upper)
-    assert f"{curve.expected_error:.3f}" in dots.get_label()
-
-
-def test_the_histogram_under_the_calibration_counts_the_studies_of_each_bin(studies, scores):
-    curve = curves.calibration_curve(studies.abnormal, studies.probability)
-    _, lower = charts.calibration(curve, scores).axes
-    bars = [(bar.get_x(), bar.get_x() + bar.get_width(), bar.get_height()) for bar in lower.patches]
-    assert np.asarray(bars) == pytest.approx(np.stack([curve.lower, curve.upper, curve.studies], axis=1))
-    assert [text.get_text() for text in lower.texts] == [str(count) for count in curve.studies]
-
-
 # Forest
 
 
@@ -304,13 +276,12 @@ def draw(studies, scores, one_class):
         "precision recall": lambda: charts.precision_recall(
             curves.precision_recall_curve(abnormal, probability), scores
         ),
-        "calibration": lambda: charts.calibration(curves.calibration_curve(abnormal, probability), scores),
         "forest": lambda: charts.forest(ROWS),
         "learning curves": lambda: charts.learning_curves(epochs(12), 7),
     }
 
 
-NAMES = ("roc", "operating points", "precision recall", "calibration", "forest", "learning curves")
+NAMES = ("roc", "operating points", "precision recall", "forest", "learning curves")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scored_studies import columns, quick, scored
 
 from components.base import code
-from components.scores.studies import Studies, auroc, sigmoid, study_probability
+from components.scores.studies import Studies, StudyLogits, auroc, sigmoid, study_logit, study_probability
 
 
 def test_a_study_gets_the_mean_of_its_views():
@@ -103,7 +103,54 @@ def test_sigmoid_stays_finite_for_any_logit():
     assert sigmoid([-1e4, -2.0, 0.0, 2.0, 1e4]) == pytest.approx([0, 0.1192029, 0.5, 0.8807971, 1])
 
 
-def test_training_reads_this_module_of_the_scores_and_no_other():
+# Logits of studies
+
+
+@quick
+@given(st.lists(st.tuples(st.integers(0, 4), st.floats(-30, 30, width=32)), min_size=1, max_size=20))
+def test_the_logit_of_a_study_is_that_of_its_mean_probability(rows):
+    study, logit = (np.array(column) for column in zip(*rows, strict=True))
+    distinct, mean = study_probability(sigmoid(logit), study)
+    found, views = study_logit(logit, study)
+    assert sigmoid(found) == pytest.approx(mean, rel=1e-9)
+    assert views.tolist() == [int(np.sum(study == each)) for each in distinct]
+
+
+@quick
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=9), st.randoms())
+def test_the_logit_of_a_study_is_finite_and_turns_with_the_label_and_not_with_the_order(logit, random):
+    study = ["a"] * len(logit)
+    (found,), _ = study_logit(logit, study)
+    assert np.isfinite(found)
+    assert min(logit) - 1e-6 * abs(found) - 1e-9 <= found <= max(logit) + 1e-6 * abs(found) + 1e-9
+    assert study_logit(-np.array(logit), study)[0] == pytest.approx([-found])
+    random.shuffle(logit)
+    assert study_logit(logit, study)[0].tolist() == [found]
+
+
+def test_answers_to_studies_have_their_columns():
+    made = StudyLogits.of_images(["b", "a", "b"], ["p", "q", "p"], ["hand", "wrist", "hand"], [1, 0, 1], [2, -1, 2])
+    assert [made.study.tolist(), made.patient.tolist(), made.body_part.tolist(), made.abnormal.tolist()] == [
+        ["a", "b"],
+        ["q", "p"],
+        ["wrist", "hand"],
+        [0, 1],
+    ]
+    assert made.logit == pytest.approx([-1, 2])
+    assert made.views.tolist() == [1, 2]
+    assert made.raw().probability == pytest.approx(sigmoid([-1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("logit", "study", "message"),
+    [([], [], "at least one image"), ([1.0], ["a", "b"], "one logit per image"), ([np.inf], ["a"], "finite logits")],
+)
+def test_what_is_no_logit_is_refused(logit, study, message):
+    with pytest.raises(ValueError, match=message):
+        study_logit(logit, study)
+
+
+def test_training_reads_the_answers_and_the_offsets_of_the_scores_and_nothing_else():
     """Otherwise a change of an interval or of a chart would train every network again."""
     read = {name for name in code.files("components.train") if "/scores/" in name}
-    assert read == {"components/scores/__init__.py", "components/scores/studies.py"}
+    assert read == {f"components/scores/{name}.py" for name in ("__init__", "offsets", "studies")}

@@ -31,9 +31,11 @@ from components.base.files import INPUTS, json_sha256
 from components.cli import main
 from components.network import architectures, batches
 from components.params.train import TrainParams
+from components.scores import offsets
 from components.scores.studies import sigmoid
 from components.train import train
 from components.train.state import State
+from components.train.tuning import Tuning
 
 pytestmark = pytest.mark.long
 
@@ -199,6 +201,20 @@ def test_training_stops_when_nothing_improves_and_keeps_the_best_epoch(
     )
     assert np.mean(weights * losses(logit, split)) == pytest.approx(best["tuning_loss"], rel=1e-3)
     assert facts.tuning == {"auroc": best["tuning_auroc"], "loss": best["tuning_loss"]}
+    assert facts.offsets == offsets.of_training(shards.facts.train_images, class_weighting)
+
+
+def test_the_epoch_is_chosen_without_the_shift_of_the_loss_s_weights(shards: Shards) -> None:
+    """Logits that the weights shift by more than they know of the label rank right once the shift is taken away."""
+    split = batches.read_split(shards, TUNING)
+    learned = offsets.of_training(shards.facts.train_images, "body_part")
+    logit = offsets.of_studies(learned, split.body_part) + 0.01 * split.abnormal
+    found = {
+        weighting: Tuning(shards, TrainParams(**PARAMS | {"class_weighting": weighting})).measure(lambda _: logit)
+        for weighting in ("body_part", "none")
+    }
+    assert found["body_part"].auroc == 1
+    assert found["none"].auroc < 1
 
 
 def test_images_weigh_in_the_training_loss_as_chosen(interrupted: Callable[..., Path]) -> None:

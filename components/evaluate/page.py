@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from components.artifacts.evaluation import METRIC_TITLES, EvaluationFacts, SplitScores
+from components.artifacts.evaluation import FEWEST_PATIENTS, METRIC_TITLES, EvaluationFacts, SplitScores
 from components.artifacts.manifest import LABEL_NAMES
 from components.artifacts.trained_model import TrainedModelFacts
 from components.pages.render import picture, render
 from components.params.evaluate import EvaluateParams
 from components.params.train import title
-from components.scores import charts, curves, metrics
+from components.scores import charts, curves, intervals, metrics
 from components.scores.studies import Studies
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -115,8 +115,8 @@ def evaluation_page(measured: Measured, figures: Figures) -> str:
         mean_probability=float(studies.probability.mean()),
         rule=RULES[params.operating_point].format(target=params.target),
         rule_is_chosen=params.operating_point != "fixed",
-        draws=params.bootstrap_draws,
-        seed=measured.seed,
+        interval_methods=intervals.METHODS,
+        fewest_patients=FEWEST_PATIENTS,
         roc=picture(figures.roc, "ROC curve of the test studies with the operating point"),
         precision_recall=picture(figures.precision_recall, "Precision-recall curve of the test studies"),
         calibration=picture(figures.calibration, "Calibration of the test studies over a histogram of predictions"),

@@ -18,5 +18,7 @@ class PromoteParams(Section):
         description="What candidates are ranked by, on the tuning split"
     )
     min_gain: float = Field(ge=0, description="How much better than the champion, in `metric` on the tuning split")
-    min_auroc: float = Field(ge=0, le=1, description="Lower end of the test AUROC's 95 % interval, at least")
+    min_auroc: float = Field(
+        ge=0, le=1, description="Lower end of the test AUROC's 95 % interval, at least; 0 for no such floor"
+    )
     max_loss: float = Field(ge=0, description="Largest allowed drop of test AUROC below the champion")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from components.artifacts.evaluation import METRIC_TITLES, Interval
+from components.artifacts.evaluation import FEWEST_PATIENTS, METRIC_TITLES, Interval
 from components.artifacts.promotion import Decision
 from components.artifacts.registration import RegisteredModel
 from components.params.promote import PromoteParams
@@ -69,13 +69,17 @@ def _compare(champion: RegisteredModel | None, challenger: RegisteredModel, para
         return Decision(outcome="kept", reasons=(reason,))
 
     floor = f"the lower end of its test AUROC's 95 % interval must be at least {params.min_auroc:.3f}"
-    if test.value is None or test.low is None:
+    if test.value is None:
+        return _refused(f"{who} has no test AUROC: {floor}. Does the test split have studies of both labels?")
+    if test.low is None and params.min_auroc > 0:
         return _refused(
-            f"{who} has no test AUROC with an interval: {floor}. Does the test split have studies of both labels?"
+            f"{who} has a test AUROC of {test.value:.3f} from too few patients for an interval: {floor}. The test "
+            f"split needs {FEWEST_PATIENTS} patients with normal studies and {FEWEST_PATIENTS} with abnormal ones."
         )
-    if not test.low >= params.min_auroc:
+    if test.low is not None and not test.low >= params.min_auroc:
         return _refused(f"{who} has a test AUROC of {test}: {floor}.")
-    gate = f"{who} has a test AUROC of {test}; its lower end is at least {params.min_auroc:.3f}."
+    reached = f"its lower end is at least {params.min_auroc:.3f}" if params.min_auroc > 0 else "no floor is set for it"
+    gate = f"{who} has a test AUROC of {test}; {reached}."
     value = tuning(challenger, params.metric).value
     words = f"{METRIC_TITLES[params.metric]} on tuning"
     if value is None:

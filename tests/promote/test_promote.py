@@ -91,6 +91,27 @@ def test_decision(
     assert reason in " ".join(decision.reasons)
 
 
+TOO_FEW = Interval(value=0.99, low=None, high=None)
+
+
+@pytest.mark.parametrize(
+    ("floor", "outcome", "reason"),
+    [
+        (0.6, "refused", "from too few patients for an interval"),
+        (0.001, "refused", "needs 10 patients with normal studies and 10 with abnormal ones"),
+        (0.0, "promoted", "0.990 (too few); no floor is set"),
+    ],
+)
+def test_no_floor_is_reached_without_an_interval(floor: float, outcome: str, reason: str) -> None:
+    few = version(2)
+    test = few.scores.test.model_copy(update={"auroc": TOO_FEW})
+    decision = decide(
+        None, few.model_copy(update={"scores": few.scores.model_copy(update={"test": test})}), rules(min_auroc=floor)
+    )
+    assert decision.outcome == outcome
+    assert reason in " ".join(decision.reasons)
+
+
 def test_a_decision_names_every_difference_between_the_data_sets() -> None:
     decision = decide(version(1), version(2, tuning=0.9, test_digest="x", tuning_digest="y"), rules())
     assert len(decision.reasons) == 2

@@ -256,6 +256,14 @@ def test_one_row_alone_and_a_row_without_values_are_drawn(one_class):
     assert area.get_xlim() == (0.5, 1.0)
 
 
+def test_too_few_patients_are_a_grey_mark_with_words_and_no_line():
+    few = interval(0.9, None, None)
+    area, _ = charts.forest([charts.Row("few", few, few)]).axes
+    assert [text.get_text() for text in area.texts] == ["0.900 (too few)"]
+    (mark,) = [line for line in area.lines if points(line)[0] == (0.9, 0)]
+    assert (mark.get_color(), len(mark.get_xdata())) == (charts.GREY, 1)
+
+
 def test_a_perfect_model_has_an_axis_of_some_width(perfect):
     area, _ = charts.forest([charts.Row("x", perfect.auroc, perfect.cohen_kappa)]).axes
     assert area.get_xlim() == pytest.approx((0.9, 1.0))

@@ -1,0 +1,66 @@
+"""What each study contributes, against small changes of its weight and against formulas written out."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scored_studies import columns, drawn, quick, scored, studies_of
+
+from components.scores import influence
+from components.scores.influence import Influence, Samples
+from components.scores.rates import RATES
+
+METRICS = {
+    "auroc": lambda each: Influence(influence.auroc(each)[0], sum(influence.auroc(each)[1:])),
+    "average_precision": lambda each: Influence(*influence.average_precision(each)[:2]),
+    "brier": influence.brier,
+    **{name: lambda each, formula=formula: influence.rate(each, formula) for name, formula in RATES.items()},
+}
+
+
+@quick
+@given(scored, st.integers(0, 2**32 - 1))
+def test_an_influence_is_the_change_with_a_weight(rows, seed):
+    samples = Samples.of(studies_of(*columns(rows)), 0.5)
+    study = np.random.default_rng(seed).integers(len(rows))
+    step = 1e-6 * (np.arange(len(rows)) == study)
+    more, less = (dataclasses.replace(samples, weight=samples.weight + sign * step) for sign in (1, -1))
+    for name, metric in METRICS.items():
+        value, studies = metric(samples)
+        if not np.isnan(value[0]):
+            slope = (metric(more).value - metric(less).value) / 2e-6
+            assert studies[0, study] == pytest.approx(slope[0], abs=1e-6), name
+            assert studies.sum() == pytest.approx(0, abs=1e-12), name
+
+
+def test_fillers_change_nothing():
+    abnormal, probability = drawn(1, 60)
+    whole = Samples.of(studies_of(abnormal, probability), 0.5)
+    wider = {
+        name: np.pad(getattr(whole, name), ((0, 0), (0, 7)))
+        for name in ("abnormal", "probability", "weight", "patient")
+    }
+    padded = dataclasses.replace(whole, **wider)
+    for name, metric in METRICS.items():
+        (value, studies), (same, more) = metric(whole), metric(padded)
+        assert same == pytest.approx(value, rel=1e-14), name
+        assert more == pytest.approx(np.pad(studies, ((0, 0), (0, 7))), abs=1e-16), name
+
+
+def test_many_samples_at_once_are_as_one_by_one():
+    each = [Samples.of(studies_of(*drawn(seed, 50)), 0.4 + seed / 10) for seed in range(3)]
+    names = ("abnormal", "probability", "weight", "patient", "threshold")
+    together = Samples(n_patients=50, **{name: np.concatenate([getattr(one, name) for one in each]) for name in names})
+    for name, metric in METRICS.items():
+        value, studies = metric(together)
+        assert value == pytest.approx(np.concatenate([metric(one).value for one in each])), name
+        assert studies == pytest.approx(np.concatenate([metric(one).studies for one in each]), abs=1e-16), name
+
+
+def test_a_study_left_out_of_its_own_precision():
+    # Falling: abnormal, normal, abnormal. The first has nothing above it, the last one abnormal study of two.
+    samples = Samples.of(studies_of([1, 0, 1], [0.9, 0.6, 0.3]), 0.5)
+    value, _, left_out = influence.average_precision(samples)
+    assert (value[0], left_out[0]) == pytest.approx(((1 + 2 / 3) / 2, (1 + 1 / 2) / 2))

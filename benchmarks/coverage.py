@@ -40,10 +40,10 @@ WORSE = {0.75: 0.70, 0.9: 0.87, 0.98: 0.965}
 SHARED, SHARED_BY_TWINS = 0.6, 0.9
 # Studies at once: some 50 arrays of 8 bytes each are alive.
 CHUNK = 600_000
-# Quantiles of each class in the sample that gives the true values.
-QUANTILES = 500_000
+# Quantiles of each class that give the true values.
+QUANTILES = 50_000
 LEAST_SHARE = 0.05
-# Of the true values, computed on quantiles.
+# Of the true values.
 ROUNDING = 1e-6
 
 
@@ -118,7 +118,7 @@ class World:
 
 @cache
 def truth(world: World) -> dict[str, float]:
-    """The true value of every metric: of a million studies at the quantiles of their distributions."""
+    """The true value of every metric: of 100,000 studies at the quantiles of their distributions."""
     score = ndtri((np.arange(QUANTILES) + 0.5) / QUANTILES)
     weight = np.repeat([1 - world.prevalence, world.prevalence], QUANTILES)
     samples = Samples(
@@ -260,7 +260,7 @@ def summary(cells: Mapping[Cell, Found]) -> Summary | None:
 
 
 def _count(found: Limits, true: float) -> Found:
-    """Count the intervals that hold the truth, which was computed to about 1e-6."""
+    """Count the intervals that hold the truth, to rounding."""
     there = ~np.isnan(found.low)
     held = there & (found.low <= true + ROUNDING) & (found.high >= true - ROUNDING)
     width = float(np.mean((found.high - found.low)[there])) if there.any() else 0.0

@@ -8,11 +8,11 @@ import pytest
 from conftest import MEASURED_WITH
 from html_page import Page, check_page
 
-from components.artifacts.evaluation import EvaluationFacts, Scores, SecondOpinion
+from components.artifacts.evaluation import METRIC_TITLES, EvaluationFacts, Interval, Scores, SecondOpinion
 from components.artifacts.trained_model import TrackedRun, TrainedModelFacts
 from components.evaluate.page import Measured, draw, evaluation_page
 from components.params.evaluate import EvaluateParams
-from components.scores import charts, curves, metrics
+from components.scores import charts, curves, intervals, metrics
 from components.scores.studies import Studies
 
 
@@ -153,8 +153,23 @@ def test_provenance_is_complete(page, facts, trained):
     words = Page(page()).words
     for digest in (facts.data_digest, facts.shards_digest, facts.model_digest, facts.scores.test_digest):
         assert digest in words
-    for detail in (facts.code_revision, trained.code_revision, "training 7, bootstrap 31 (2,345 draws", "models:/m-1"):
+    for detail in (facts.code_revision, trained.code_revision, "models:/m-1"):
         assert detail in words
+
+
+def test_the_page_names_the_method_of_each_interval_with_its_source(page):
+    words = Page(page()).words
+    for name, method in intervals.METHODS.items():
+        assert f"{METRIC_TITLES[name]}: {method.words} ({method.source}). It needs {method.needs}." in words
+
+
+def test_too_few_patients_are_said_on_the_page(page, facts, scores):
+    few = Interval(value=scores.test.sensitivity.value, low=None, high=None)
+    test = scores.test.model_copy(update={"sensitivity": few})
+    found = facts.model_copy(update={"scores": scores.model_copy(update={"test": test})})
+    words = Page(page(facts=found)).words
+    assert f"{few.value:.3f} (too few)" in words
+    assert "too few patients for an interval" in words
 
 
 def test_the_confusion_matrix_is_the_test_splits(page, scores):

@@ -280,12 +280,18 @@ def test_a_version_that_is_gone_is_named(registered: Callable[..., Registration]
 
 
 FALSE = {"value": 0.9999, "low": 0.999, "high": 1.0}
+LOWERED = {"value": 0.65, "low": 0.6, "high": 0.7}
+
+
+def with_auroc(facts: dict[str, Any], auroc: dict[str, float]) -> dict[str, Any]:
+    """Facts of a version with a false AUROC."""
+    scores = facts["scores"]
+    return facts | {"scores": scores | {split: scores[split] | {"auroc": auroc} for split in ("tuning", "test")}}
 
 
 def raised(facts: dict[str, Any]) -> dict[str, Any]:
-    """Facts of a version with a false AUROC."""
-    scores = facts["scores"]
-    return facts | {"scores": scores | {split: scores[split] | {"auroc": FALSE} for split in ("tuning", "test")}}
+    """Facts of a version with an AUROC that is too high."""
+    return with_auroc(facts, FALSE)
 
 
 def forge_receipt(registration: Registration, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Registration:
@@ -368,7 +374,7 @@ def test_a_model_that_was_evaluated_twice_has_two_versions_of_one_run(
 def test_a_champion_whose_tags_were_lowered_keeps_its_place(registered: Callable[..., Registration], out: Path) -> None:
     promote(registered(vgg16=0.8), rules(), out)
     worse = registered(vgg19=0.7)
-    forge_tags(1, lambda facts: json.loads(json.dumps(facts).replace('"value": 0.8,', '"value": 0.65,')))
+    forge_tags(1, lambda facts: with_auroc(facts, LOWERED))
     with pytest.raises(DataRefused, match=r"the champion, mura version 1, is not what was registered: .* 0\.65"):
         promote(worse, rules(), out)
     held = model_registry.champion("mura", "champion")

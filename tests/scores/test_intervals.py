@@ -55,6 +55,22 @@ def test_a_rate_of_patients_with_one_study_each_has_scipys_wilson_interval(score
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), rel=1e-12)
 
 
+def test_the_variance_with_patients_as_clusters_is_statsmodels():
+    samples = Samples.of(studies_of(*clustered(2, 40)), 0.5)
+    # bse of statsmodels 0.15.0, OLS(right, 1).fit(cov_type="cluster"), groups by patient, without use_correction.
+    theirs = {
+        "sensitivity": (0.7631578947368421, 0.06644591587983928),
+        "specificity": (0.7857142857142856, 0.062208643395142406),
+        "brier": (0.11825842027985252, 0.016579792341829595),
+    }
+    for name, (value, error) in theirs.items():
+        found, patients = samples.metrics[name]
+        present = intervals.METHODS[name].patients(samples) if name != "brier" else np.array([40])
+        # It leaves out the correction for few patients.
+        ours = intervals.variance(patients, present) * (present - 1) / present
+        assert (found[0], ours[0] ** 0.5) == pytest.approx((value, error), rel=1e-12)
+
+
 def test_the_variance_of_the_auroc_is_delongs_for_patients_with_one_study_each():
     abnormal, probability = drawn(3, 90)
     positive, negative = probability[abnormal == 1], probability[abnormal == 0]

@@ -103,7 +103,7 @@ class Scores(Facts):
 class SecondOpinion(Facts):
     """The test split with the labels of the overlay: a sensitivity analysis. No decision uses it.
 
-    Model, threshold, patients and draws are those of the official scores.
+    Model, threshold and patients are those of the official scores.
     """
 
     overlay_digest: str

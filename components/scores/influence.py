@@ -1,4 +1,4 @@
-"""What each study contributes to each metric: the base of all intervals.
+"""What each patient contributes to each metric: the base of all intervals.
 
 The influence of a study is the derivative of a metric by the study's weight (Hampel 1974; the infinitesimal jackknife
 of Jaeckel 1972). Studies of one patient are not independent, patients are: so influences are summed by patient.
@@ -68,14 +68,25 @@ class Samples:
 
     @cached_property
     def cells(self) -> Counts:
-        """Where each study is in the two-by-two table: its weight in one cell, 0 in the others; float64 [D, S] each."""
+        """The studies of each patient in the two-by-two table, float64 [D, P] each."""
         passed = 1 - self.called
         return Counts(
-            tp=self.positive * self.called,
-            fp=self.negative * self.called,
-            tn=self.negative * passed,
-            fn=self.positive * passed,
+            tp=self.by_patient(self.positive * self.called),
+            fp=self.by_patient(self.negative * self.called),
+            tn=self.by_patient(self.negative * passed),
+            fn=self.by_patient(self.positive * passed),
         )
+
+    @cached_property
+    def studies(self) -> Array:
+        """Number of studies of each patient, float64 [D, P]."""
+        cells = self.cells
+        return np.asarray(cells.tp + cells.fp + cells.tn + cells.fn)
+
+    @cached_property
+    def n_present(self) -> Array:
+        """Number of patients with a study, int64 [D]."""
+        return count(self.studies)
 
     @cached_property
     def ranks(self) -> "Ranks":
@@ -83,17 +94,25 @@ class Samples:
         return Ranks.of(self)
 
     @cached_property
+    def area(self) -> tuple[Array, Array, Array]:
+        """What `auroc` finds."""
+        return auroc(self)
+
+    @cached_property
+    def precision(self) -> tuple[Array, Array, Array]:
+        """What `average_precision` finds."""
+        return average_precision(self)
+
+    @cached_property
     def metrics(self) -> "dict[str, Metric]":
         """Every metric by name, in the order of reports."""
-        area, of_positive, of_negative = auroc(self)
-        precision, of_studies, _ = average_precision(self)
-        found = {
-            "auroc": Influence(area, of_positive + of_negative),
-            "average_precision": Influence(precision, of_studies),
-            **{name: rate(self, RATES[name]) for name in ("cohen_kappa", *SHARES, "f1")},
+        value, of_positive, of_negative = self.area
+        return {
+            "auroc": Metric(value, of_positive + of_negative),
+            "average_precision": Metric(*self.precision[:2]),
+            **{name: rate(self.cells, RATES[name]) for name in ("cohen_kappa", *SHARES, "f1")},
             "brier": brier(self),
         }
-        return {name: Metric(each.value, self.by_patient(each.studies)) for name, each in found.items()}
 
     def by_patient(self, studies: Array) -> Array:
         """Sum over the studies of each patient.
@@ -105,17 +124,13 @@ class Samples:
             float64 [D, P].
         """
         rows = len(studies)
-        index = self.patient + self.n_patients * np.arange(rows)[:, None]
-        sums = np.bincount(index.ravel(), studies.ravel(), minlength=rows * self.n_patients)
+        sums = np.bincount(self._place, studies.ravel(), minlength=rows * self.n_patients)
         return sums.reshape(rows, self.n_patients)
 
-    def patients(self, studies: Array) -> Array:
-        """Number of patients with a study of a kind, int64 [D].
-
-        Args:
-            studies: float64 [D, S], above 0 for a study of the kind.
-        """
-        return np.asarray(np.sum(self.by_patient(studies) > 0, axis=1))
+    @cached_property
+    def _place(self) -> Array:
+        """The patient of each study, counted through all samples; int64 [D * S]."""
+        return (self.patient + self.n_patients * np.arange(len(self.patient))[:, None]).ravel()
 
 
 @dataclass(frozen=True)
@@ -169,21 +184,17 @@ class Metric(NamedTuple):
     """float64 [D, P]. The sum of a row is 0."""
 
 
-class Influence(NamedTuple):
-    """A metric, and what each study contributes to it."""
-
-    value: Array
-    """float64 [D], NaN where the metric is not defined."""
-    studies: Array
-    """float64 [D, S]. The sum of a row is 0."""
+def count(studies: Array) -> Array:
+    """Number of patients with a study of a kind, int64 [D], from the number of such studies of each, [D, P]."""
+    return np.asarray(np.count_nonzero(studies > 0, axis=1))
 
 
 def auroc(samples: Samples) -> tuple[Array, Array, Array]:
     """The AUROC, and what each study contributes: DeLong's structural components (1988), less their mean.
 
     Returns:
-        The AUROC, float64 [D]; the influence of the abnormal studies and of the normal ones, float64 [D, S] each, NaN
-        with one class only.
+        The AUROC, float64 [D]; what each patient contributes by abnormal studies and by normal ones, float64 [D, P]
+        each, NaN with one class only.
     """
     ranks = samples.ranks
     positive, negative = ranks.true[:, -1:], ranks.false[:, -1:]
@@ -191,10 +202,11 @@ def auroc(samples: Samples) -> tuple[Array, Array, Array]:
     false = (np.take_along_axis(ranks.false, ranks.first, 1) + np.take_along_axis(ranks.false, ranks.end, 1)) / 2
     true = (np.take_along_axis(ranks.true, ranks.first, 1) + np.take_along_axis(ranks.true, ranks.end, 1)) / 2
     below, above = ranks.unsorted(negative - false), ranks.unsorted(true)
-    value = ratio(np.sum(samples.positive * below, axis=1, keepdims=True), positive * negative)
-    of_positive = _over(samples.positive * (below - value * negative), positive * negative)
-    of_negative = _over(samples.negative * (above - value * positive), positive * negative)
-    return value[:, 0], of_positive, of_negative
+    pairs = positive * negative
+    value = ratio(np.sum(samples.positive * below, axis=1, keepdims=True), pairs)
+    of_positive = samples.by_patient(samples.positive * (below - value * negative))
+    of_negative = samples.by_patient(samples.negative * (above - value * positive))
+    return value[:, 0], _over(of_positive, pairs), _over(of_negative, pairs)
 
 
 def average_precision(samples: Samples) -> tuple[Array, Array, Array]:
@@ -203,9 +215,9 @@ def average_precision(samples: Samples) -> tuple[Array, Array, Array]:
     A study adds its own precision if it is abnormal. It also changes the precision at every place from its step on.
 
     Returns:
-        The average precision, float64 [D]; the influence of each study, float64 [D, S]; and the average precision with
-        each study left out of its own precision, float64 [D]. Few studies make the first too high, since each abnormal
-        study counts among those that are called abnormal with it.
+        The average precision, float64 [D]; what each patient contributes, float64 [D, P]; and the average precision
+        with each study left out of its own precision, float64 [D]. Few studies make the first too high, since each
+        abnormal study counts among those that are called abnormal with it.
     """
     ranks = samples.ranks
     true, false = np.take_along_axis(ranks.true, ranks.end, 1), np.take_along_axis(ranks.false, ranks.end, 1)
@@ -220,37 +232,34 @@ def average_precision(samples: Samples) -> tuple[Array, Array, Array]:
         np.take_along_axis(_from(change), ranks.first, axis=1) for change in (reciprocal, reciprocal * precision)
     )
     studies = label * (precision - value + gain) - weight * loss
-    return value[:, 0], ranks.unsorted(_over(studies, positive)), left_out[:, 0]
+    return value[:, 0], _over(samples.by_patient(ranks.unsorted(studies)), positive), left_out[:, 0]
 
 
-def rate(samples: Samples, formula: Rate) -> Influence:
+def rate(cells: Counts, formula: Rate) -> Metric:
     """A rate of the two-by-two table.
 
     Args:
-        samples: the studies.
+        cells: of each patient, float64 [D, P] each.
         formula: one of `RATES`.
     """
-    cells = samples.cells
     counts = Counts(*(cell.sum(axis=1, keepdims=True) for cell in cells))
     numerator, denominator = formula(counts)
     value = ratio(numerator, denominator)
-    influence = np.zeros_like(samples.weight)
+    patients = np.zeros_like(cells.tp)
     for place, cell in enumerate(cells):
         # The central difference of a polynomial of degree 2 is its derivative.
-        more, less = (
-            formula(Counts(*(count + step * (i == place) for i, count in enumerate(counts)))) for step in (1, -1)
-        )
+        more, less = (formula(counts._replace(**{Counts._fields[place]: counts[place] + step})) for step in (1, -1))
         slope = (more[0] - less[0]) / 2 - value * (more[1] - less[1]) / 2
-        influence += cell * _over(slope, denominator)
-    return Influence(value[:, 0], influence)
+        patients += cell * ratio(slope, denominator)
+    return Metric(value[:, 0], patients)
 
 
-def brier(samples: Samples) -> Influence:
+def brier(samples: Samples) -> Metric:
     """The mean squared distance of probability and label (Brier 1950)."""
     error = samples.weight * (samples.probability - samples.abnormal) ** 2
     total = samples.weight.sum(axis=1, keepdims=True)
     value = ratio(error.sum(axis=1, keepdims=True), total)
-    return Influence(value[:, 0], _over(error - value * samples.weight, total))
+    return Metric(value[:, 0], _over(samples.by_patient(error - value * samples.weight), total))
 
 
 def _before(values: Array) -> Array:

@@ -13,8 +13,7 @@ import numpy as np
 from scipy.special import expit, logit, stdtrit
 
 from components.artifacts.evaluation import FEWEST_PATIENTS, Interval
-from components.scores import influence
-from components.scores.influence import Samples
+from components.scores.influence import Samples, count
 from components.scores.studies import Array, ratio
 
 UPPER = 0.975  # of the two quantiles of a 95 % interval
@@ -79,7 +78,8 @@ def freedom(patients: Array, present: Array) -> Array:
         patients: float64 [D, P], the contribution of each patient, of mean 0.
         present: int64 [D], number of patients.
     """
-    square, fourth = np.sum(patients**2, axis=1), np.sum(patients**4, axis=1)
+    squares = patients * patients
+    square, fourth = squares.sum(axis=1), np.sum(squares * squares, axis=1)
     spread = fourth - square**2 / present
     found = np.divide(2 * square**2, spread, out=np.full_like(square, np.inf), where=spread > 0)
     degrees: Array = np.clip(found, FEWEST_PATIENTS - 1, np.maximum(present - 1, FEWEST_PATIENTS - 1))
@@ -88,7 +88,7 @@ def freedom(patients: Array, present: Array) -> Array:
 
 def variance(patients: Array, present: Array) -> Array:
     """Variance of a sum over patients, float64 [D], from the contribution of each, float64 [D, P], of mean 0."""
-    found: Array = np.sum(patients**2, axis=1) * present / np.maximum(present - 1, 1)
+    found: Array = np.sum(patients * patients, axis=1) * present / np.maximum(present - 1, 1)
     return found
 
 
@@ -98,15 +98,13 @@ def clustered_auroc(samples: Samples) -> tuple[Array, Array, Array]:
     The variance is Obuchowski's (1997), the degrees of freedom are those that Brunner and Munzel (2000) take for the
     same number: Satterthwaite's, from the patients of either class.
     """
-    value, of_positive, of_negative = influence.auroc(samples)
-    abnormal, normal = samples.by_patient(of_positive), samples.by_patient(of_negative)
-    m, n = samples.patients(samples.positive), samples.patients(samples.negative)
-    one, other = variance(abnormal, m), variance(normal, n)
-    both = samples.patients(samples.weight)
-    found = one + other + 2 * both / np.maximum(both - 1, 1) * np.sum(abnormal * normal, axis=1)
+    value, abnormal, normal = samples.area
+    m, n = (count(_abnormal(samples)), count(_normal(samples)))
+    one, other, present = variance(abnormal, m), variance(normal, n), samples.n_present
+    found = one + other + 2 * present / np.maximum(present - 1, 1) * np.sum(abnormal * normal, axis=1)
     spread = one**2 / np.maximum(m - 1, 1) + other**2 / np.maximum(n - 1, 1)
     degrees = np.divide((one + other) ** 2, spread, out=np.asarray(np.minimum(m, n) - 1.0), where=spread > 0)
-    return value, np.maximum(found, 0), np.clip(degrees, 1, np.maximum(both - 1, 1))
+    return value, np.maximum(found, 0), np.clip(degrees, 1, np.maximum(present - 1, 1))
 
 
 def wilson(share: Array, n: Array) -> tuple[Array, Array]:
@@ -131,10 +129,10 @@ def _auroc(samples: Samples) -> Limits:
     perfect ranking has an interval, too.
     """
     value, found, degrees = clustered_auroc(samples)
-    m, n = samples.positive.sum(axis=1), samples.negative.sum(axis=1)
+    m, n = _abnormal(samples).sum(axis=1), _normal(samples).sum(axis=1)
     # At the edge both variances are 0. There half a discordant pair decides, with the studies of a patient all alike.
     half = ratio(np.full_like(m, 0.5), m * n)
-    alike = np.maximum(_largest_effect(samples, samples.positive), _largest_effect(samples, samples.negative))
+    alike = np.maximum(_largest_effect(_abnormal(samples)), _largest_effect(_normal(samples)))
     size = ratio(found + half * alike, hanley_mcneil(value, m, n) + half)
     reach = stdtrit(degrees, UPPER) ** 2 * size
     low, high = (
@@ -145,45 +143,45 @@ def _auroc(samples: Samples) -> Limits:
 
 def _average_precision(samples: Samples) -> Limits:
     """On the logit scale; a perfect ranking by Wilson, each patient as one abnormal study that was found."""
-    value, _, centre = influence.average_precision(samples)
-    low, high = _on_scale(samples, centre, samples.metrics["average_precision"].patients, _LOGIT)
-    edge, _ = wilson(value, np.maximum(samples.patients(samples.positive), 1))
+    value, patients, centre = samples.precision
+    low, high = _on_scale(samples, centre, patients, _LOGIT)
+    edge, _ = wilson(value, np.maximum(count(_abnormal(samples)), 1))
     perfect = value == 1
     return Limits(value, np.where(perfect, edge, low), np.where(perfect, 1, high))
 
 
 def _kappa(samples: Samples) -> Limits:
-    """On Fisher's scale; full agreement by Wilson on the share of studies that disagree.
+    """On Fisher's scale. If all studies agree, or none does, by Wilson on the share that disagrees.
 
     Kappa is 1 - disagreement / disagreement by chance.
     """
     value, patients = samples.metrics["cohen_kappa"]
     low, high = _on_scale(samples, value, patients, _FISHER)
-    n = samples.weight.sum(axis=1)
-    share = samples.positive.sum(axis=1) / n
-    _, disagree = wilson(np.zeros_like(n), n / _largest_effect(samples, samples.weight))
-    edge = np.maximum(1 - ratio(disagree, 2 * share * (1 - share)), -1)
-    agreed = value == 1
-    return Limits(value, np.where(agreed, edge, low), np.where(agreed, 1, high))
+    n = samples.studies.sum(axis=1)
+    share = _abnormal(samples).sum(axis=1) / n
+    _, few = wilson(np.zeros_like(n), n / _largest_effect(samples.studies))
+    by_chance = 2 * share * (1 - share)
+    low = np.where(value == 1, np.maximum(1 - ratio(few, by_chance), -1), low)
+    high = np.where(value == -1, np.minimum(1 - ratio(1 - few, by_chance), 1), high)
+    return Limits(value, np.where(value == -1, -1, low), np.where(value == 1, 1, high))
 
 
-def _rate(samples: Samples, right: Array, all_: Array) -> Limits:
+def _share(right: Array, all_: Array) -> Limits:
     """Wilson's interval of a share, with the number of studies divided by the design effect (Rao & Scott 1992).
 
     The design effect is between 1, all studies independent, and that of studies of a patient that are all alike. It
-    is learned from the rarer of right and wrong, so one such study more is taken to be of the second kind.
+    is learned from the rarer of right and wrong, and one such study more is taken to be of the second kind.
 
     Args:
-        samples: the studies.
-        right: float64 [D, S], 1 for a study that counts above and below the line.
-        all_: float64 [D, S], 1 for a study that counts below it.
+        right: float64 [D, P], studies of each patient that count above and below the line.
+        all_: float64 [D, P], those that count below it.
     """
-    n, share = all_.sum(axis=1), ratio(right.sum(axis=1), all_.sum(axis=1))
-    patients = samples.patients(all_)
-    contributions = samples.by_patient(right - np.nan_to_num(share)[:, None] * all_)
+    n, patients = all_.sum(axis=1), count(all_)
+    share = ratio(right.sum(axis=1), n)
+    contributions = right - np.nan_to_num(share)[:, None] * all_
     independent = n * share * (1 - share)
     effect = np.divide(variance(contributions, patients), independent, out=np.ones_like(n), where=independent > 0)
-    alike, rarer = _largest_effect(samples, all_), n * np.minimum(share, 1 - share)
+    alike, rarer = _largest_effect(all_), n * np.minimum(share, 1 - share)
     effect = np.clip((rarer * effect + alike) / (rarer + 1), 1, alike)
     return Limits(share, *wilson(share, ratio(n, effect)))
 
@@ -191,17 +189,16 @@ def _rate(samples: Samples, right: Array, all_: Array) -> Limits:
 def _f1(samples: Samples) -> Limits:
     """F1 is 2 J / (1 + J), with J the share of true positives among all that is abnormal or called so."""
     cells = samples.cells
-    shares = _rate(samples, cells.tp, cells.tp + cells.fp + cells.fn)
-    value = samples.metrics["f1"].value
+    shares = _share(cells.tp, cells.tp + cells.fp + cells.fn)
     low, high = (2 * share / (1 + share) for share in (shares.low, shares.high))
-    return Limits(value, low, high)
+    return Limits(samples.metrics["f1"].value, low, high)
 
 
 def _brier(samples: Samples) -> Limits:
     """On the logarithmic scale; if there is no error at all, by Wilson, each patient as one study."""
     value, patients = samples.metrics["brier"]
     low, high = _on_scale(samples, value, patients, _LOGARITHM)
-    _, edge = wilson(np.zeros_like(value), samples.patients(samples.weight))
+    _, edge = wilson(np.zeros_like(value), samples.n_present)
     none = value == 0
     return Limits(value, np.where(none, 0, low), np.where(none, edge, np.minimum(high, 1)))
 
@@ -229,7 +226,7 @@ def _on_scale(samples: Samples, centre: Array, patients: Array, scale: _Scale) -
         patients: float64 [D, P], contributions.
         scale: of the metric.
     """
-    present = samples.patients(samples.weight)
+    present = samples.n_present
     reach = stdtrit(freedom(patients, present), UPPER) * np.sqrt(variance(patients, present))
     # Equal contributions of all leave rounding only. An interval has a width.
     reach = np.maximum(reach, 1e-6)
@@ -238,11 +235,14 @@ def _on_scale(samples: Samples, centre: Array, patients: Array, scale: _Scale) -
         return scale.back(middle - half), scale.back(middle + half)
 
 
-def _largest_effect(samples: Samples, studies: Array) -> Array:
-    """Design effect if the studies of a patient are all alike, float64 [D]."""
-    sizes = samples.by_patient(studies)
-    total = sizes.sum(axis=1)
-    return np.asarray(np.divide(np.sum(sizes**2, axis=1), total, out=np.ones_like(total), where=total > 0))
+def _largest_effect(studies: Array) -> Array:
+    """Design effect if the studies of a patient are all alike, float64 [D].
+
+    Args:
+        studies: float64 [D, P], number of studies of each patient.
+    """
+    total = studies.sum(axis=1)
+    return np.asarray(np.divide(np.sum(studies**2, axis=1), total, out=np.ones_like(total), where=total > 0))
 
 
 def _farthest(start: Array, edge: float, holds: Callable[[Array], Array]) -> Array:
@@ -255,6 +255,22 @@ def _farthest(start: Array, edge: float, holds: Callable[[Array], Array]) -> Arr
     return near
 
 
+def _abnormal(samples: Samples) -> Array:
+    return np.asarray(samples.cells.tp + samples.cells.fn)
+
+
+def _normal(samples: Samples) -> Array:
+    return np.asarray(samples.cells.fp + samples.cells.tn)
+
+
+def _called(samples: Samples) -> Array:
+    return np.asarray(samples.cells.tp + samples.cells.fp)
+
+
+def _passed(samples: Samples) -> Array:
+    return np.asarray(samples.cells.tn + samples.cells.fn)
+
+
 class _Needs(NamedTuple):
     """Which patients a metric needs."""
 
@@ -262,17 +278,10 @@ class _Needs(NamedTuple):
     needs: str
 
 
-_ABNORMAL = _Needs(
-    lambda each: each.patients(each.positive), f"{FEWEST_PATIENTS} patients with studies that are abnormal"
-)
-_NORMAL = _Needs(lambda each: each.patients(each.negative), f"{FEWEST_PATIENTS} patients with studies that are normal")
-_CALLED = _Needs(
-    lambda each: each.patients(each.weight * each.called), f"{FEWEST_PATIENTS} patients with studies called abnormal"
-)
-_PASSED = _Needs(
-    lambda each: each.patients(each.weight * (1 - each.called)),
-    f"{FEWEST_PATIENTS} patients with studies called normal",
-)
+_ABNORMAL = _Needs(lambda each: count(_abnormal(each)), f"{FEWEST_PATIENTS} patients with abnormal studies")
+_NORMAL = _Needs(lambda each: count(_normal(each)), f"{FEWEST_PATIENTS} patients with normal studies")
+_CALLED = _Needs(lambda each: count(_called(each)), f"{FEWEST_PATIENTS} patients with studies called abnormal")
+_PASSED = _Needs(lambda each: count(_passed(each)), f"{FEWEST_PATIENTS} patients with studies called normal")
 _BOTH = _Needs(
     lambda each: np.minimum(_ABNORMAL.patients(each), _NORMAL.patients(each)),
     f"{_ABNORMAL.needs}, and {FEWEST_PATIENTS} with normal ones",
@@ -298,10 +307,10 @@ METHODS: Mapping[str, Method] = {
         "Student's t on Fisher's z scale, from the influence of each patient",
         "Fleiss, Cohen & Everitt 1969; Jaeckel 1972",
     ),
-    "sensitivity": Method(lambda each: _rate(each, each.cells.tp, each.positive), *_ABNORMAL, *_WILSON),
-    "specificity": Method(lambda each: _rate(each, each.cells.tn, each.negative), *_NORMAL, *_WILSON),
-    "ppv": Method(lambda each: _rate(each, each.cells.tp, each.weight * each.called), *_CALLED, *_WILSON),
-    "npv": Method(lambda each: _rate(each, each.cells.tn, each.weight * (1 - each.called)), *_PASSED, *_WILSON),
+    "sensitivity": Method(lambda each: _share(each.cells.tp, _abnormal(each)), *_ABNORMAL, *_WILSON),
+    "specificity": Method(lambda each: _share(each.cells.tn, _normal(each)), *_NORMAL, *_WILSON),
+    "ppv": Method(lambda each: _share(each.cells.tp, _called(each)), *_CALLED, *_WILSON),
+    "npv": Method(lambda each: _share(each.cells.tn, _passed(each)), *_PASSED, *_WILSON),
     "f1": Method(
         _f1,
         *_ABNORMAL,

@@ -50,7 +50,7 @@ def limits(one: Samples, other: Samples) -> dict[str, Limits]:
         other: the same samples, as the second does.
     """
     found = {}
-    present = one.patients(one.weight)
+    present = one.n_present
     for name, method in intervals.METHODS.items():
         mine, theirs = one.metrics[name], other.metrics[name]
         patients = mine.patients - theirs.patients
@@ -62,7 +62,7 @@ def limits(one: Samples, other: Samples) -> dict[str, Limits]:
         widest = 2 if name == "cohen_kappa" else 1
         each = Limits(value, np.maximum(value - reach, -widest), np.minimum(value + reach, widest))
         if name in _RANKINGS:
-            each = _both_perfect(method, one, other, each)
+            each = _both_perfect(name, one, other, each)
         found[name] = each.where(counted)
     return found
 
@@ -75,29 +75,32 @@ def _least_error(name: str, samples: Samples) -> Array:
 
     A rate changes by whole studies, an AUROC by half pairs.
     """
-    cells = samples.cells
+    tp, fp, tn, fn = (cell.sum(axis=1) for cell in samples.cells)
+    half, none = np.full_like(tp, 0.5), np.zeros_like(tp)
     if name in _RANKINGS:
-        return ratio(np.full(len(samples.weight), 0.5), samples.positive.sum(axis=1) * samples.negative.sum(axis=1))
+        return ratio(half, (tp + fn) * (fp + tn))
     if name == "brier":
-        return np.full(len(samples.weight), 1e-6)
+        return none + 1e-6
     studies = {
-        "sensitivity": samples.positive,
-        "specificity": samples.negative,
-        "ppv": cells.tp + cells.fp,
-        "npv": cells.tn + cells.fn,
-        "f1": cells.tp + cells.fp + cells.fn,
-    }.get(name, samples.weight)
-    total = studies.sum(axis=1)
-    return ratio(np.ones_like(total), total)
+        "sensitivity": tp + fn,
+        "specificity": fp + tn,
+        "ppv": tp + fp,
+        "npv": tn + fn,
+        "f1": tp + fp + fn,
+        "cohen_kappa": tp + fp + tn + fn,
+    }
+    return ratio(none + 1, studies[name])
 
 
-def _both_perfect(method: intervals.Method, one: Samples, other: Samples, found: Limits) -> Limits:
+def _both_perfect(name: str, one: Samples, other: Samples, found: Limits) -> Limits:
     """Two perfect rankings show no difference. How much they may differ is in their own intervals.
 
     Square and add (Newcombe 1998, method 10) comes down to this there.
     """
-    mine, theirs = method.limits(one), method.limits(other)
-    perfect = (mine.value == 1) & (theirs.value == 1)
+    perfect = (one.metrics[name].value == 1) & (other.metrics[name].value == 1)
+    if not perfect.any():
+        return found
+    mine, theirs = (intervals.METHODS[name].limits(each) for each in (one, other))
     return Limits(
         found.value, np.where(perfect, theirs.low - 1, found.low), np.where(perfect, 1 - mine.low, found.high)
     )

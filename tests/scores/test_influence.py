@@ -1,4 +1,4 @@
-"""What each study contributes, against small changes of its weight and against formulas written out."""
+"""What each patient contributes, against small changes of the weight of a study that is a patient's only one."""
 
 import dataclasses
 
@@ -9,15 +9,7 @@ from hypothesis import strategies as st
 from scored_studies import columns, drawn, quick, scored, studies_of
 
 from components.scores import influence
-from components.scores.influence import Influence, Samples
-from components.scores.rates import RATES
-
-METRICS = {
-    "auroc": lambda each: Influence(influence.auroc(each)[0], sum(influence.auroc(each)[1:])),
-    "average_precision": lambda each: Influence(*influence.average_precision(each)[:2]),
-    "brier": influence.brier,
-    **{name: lambda each, formula=formula: influence.rate(each, formula) for name, formula in RATES.items()},
-}
+from components.scores.influence import Samples
 
 
 @quick
@@ -27,10 +19,9 @@ def test_an_influence_is_the_change_with_a_weight(rows, seed):
     study = np.random.default_rng(seed).integers(len(rows))
     step = 1e-6 * (np.arange(len(rows)) == study)
     more, less = (dataclasses.replace(samples, weight=samples.weight + sign * step) for sign in (1, -1))
-    for name, metric in METRICS.items():
-        value, studies = metric(samples)
+    for name, (value, studies) in samples.metrics.items():
         if not np.isnan(value[0]):
-            slope = (metric(more).value - metric(less).value) / 2e-6
+            slope = (more.metrics[name].value - less.metrics[name].value) / 2e-6
             assert studies[0, study] == pytest.approx(slope[0], abs=1e-6), name
             assert studies.sum() == pytest.approx(0, abs=1e-12), name
 
@@ -43,20 +34,19 @@ def test_fillers_change_nothing():
         for name in ("abnormal", "probability", "weight", "patient")
     }
     padded = dataclasses.replace(whole, **wider)
-    for name, metric in METRICS.items():
-        (value, studies), (same, more) = metric(whole), metric(padded)
+    for name, (value, patients) in whole.metrics.items():
+        same, alike = padded.metrics[name]
         assert same == pytest.approx(value, rel=1e-14), name
-        assert more == pytest.approx(np.pad(studies, ((0, 0), (0, 7))), abs=1e-16), name
+        assert alike == pytest.approx(patients, abs=1e-16), name
 
 
 def test_many_samples_at_once_are_as_one_by_one():
     each = [Samples.of(studies_of(*drawn(seed, 50)), 0.4 + seed / 10) for seed in range(3)]
     names = ("abnormal", "probability", "weight", "patient", "threshold")
     together = Samples(n_patients=50, **{name: np.concatenate([getattr(one, name) for one in each]) for name in names})
-    for name, metric in METRICS.items():
-        value, studies = metric(together)
-        assert value == pytest.approx(np.concatenate([metric(one).value for one in each])), name
-        assert studies == pytest.approx(np.concatenate([metric(one).studies for one in each]), abs=1e-16), name
+    for name, (value, patients) in together.metrics.items():
+        assert value == pytest.approx(np.concatenate([one.metrics[name].value for one in each])), name
+        assert patients == pytest.approx(np.concatenate([one.metrics[name].patients for one in each]), abs=1e-16), name
 
 
 def test_a_study_left_out_of_its_own_precision():

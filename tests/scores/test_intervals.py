@@ -172,7 +172,7 @@ def test_an_error_more_never_raises_the_interval_at_the_edge():
     st.integers(0, 10**6),
     st.integers(20, 60),
     st.sampled_from([0.0, 0.05, 0.5, 0.95, 1.0]),
-    st.sampled_from([0.0, 1.0, 8.0]),
+    st.sampled_from([-12.0, 0.0, 1.0, 12.0]),
     st.integers(0, 2),
 )
 def test_no_interval_is_without_a_width_or_its_value(seed, patients, prevalence, merit, decimals):
@@ -197,6 +197,14 @@ def test_a_model_that_always_says_the_same_has_intervals(value):
     assert scores.auroc.low < 0.5 < scores.auroc.high
     assert scores.brier.low < scores.brier.value < scores.brier.high
     assert scores.cohen_kappa.value == 0
+
+
+def test_a_model_that_is_always_wrong_has_intervals():
+    abnormal = np.arange(40) % 2
+    scores = metrics.score(studies_of(abnormal, 0.9 - 0.8 * abnormal), 0.5)
+    for name, lowest in (("auroc", 0), ("sensitivity", 0), ("f1", 0), ("cohen_kappa", -1)):
+        interval = getattr(scores, name)
+        assert interval.low == interval.value == lowest < interval.high < lowest + 0.4
 
 
 TOO_FEW = {

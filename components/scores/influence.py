@@ -59,7 +59,7 @@ class Samples:
     @cached_property
     def negative(self) -> Array:
         """float64 [D, S], the weight of normal studies."""
-        return self.weight * (1 - self.abnormal)
+        return np.asarray(self.weight * (1 - self.abnormal))
 
     @cached_property
     def called(self) -> Array:

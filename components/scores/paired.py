@@ -76,11 +76,10 @@ def _least_error(name: str, samples: Samples) -> Array:
     A rate changes by whole studies, an AUROC by half pairs.
     """
     tp, fp, tn, fn = (cell.sum(axis=1) for cell in samples.cells)
-    half, none = np.full_like(tp, 0.5), np.zeros_like(tp)
     if name in _RANKINGS:
-        return ratio(half, (tp + fn) * (fp + tn))
+        return ratio(np.full_like(tp, 0.5), (tp + fn) * (fp + tn))
     if name == "brier":
-        return none + 1e-6
+        return np.full_like(tp, 1e-6)
     studies = {
         "sensitivity": tp + fn,
         "specificity": fp + tn,
@@ -89,7 +88,7 @@ def _least_error(name: str, samples: Samples) -> Array:
         "f1": tp + fp + fn,
         "cohen_kappa": tp + fp + tn + fn,
     }
-    return ratio(none + 1, studies[name])
+    return ratio(np.ones_like(tp), studies[name])
 
 
 def _both_perfect(name: str, one: Samples, other: Samples, found: Limits) -> Limits:

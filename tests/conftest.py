@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="-1")
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-MEASURED_WITH = {"bootstrap_draws": 2000, "batch_size": 8}
+MEASURED_WITH = {"batch_size": 8}
 PROTOCOL: dict[str, Any] = {
     "primary_metric": "auroc", "operating_point": "kappa", "target": 0.9, "slices": ["body_part"],
     "test_role": "veto", "min_gain": 0.01, "min_auroc": 0.6, "max_loss": 0.02,
@@ -336,7 +336,6 @@ def scored(auroc: float) -> "tuple[pd.DataFrame, BothSplits]":
     import numpy as np
     import pandas as pd
 
-    from components.params.evaluate import EvaluateParams
     from components.params.protocol import ProtocolParams
     from components.scores.both_splits import BothSplits
 
@@ -353,8 +352,7 @@ def scored(auroc: float) -> "tuple[pd.DataFrame, BothSplits]":
     predicted = pd.concat(both, ignore_index=True)
     predicted["study"] = predicted["split"] + "/" + predicted["study"]
     predicted["overlay"] = pd.array([pd.NA] * len(predicted), "Int64")
-    params, protocol = EvaluateParams.model_validate(MEASURED_WITH), ProtocolParams.model_validate(PROTOCOL)
-    return predicted, BothSplits.measure(predicted, NO_OFFSETS, params, protocol, 1)
+    return predicted, BothSplits.measure(predicted, NO_OFFSETS, ProtocolParams.model_validate(PROTOCOL), 1)
 
 
 def make_scores(auroc: float = 0.8, **scores: Any) -> Scores:

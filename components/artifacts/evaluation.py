@@ -1,9 +1,9 @@
 """How good a model is, and how sure we are."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.artifacts.artifact import Artifact, Facts, Provenance
 from components.base.files import json_sha256
@@ -18,18 +18,47 @@ TEST_METRICS = "test.json"
 TEST_REPORT = "test.html"
 
 
+FEWEST_PATIENTS = 10
+"""With fewer patients of a class there is no interval. `components.scores.intervals` says which class counts."""
+
+
 class Interval(Facts):
-    """A value with its 95 % interval; None where it is not defined (one class only)."""
+    """A value with its 95 % interval.
+
+    There are three states: value and interval; a value from too few patients for an interval; not defined (0 / 0, such
+    as the AUROC of one class). An interval has a width, and its value inside.
+    """
 
     value: float | None
+    """None where it is not defined."""
     low: float | None
     high: float | None
+    too_few: bool = False
+    """Whether there is a value, and fewer than `FEWEST_PATIENTS` patients of a class: no interval can be trusted."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _say_too_few(cls, fields: Any) -> Any:
+        """A value without an interval comes from too few patients; nobody need say it twice."""
+        if isinstance(fields, dict) and "too_few" not in fields:
+            return fields | {"too_few": fields.get("value") is not None and fields.get("low") is None}
+        return fields
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        ends = (self.low, self.high)
+        if self.low is None or self.high is None:
+            if ends != (None, None) or self.too_few != (self.value is not None):
+                raise ValueError(f"expected both ends of an interval, or neither and why, got {self!r}.")
+        elif self.value is None or self.too_few or not self.low <= self.value <= self.high or self.low == self.high:
+            raise ValueError(f"expected an interval with a width and its value inside, got {self!r}.")
+        return self
 
     def __str__(self) -> str:
         if self.value is None:
             return "n/a"
         if self.low is None or self.high is None:
-            return f"{self.value:.3f}"
+            return f"{self.value:.3f} (too few)"
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
@@ -92,7 +121,7 @@ class Scores(PointScores):
 class SecondOpinion(Facts):
     """The test split with the labels of the overlay: a sensitivity analysis. No decision uses it.
 
-    Model, threshold, patients and draws are those of the official scores.
+    Model, threshold and patients are those of the official scores.
     """
 
     overlay_digest: str
@@ -192,8 +221,8 @@ class Evaluation(Artifact[EvaluationFacts]):
 
     evaluation/<candidate>/
         card.json               the scores of both splits, which `register` and `promote` read
-        metrics.json            of the tuning split: tuning, body_part: {metric: {value, low, high}}; threshold;
-                                operating_points; calibration; digests
+        metrics.json            of the tuning split: tuning, body_part: {metric: {value, low, high, too_few}};
+                                threshold; operating_points; calibration; digests
         summary.json            of the tuning split: the main scores as flat numbers, for `dvc metrics show`
         report.html             the page of the tuning split, in one file
         plots/                  of the tuning split: roc.csv, calibration.csv, confusion.csv, for `dvc plots`; roc.png,

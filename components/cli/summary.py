@@ -45,7 +45,7 @@ def show(promotion: Promotion) -> None:
     if facts.challenger is None:
         console.print(f"{facts.decision.outcome}: {' '.join(facts.decision.reasons)}", soft_wrap=True)
         return
-    table = Table(box=box.SIMPLE_HEAD, title="Per study; intervals by bootstrap over patients", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title="Per study; 95 % intervals, patients as clusters", title_justify="left")
     for heading in ("candidate", "version"):
         table.add_column(heading)
     for heading in ("tuning AUROC (95 %)", "tuning kappa (95 %)", "training"):

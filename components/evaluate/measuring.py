@@ -67,7 +67,7 @@ def run(  # Parameters: those of the step
     _check_patients(predictions, shards)
     for split in (TUNING, TEST):
         _check_studies(predictions, split, shards)
-    found = BothSplits.measure(predictions, model.facts.offsets, params, protocol, seed)
+    found = BothSplits.measure(predictions, model.facts.offsets, protocol, seed)
     overlay = manifest.facts.overlay_digest
     second = overlay and SecondOpinion(overlay_digest=overlay, studies=found.relabelled, test=found.second)
     facts = EvaluationFacts(
@@ -94,7 +94,7 @@ def run(  # Parameters: those of the step
         second_opinion=second or None,
     )
     measured = Measured(facts, model.facts, manifest.facts, shards.facts, params, protocol, seed, found.table, opinions)
-    score = partial(metrics.score, threshold=found.threshold, draws=params.bootstrap_draws, seed=seed)
+    score = partial(metrics.score, threshold=found.threshold)
     of_tuning, of_test = (
         Split(name, studies, scores, _by_part(studies, score) if "body_part" in protocol.slices else {})
         for name, studies, scores in (

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 from markupsafe import Markup
 
-from components.artifacts.evaluation import METRIC_TITLES, TEST_REPORT, EvaluationFacts, SplitScores
+from components.artifacts.evaluation import FEWEST_PATIENTS, METRIC_TITLES, TEST_REPORT, EvaluationFacts, SplitScores
 from components.artifacts.manifest import LABEL_NAMES, TEST, ValidManifestFacts
 from components.artifacts.shards import ShardsFacts
 from components.artifacts.trained_model import TrainedModelFacts
@@ -16,7 +16,7 @@ from components.pages.render import picture, render
 from components.params.evaluate import EvaluateParams
 from components.params.protocol import ProtocolParams
 from components.params.train import title
-from components.scores import charts, curves, metrics
+from components.scores import charts, curves, intervals, metrics
 from components.scores.studies import Studies
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -136,8 +136,8 @@ def evaluation_page(measured: Measured, split: Split, figures: Figures) -> str:
         protocol=protocol,
         rule=rule(protocol.operating_point, protocol),
         rule_is_chosen=protocol.operating_point != "half",
-        draws=measured.params.bootstrap_draws,
-        seed=measured.seed,
+        interval_methods=intervals.METHODS,
+        fewest_patients=FEWEST_PATIENTS,
         flow=flow.diagram(measured.manifest, measured.shards),
         **_pictures(split.name, figures),
     )

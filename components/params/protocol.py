@@ -33,7 +33,9 @@ class ProtocolParams(Section):
     min_gain: float = Field(
         ge=0, description="How much better than the champion, in `primary_metric` on the tuning split"
     )
-    min_auroc: float = Field(ge=0, le=1, description="Lower end of the test AUROC's 95 % interval, at least")
+    min_auroc: float = Field(
+        ge=0, le=1, description="Lower end of the test AUROC's 95 % interval, at least; 0 for no such floor"
+    )
     max_loss: float = Field(ge=0, description="Largest allowed drop of test AUROC below the champion")
 
     @field_validator("slices")

@@ -1,6 +1,6 @@
 """Decide whether the best candidate becomes the champion. Nothing is read or written here."""
 
-from components.artifacts.evaluation import METRIC_TITLES
+from components.artifacts.evaluation import FEWEST_PATIENTS, METRIC_TITLES
 from components.artifacts.promotion import Decision
 from components.artifacts.registration import RegisteredModel
 from components.params.protocol import ProtocolParams
@@ -79,12 +79,17 @@ def _gate(challenger: RegisteredModel, least: float) -> tuple[bool, tuple[str, .
     """Whether the test AUROC is surely high enough, and why."""
     who, test = name(challenger), challenger.scores.test.auroc
     floor = f"the lower end of its test AUROC's 95 % interval must be at least {least:.3f}"
-    if test.value is None or test.low is None:
-        why = f"{who} has no test AUROC with an interval: {floor}. Does the test split have studies of both labels?"
-        return False, (why,)
-    if not test.low >= least:
+    if test.value is None:
+        return False, (f"{who} has no test AUROC: {floor}. Does the test split have studies of both labels?",)
+    if test.low is None and least > 0:
+        return False, (
+            f"{who} has a test AUROC of {test.value:.3f} from too few patients for an interval: {floor}. The test "
+            f"split needs {FEWEST_PATIENTS} patients with normal studies and {FEWEST_PATIENTS} with abnormal ones.",
+        )
+    if test.low is not None and not test.low >= least:
         return False, (f"{who} has a test AUROC of {test}: {floor}.",)
-    return True, (f"{who} has a test AUROC of {test}; its lower end is at least {least:.3f}.",)
+    reached = f"its lower end is at least {least:.3f}" if least > 0 else "no floor is set for it"
+    return True, (f"{who} has a test AUROC of {test}; {reached}.",)
 
 
 def _loss(champion: RegisteredModel, challenger: RegisteredModel, most: float) -> tuple[bool, tuple[str, ...]]:

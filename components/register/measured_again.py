@@ -30,10 +30,10 @@ def check(model: TrainedModel, evaluation: Evaluation) -> None:
     """
     facts = evaluation.facts
     try:
-        params = EvaluateParams.model_validate(facts.params)
+        EvaluateParams.model_validate(facts.params)
         protocol = ProtocolParams.model_validate(facts.protocol)
         predictions = pd.read_parquet(evaluation.path / PREDICTIONS)
-        found = BothSplits.measure(predictions, model.facts.offsets, params, protocol, facts.seed)
+        found = BothSplits.measure(predictions, model.facts.offsets, protocol, facts.seed)
     except ValidationError as error:
         wrong = error.errors()[0]
         section = "protocol" if error.title == ProtocolParams.__name__ else "params"

@@ -6,6 +6,10 @@ offsets.py   by how much the weights of the loss shifted the answers, by body pa
 logistic.py  logistic regression with a known offset
 calibration.py
              from answers to probabilities: fitted on tuning, cross-fitted for the figures on tuning
+rates.py     what follows from the counts of a two-by-two table
+influence.py what each study contributes to each metric
+intervals.py 95 % intervals with patients as clusters, and the method of each
+paired.py    differences of two models on the same studies, with intervals
 metrics.py   all metrics with intervals, the worst errors
 operating_points.py
              the thresholds that tuning chooses

@@ -14,7 +14,6 @@ import pandas as pd
 from components.artifacts.evaluation import BothReliabilities, PointScores, RawAndCalibrated, SplitScores
 from components.artifacts.manifest import TEST, TUNING
 from components.artifacts.trained_model import Offsets
-from components.params.evaluate import EvaluateParams
 from components.params.protocol import ProtocolParams
 from components.scores import metrics, operating_points
 from components.scores.calibration import Calibrated, calibrate
@@ -41,17 +40,14 @@ class BothSplits(NamedTuple):
     """One row per study, as an Evaluation has it."""
 
     @classmethod
-    def measure(
-        cls, predictions: pd.DataFrame, learned: Offsets, params: EvaluateParams, protocol: ProtocolParams, seed: int
-    ) -> Self:
-        """Measure. The same patients and the same seed give the same draws, so the scores can be compared.
+    def measure(cls, predictions: pd.DataFrame, learned: Offsets, protocol: ProtocolParams, seed: int) -> Self:
+        """Measure. Equal predictions, protocol and seed give equal scores.
 
         Args:
             predictions: one row per image, as an Evaluation has it. Tuning gives calibration and thresholds.
             learned: the offsets of the model's card.
-            params: how to measure.
             protocol: which operating point decides, and the sensitivity that one of them reaches.
-            seed: of the draws and of the folds.
+            seed: of the folds, and of the draws of the calibration error by chance.
 
         Raises:
             ValueError, KeyError, TypeError: the table is not what an Evaluation promises, a split is empty, or tuning
@@ -59,17 +55,20 @@ class BothSplits(NamedTuple):
         """
         answers = {split: answers_of(predictions[predictions["split"] == split]) for split in (TUNING, TEST)}
         found = calibrate(answers[TUNING], answers[TEST], learned, seed)
-        score = partial(metrics.score, draws=params.bootstrap_draws, seed=seed)
         points: dict[str, PointScores] = {}
         for name in operating_points.NAMES:
             threshold = operating_points.choose_threshold(found.tuning.abnormal, found.frozen, name, protocol.target)
             points[name] = PointScores(
-                threshold=threshold, tuning=score(found.tuning, threshold), test=score(found.test, threshold)
+                threshold=threshold,
+                tuning=metrics.score(found.tuning, threshold),
+                test=metrics.score(found.test, threshold),
             )
         deciding = points[protocol.operating_point]
         reliability = BothReliabilities(
             **{
-                split: _compared(answers[split].raw(), studies, partial(score, threshold=operating_points.HALF), seed)
+                split: _compared(
+                    answers[split].raw(), studies, partial(metrics.score, threshold=operating_points.HALF), seed
+                )
                 for split, studies in ((TUNING, found.tuning), (TEST, found.test))
             }
         )
@@ -84,7 +83,7 @@ class BothSplits(NamedTuple):
             test=deciding.test,
             reliability=reliability,
             relabelled=relabelled,
-            second=score(others, deciding.threshold) if relabelled else deciding.test,
+            second=metrics.score(others, deciding.threshold) if relabelled else deciding.test,
             table=_table(answers, found, opinions),
         )
 

@@ -218,6 +218,8 @@ def _forest_panel(axes: Axes, rows: Sequence[tuple[bool, Interval, float | None]
     beside = blended_transform_factory(axes.transAxes, axes.transData)
     for y, (strong, value, tuning) in enumerate(rows):
         color, marker = (VERMILION, "D") if strong else (BLUE, "o")
+        if value.too_few:
+            color = GREY
         if value.low is not None and value.high is not None:
             axes.plot((value.low, value.high), (y, y), color=color, linewidth=2.2, solid_capstyle="butt")
         if value.value is not None:
@@ -268,7 +270,7 @@ def _cross(axes: Axes, point: tuple[Interval, Interval], color: str, marker: str
 
 
 def _short(value: Interval) -> str:
-    return "n/a" if value.value is None else f"{value.value:.3f}"
+    return "n/a" if value.value is None else f"{value.value:.3f}{' (too few)' if value.too_few else ''}"
 
 
 def _zoom_to_best_corner(axes: Axes, scores: Iterable[SplitScores]) -> None:

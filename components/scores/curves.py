@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from components.scores.intervals import wilson
 from components.scores.studies import Array, Ranking, checked
 
 POINTS = 200
 """Of a thinned curve, at most."""
 CALIBRATION_BINS = 10
-Z = 1.959963984540054  # normal quantile of 0.975, for 95 % intervals
 
 
 @dataclass(frozen=True)
@@ -114,10 +114,7 @@ def calibration_curve(abnormal: ArrayLike, probability: ArrayLike, bins: int = C
     n = n[held]
     mean = np.bincount(index, scores, minlength=bins)[held] / n
     share = np.bincount(index, labels, minlength=bins)[held] / n
-    # Wilson 1927; stays inside [0, 1] and has a width where the share is 0 or 1.
-    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    low, high = np.clip(centre - half, 0, share), np.clip(centre + half, share, 1)
+    low, high = wilson(share, n)
     return CalibrationCurve(held / bins, (held + 1) / bins, mean, share, low, high, n)
 
 

@@ -1,48 +1,15 @@
-"""Metrics of studies with intervals.
+"""Metrics of studies with intervals. Abnormal is the positive class."""
 
-Abnormal is the positive class. Each formula is written once, for draws of the bootstrap. The value itself is the draw
-that has every patient once.
-"""
-
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from components.artifacts.evaluation import Confusion, Interval, SplitScores
-from components.scores.studies import Array, Ranking, Studies, area_under_roc, checked, ratio
-
-CONFIDENCE = 0.95
-# Draws x studies held at once while bootstrapping: 8 MiB per float64 array.
-CHUNK = 2**20
-
-
-class Counts(NamedTuple):
-    """Studies at an operating point, whole numbers or arrays of them; positive means abnormal."""
-
-    tp: Any
-    fp: Any
-    tn: Any
-    fn: Any
-
-
-# Numerator and denominator of each rate. 0 / 0 is not defined.
-# Kappa is (observed - chance) / (1 - chance) agreement (Cohen 1960), both times the squared number of studies.
-RATES: Mapping[str, Callable[[Counts], tuple[Any, Any]]] = {
-    "cohen_kappa": lambda n: (
-        2 * (n.tp * n.tn - n.fp * n.fn),
-        (n.tp + n.fp) * (n.fp + n.tn) + (n.tp + n.fn) * (n.fn + n.tn),
-    ),
-    "sensitivity": lambda n: (n.tp, n.tp + n.fn),
-    "specificity": lambda n: (n.tn, n.tn + n.fp),
-    "ppv": lambda n: (n.tp, n.tp + n.fp),
-    "npv": lambda n: (n.tn, n.tn + n.fn),
-    "f1": lambda n: (2 * n.tp, 2 * n.tp + n.fp + n.fn),
-    "accuracy": lambda n: (n.tp + n.tn, n.tp + n.fp + n.tn + n.fn),
-}
-SCORED_RATES = ("cohen_kappa", "sensitivity", "specificity", "ppv", "npv", "f1")
+from components.artifacts.evaluation import Confusion, SplitScores
+from components.scores import intervals
+from components.scores.influence import Samples
+from components.scores.rates import RATES, Counts
+from components.scores.studies import Array, Studies, checked
 
 
 def confusion(abnormal: ArrayLike, probability: ArrayLike, threshold: float) -> Confusion:
@@ -88,42 +55,25 @@ def predictive_values(
     )
 
 
-def score(studies: Studies, threshold: float, draws: int, seed: int) -> SplitScores:
-    """Compute all metrics of studies with 95 % intervals.
-
-    Percentile bootstrap over patients (Field & Welsh 2007). Studies of one patient are not independent: patients are
-    drawn with replacement, each with all its studies. The same patients and seed give the same draws for every model.
-    One patient alone gives no intervals.
+def score(studies: Studies, threshold: float) -> SplitScores:
+    """Compute all metrics of studies with 95 % intervals (`components.scores.intervals`).
 
     Args:
         studies: at least one.
         threshold: `probability >= threshold` is called abnormal.
-        draws: of patients; percentiles are stable from about 2,000.
-        seed: of the draws.
 
     Raises:
         ValueError: there is no study.
     """
     if not len(studies):
         raise ValueError("expected at least one study to score, got none.")
-    patients, patient = np.unique(studies.patient, return_inverse=True)
-    sample = Sample.of(studies, threshold)
-    value = {name: found[0] for name, found in sample.metrics(np.ones((1, len(studies)))).items()}
-    drawn: dict[str, list[Array]] = {name: [] for name in value}
-    random = np.random.default_rng(seed)
-    left = draws if len(patients) > 1 else 0
-    while left:
-        now = min(left, max(1, CHUNK // len(studies)))
-        counts = random.multinomial(len(patients), np.full(len(patients), 1 / len(patients)), size=now)  # [D, P]
-        for name, found in sample.metrics(counts[:, patient].astype(np.float64)).items():
-            drawn[name].append(found)
-        left -= now
+    samples = Samples.of(studies, threshold)
     return SplitScores(
-        **{name: percentile_interval(value[name], np.concatenate(drawn[name] or [np.empty(0)])) for name in value},
+        **{name: found.interval() for name, found in intervals.limits(samples).items()},
         confusion=confusion(studies.abnormal, studies.probability, threshold),
         n_studies=len(studies),
         n_abnormal=int(studies.abnormal.sum()),
-        n_patients=len(patients),
+        n_patients=samples.n_patients,
     )
 
 
@@ -154,59 +104,3 @@ def confident_errors(studies: Studies, threshold: float, most: int) -> tuple[lis
         ]
 
     return rows(missed), rows(alarms)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Studies at a threshold, to be measured in many draws."""
-
-    ranking: Ranking
-    cells: Array
-    """float64 [S, 5]: true positive, false positive, true negative, false negative, squared error"""
-
-    @classmethod
-    def of(cls, studies: Studies, threshold: float) -> Self:
-        """Prepare studies; `probability >= threshold` is called abnormal."""
-        labels, scores = checked(studies.abnormal, studies.probability)
-        called, abnormal = scores >= threshold, labels == 1
-        cells = [called & abnormal, called & ~abnormal, ~called & ~abnormal, ~called & abnormal, (scores - labels) ** 2]
-        return cls(Ranking.of(labels, scores), np.stack(cells, axis=1).astype(np.float64))
-
-    def metrics(self, weight: Array) -> dict[str, Array]:
-        """Every metric by name, float64 [D], NaN where it is not defined.
-
-        Args:
-            weight: float64 [D, S], how often each study occurs in each draw.
-        """
-        true, false = self.ranking.cumulative(weight)
-        *counts, error = (weight @ self.cells).T
-        rates = {name: ratio(*RATES[name](Counts(*counts))) for name in SCORED_RATES}
-        return {
-            "auroc": area_under_roc(true, false),
-            "average_precision": _average_precision(true, false),
-            **rates,
-            "brier": ratio(error, weight.sum(axis=1)),
-        }
-
-
-def _average_precision(true: Array, false: Array) -> Array:
-    """Precision averaged over the steps of recall, without interpolation, as scikit-learn defines it."""
-    called = true + false
-    precision = np.divide(true, called, out=np.zeros_like(true), where=called > 0)
-    return ratio(np.sum(np.diff(true, axis=1, prepend=0) * precision, axis=1), true[:, -1])
-
-
-def percentile_interval(value: float, drawn: Array) -> Interval:
-    """A value with the percentile interval of its draws.
-
-    Draws that are not defined are left out. If they are more than half, there is no interval.
-
-    Args:
-        value: of all studies; NaN if it is not defined.
-        drawn: float64 [D], the value of each draw, NaN where it is not defined.
-    """
-    defined = drawn[~np.isnan(drawn)]
-    if np.isnan(value) or not len(defined) or 2 * len(defined) < len(drawn):
-        return Interval(value=None if np.isnan(value) else float(value), low=None, high=None)
-    low, high = np.quantile(defined, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Interval(value=float(value), low=float(low), high=float(high))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from components.params.protocol import OperatingPoint
-from components.scores.metrics import RATES, Counts
+from components.scores.rates import RATES, Counts
 from components.scores.studies import Ranking
 
 HALF = 0.5

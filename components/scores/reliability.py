@@ -3,13 +3,11 @@
 import numpy as np
 from scipy import stats
 
-from components.artifacts.evaluation import Interval, Reliability
+from components.artifacts.evaluation import FEWEST_PATIENTS, Interval, Reliability
 from components.scores import logistic
 from components.scores.curves import CALIBRATION_BINS, calibration_curve
 from components.scores.studies import Array, Studies
 
-FEWEST_PATIENTS = 10
-"""With either label, for an interval of slope and intercept."""
 DRAWS = 1000
 """Of labels, for the calibration error by chance."""
 SAME = 1e-9

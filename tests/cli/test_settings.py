@@ -74,7 +74,7 @@ def changed(change: dict[str, Any], section: str, **choices: Any) -> dict[str, A
         (lambda d: {"archive": "b.zip"}, {"ingest.json", "validate.json", "shard.json"}),
         (lambda d: {"seed": 7}, {"ingest.json", "train/custom_cnn.json", "evaluate.json", "phantom.json"}),
         (lambda d: changed(d, "ingest", tuning_fraction=0.1), {"ingest.json"}),
-        (lambda d: changed(d, "evaluate", bootstrap_draws=3000), {"evaluate.json"}),
+        (lambda d: changed(d, "evaluate", batch_size=3), {"evaluate.json"}),
         (lambda d: changed(d, "protocol", target=0.8), {"evaluate.json"}),
         (lambda d: changed(d, "protocol", min_auroc=0.8), {"evaluate.json"}),
         (lambda d: changed(d, "promote", alias="other"), {"promote.json"}),

@@ -27,7 +27,7 @@ from components.scores import metrics
 from components.scores.studies import Studies
 
 DEMO = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
-PARAMS = EvaluateParams(bootstrap_draws=2000, batch_size=8)
+PARAMS = EvaluateParams(batch_size=8)
 RULES = ProtocolParams(**DEMO["protocol"])
 
 
@@ -84,8 +84,8 @@ def test_an_evaluation_holds_what_its_predictions_give(evaluated: tuple[Evaluati
     deciding = points["kappa"]
     assert (deciding.threshold, deciding.tuning, deciding.test) == (scores.threshold, scores.tuning, scores.test)
     for split in ("tuning", "test"):
-        assert scores.of(split) == metrics.score(studies[split], scores.threshold, draws=2000, seed=1)
-        assert points["half"].of(split) == metrics.score(studies[split], 0.5, draws=2000, seed=1)
+        assert scores.of(split) == metrics.score(studies[split], scores.threshold)
+        assert points["half"].of(split) == metrics.score(studies[split], 0.5)
 
 
 def test_the_numbers_of_each_split_are_in_files_of_their_own(evaluated: tuple[Evaluation, TrainedModel, str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from conftest import MEASURED_WITH, PROTOCOL, calibrated_facts
 from html_page import Page, check_page
 
-from components.artifacts.evaluation import EvaluationFacts, Scores, SecondOpinion
+from components.artifacts.evaluation import METRIC_TITLES, EvaluationFacts, Interval, Scores, SecondOpinion
 from components.artifacts.manifest import ValidManifestFacts
 from components.artifacts.shards import Cohort, ShardsFacts, SplitFacts
 from components.artifacts.trained_model import Offsets, TrackedRun, TrainedModelFacts
@@ -16,7 +16,7 @@ from components.evaluate import flow
 from components.evaluate.page import Measured, Split, draw, evaluation_page
 from components.params.evaluate import EvaluateParams
 from components.params.protocol import ProtocolParams
-from components.scores import charts, curves, metrics
+from components.scores import charts, curves, intervals, metrics
 from components.scores.studies import Studies
 
 
@@ -31,7 +31,7 @@ def studies():
 
 @pytest.fixture(scope="module")
 def scores(studies):
-    found = metrics.score(studies, 0.5, 2000, 1)
+    found = metrics.score(studies, 0.5)
     return Scores(tuning=found, test=found, threshold=0.5, tuning_digest="d1" * 32, test_digest="d2" * 32)
 
 
@@ -119,7 +119,7 @@ def table(studies):
 
 @pytest.fixture(scope="module")
 def measured(facts, trained, table):
-    params = EvaluateParams(bootstrap_draws=2345, batch_size=8)
+    params = EvaluateParams(batch_size=8)
     return Measured(facts, trained, MANIFEST, SHARDS, params, ProtocolParams(**PROTOCOL), 31, table, NO_OPINIONS)
 
 
@@ -192,8 +192,23 @@ def test_provenance_is_complete(page, facts, trained):
     words = Page(page()).words
     for digest in (facts.data_digest, facts.shards_digest, facts.model_digest, facts.scores.test_digest):
         assert digest in words
-    for detail in (facts.code_revision, trained.code_revision, "training 7, bootstrap 31 (2,345 draws", "models:/m-1"):
+    for detail in (facts.code_revision, trained.code_revision, "models:/m-1"):
         assert detail in words
+
+
+def test_the_page_names_the_method_of_each_interval_with_its_source(page):
+    words = Page(page()).words
+    for name, method in intervals.METHODS.items():
+        assert f"{METRIC_TITLES[name]}: {method.words} ({method.source}). It needs {method.needs}." in words
+
+
+def test_too_few_patients_are_said_on_the_page(page, facts, scores, split):
+    few = Interval(value=scores.test.sensitivity.value, low=None, high=None)
+    test = scores.test.model_copy(update={"sensitivity": few})
+    found = facts.model_copy(update={"scores": scores.model_copy(update={"test": test})})
+    words = Page(page(split._replace(scores=test), facts=found)).words
+    assert f"{few.value:.3f} (too few)" in words
+    assert "too few patients for an interval" in words
 
 
 def test_the_confusion_matrix_is_the_test_splits(page, scores):
@@ -222,7 +237,7 @@ def test_a_model_without_errors_has_none_to_list(page, split):
 
 
 def test_what_is_not_defined_is_written_as_such(page, split):
-    lone = metrics.score(Studies.of_images(["a"], ["p"], ["hand"], [1], [0.9]), 0.5, 2000, 1)
+    lone = metrics.score(Studies.of_images(["a"], ["p"], ["hand"], [1], [0.9]), 0.5)
     html = page(split._replace(body_parts={"humerus": lone}))
     row = html.split('<th scope="row">humerus</th>')[1].split("</tr>")[0]
     assert "n/a" in row
@@ -277,7 +292,7 @@ def test_chosen_body_parts_are_named(page, facts):
 
 
 def test_the_page_of_the_tuning_split_shows_nothing_of_the_test_split(measured, split, scores, studies, table):
-    other = metrics.score(studies, 0.31, 2000, 9)
+    other = metrics.score(studies, 0.31)
     second = SecondOpinion(overlay_digest="0e" * 32, studies=2, test=other)
     of_both = scores.model_copy(update={"test": other})
     changes = {"scores": of_both, "second_opinion": second} | calibrated_facts(of_both)

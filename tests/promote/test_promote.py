@@ -109,6 +109,27 @@ def test_numbers_of_the_test_split_stand_apart_from_the_other_reasons() -> None:
     assert reported.on_test == ()
 
 
+TOO_FEW = Interval(value=0.99, low=None, high=None)
+
+
+@pytest.mark.parametrize(
+    ("floor", "outcome", "reason"),
+    [
+        (0.6, "refused", "from too few patients for an interval"),
+        (0.001, "refused", "needs 10 patients with normal studies and 10 with abnormal ones"),
+        (0.0, "promoted", "0.990 (too few); no floor is set"),
+    ],
+)
+def test_no_floor_is_reached_without_an_interval(floor: float, outcome: str, reason: str) -> None:
+    few = version(2)
+    test = few.scores.test.model_copy(update={"auroc": TOO_FEW})
+    decision = decide(
+        None, few.model_copy(update={"scores": few.scores.model_copy(update={"test": test})}), rules(min_auroc=floor)
+    )
+    assert decision.outcome == outcome
+    assert reason in " ".join(decision.reasons)
+
+
 def test_a_decision_names_every_difference_between_the_data_sets() -> None:
     decision = decide(version(1), version(2, tuning=0.9, test_digest="x", tuning_digest="y"), rules())
     assert len(decision.reasons) == 2
@@ -317,12 +338,18 @@ def test_a_version_that_is_gone_is_named(registered: Callable[..., Registration]
 
 
 FALSE = {"value": 0.9999, "low": 0.999, "high": 1.0}
+LOWERED = {"value": 0.65, "low": 0.6, "high": 0.7}
+
+
+def with_auroc(facts: dict[str, Any], auroc: dict[str, float]) -> dict[str, Any]:
+    """Facts of a version with a false AUROC."""
+    scores = facts["scores"]
+    return facts | {"scores": scores | {split: scores[split] | {"auroc": auroc} for split in ("tuning", "test")}}
 
 
 def raised(facts: dict[str, Any]) -> dict[str, Any]:
-    """Facts of a version with a false AUROC."""
-    scores = facts["scores"]
-    return facts | {"scores": scores | {split: scores[split] | {"auroc": FALSE} for split in ("tuning", "test")}}
+    """Facts of a version with an AUROC that is too high."""
+    return with_auroc(facts, FALSE)
 
 
 def forge_receipt(registration: Registration, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Registration:
@@ -406,7 +433,7 @@ def test_a_model_that_was_evaluated_twice_has_two_versions_of_one_run(
 def test_a_champion_whose_tags_were_lowered_keeps_its_place(registered: Callable[..., Registration], out: Path) -> None:
     promote(registered(vgg16=0.8), PARAMS, out)
     worse = registered(vgg19=0.7)
-    forge_tags(1, lambda facts: json.loads(json.dumps(facts).replace('"value": 0.8,', '"value": 0.65,')))
+    forge_tags(1, lambda facts: with_auroc(facts, LOWERED))
     with pytest.raises(DataRefused, match=r"the champion, mura version 1, is not what was registered: .* 0\.65"):
         promote(worse, PARAMS, out)
     held = model_registry.champion("mura", "champion")

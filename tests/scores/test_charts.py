@@ -25,18 +25,18 @@ def studies():
 
 @pytest.fixture(scope="module")
 def scores(studies):
-    return metrics.score(studies, 0.5, 2000, 1)
+    return metrics.score(studies, 0.5)
 
 
 @pytest.fixture(scope="module")
 def one_class():
-    return metrics.score(Studies.of_images(["a", "b"], ["p", "q"], ["hand"] * 2, [1, 1], [0.4, 0.9]), 0.5, 2000, 1)
+    return metrics.score(Studies.of_images(["a", "b"], ["p", "q"], ["hand"] * 2, [1, 1], [0.4, 0.9]), 0.5)
 
 
 @pytest.fixture(scope="module")
 def perfect():
     keys = list("abcd")
-    return metrics.score(Studies.of_images(keys, keys, ["hand"] * 4, [0, 0, 1, 1], [0, 0.1, 0.9, 1]), 0.5, 2000, 1)
+    return metrics.score(Studies.of_images(keys, keys, ["hand"] * 4, [0, 0, 1, 1], [0, 0.1, 0.9, 1]), 0.5)
 
 
 def epochs(number):
@@ -226,6 +226,14 @@ def test_one_row_alone_and_a_row_without_values_are_drawn(one_class):
     area, _ = charts.forest([charts.Row("none", one_class.auroc, one_class.cohen_kappa)]).axes
     assert [text.get_text() for text in area.texts] == ["n/a"]
     assert area.get_xlim() == (0.5, 1.0)
+
+
+def test_too_few_patients_are_a_grey_mark_with_words_and_no_line():
+    few = interval(0.9, None, None)
+    area, _ = charts.forest([charts.Row("few", few, few)]).axes
+    assert [text.get_text() for text in area.texts] == ["0.900 (too few)"]
+    (mark,) = [line for line in area.lines if points(line)[0] == (0.9, 0)]
+    assert (mark.get_color(), len(mark.get_xdata())) == (charts.GREY, 1)
 
 
 def test_a_perfect_model_has_an_axis_of_some_width(perfect):

@@ -4,7 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple, Self
 
@@ -67,12 +67,14 @@ class BothSplits(NamedTuple):
                 threshold=threshold, tuning=score(found.tuning, threshold), test=score(found.test, threshold)
             )
         deciding = points[protocol.operating_point]
-        reliability = BothReliabilities(
-            **{
-                split: _compared(answers[split].raw(), studies, partial(score, threshold=operating_points.HALF), seed)
-                for split, studies in ((TUNING, found.tuning), (TEST, found.test))
-            }
-        )
+        reliability: dict[str, RawAndCalibrated] = {}
+        for split, studies in ((TUNING, found.tuning), (TEST, found.test)):
+            raw = answers[split].raw()
+            # No threshold changes a Brier score.
+            before, after = score(raw, operating_points.HALF).brier, deciding.of(split).brier
+            reliability[split] = RawAndCalibrated(
+                raw=measure_reliability(raw, before, seed), calibrated=measure_reliability(studies, after, seed)
+            )
         opinions = _opinions(predictions)
         others = _relabelled(found.test, opinions)
         relabelled = int(np.sum(others.abnormal != found.test.abnormal))
@@ -82,7 +84,7 @@ class BothSplits(NamedTuple):
             threshold=deciding.threshold,
             tuning=deciding.tuning,
             test=deciding.test,
-            reliability=reliability,
+            reliability=BothReliabilities(**reliability),
             relabelled=relabelled,
             second=score(others, deciding.threshold) if relabelled else deciding.test,
             table=_table(answers, found, opinions),
@@ -98,13 +100,6 @@ def answers_of(rows: pd.DataFrame) -> StudyLogits:
     return StudyLogits.of_images(
         rows["study"], rows["patient"], rows["body_part"], rows["abnormal"], rows["logit"].astype(np.float64)
     )
-
-
-def _compared(
-    raw: Studies, calibrated: Studies, score: Callable[[Studies], SplitScores], seed: int
-) -> RawAndCalibrated:
-    before, after = (measure_reliability(studies, score(studies).brier, seed) for studies in (raw, calibrated))
-    return RawAndCalibrated(raw=before, calibrated=after)
 
 
 def _opinions(predictions: pd.DataFrame) -> dict[str, int]:

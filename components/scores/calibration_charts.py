@@ -26,7 +26,7 @@ def reliability(raw: CalibrationCurve, calibrated: CalibrationCurve, measured: R
     upper.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle=":", label="Perfect calibration")
     _dots(upper, raw, GREY, {"marker": "s", "linestyle": "--", "markerfacecolor": "white"}, _label("Raw", measured.raw))
     _dots(upper, calibrated, BLUE, {"marker": "o"}, _label("Calibrated", measured.calibrated))
-    upper.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), ylabel="Share of studies that is abnormal")
+    upper.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03), ylabel="Share of studies that is abnormal")
     upper.set_xticks(np.linspace(0, 1, 6))
     upper.set_yticks(np.linspace(0, 1, 6))
     upper.grid()

@@ -5,7 +5,8 @@ from typing import Any
 
 from components.artifacts.artifact import Artifact, Facts, Provenance
 from components.artifacts.differences import differences
-from components.artifacts.evaluation import Interval, Scores
+from components.artifacts.evaluation import Calibration, Interval, Scores
+from components.artifacts.trained_model import Offsets
 from components.base.files import json_sha256
 
 REPORT = "report.html"
@@ -30,6 +31,10 @@ class RegisteredModel(Facts):
     training_seconds: Provenance[float]
     protocol: dict[str, Any] | None = None
     """The protocol that it was measured under; None for versions that were registered before there were protocols."""
+    calibration: Calibration | None = None
+    """From its answers to probabilities, which the threshold is for; None for versions from before calibration."""
+    offsets: Offsets | None = None
+    """Of the calibration, by body part; None for versions from before calibration."""
     scores: Scores
 
     def tuning(self, metric: str) -> Interval:

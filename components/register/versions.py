@@ -22,7 +22,7 @@ from components.base.files import json_sha256, write_text
 from components.base.words import count, in_words
 from components.params.register import RegisterParams
 from components.register import measured_again
-from components.register.page import draw, registration_page
+from components.register.page import curve_of, draw, registration_page
 from components.tracking import measured_models, model_registry
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ def run(models: list[TrainedModel], evaluations: list[Evaluation], params: Regis
     candidates = _pairs(models, evaluations)
     for model, evaluation in candidates:
         measured_again.check(model, evaluation)
+    curves = [curve_of(evaluation) for _, evaluation in candidates]
     logger.info("register: %s as %s", ", ".join(model.facts.candidate for model, _ in candidates), params.model)
     versions = tuple(
         model_registry.ensure_version(params.model, model, evaluation, tracking.ensure_model(model))
@@ -43,8 +44,7 @@ def run(models: list[TrainedModel], evaluations: list[Evaluation], params: Regis
         says = "register: %s is %s version %s, test AUROC %s"
         logger.info(says, version.candidate, version.model, version.version, version.scores.test.auroc)
     facts = RegistrationFacts(versions=versions, opened=_opened(versions))
-    evaluated = {version.version: evaluation for version, (_, evaluation) in zip(versions, candidates, strict=True)}
-    figures = draw(facts, evaluated)
+    figures = draw(facts, {version.version: curve for version, curve in zip(versions, curves, strict=True)})
     (out / FOREST).write_bytes(figures.forest)
     write_text(out / REPORT, registration_page(facts, figures))
     return Registration.seal(out, facts)

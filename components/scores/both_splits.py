@@ -4,8 +4,7 @@
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -64,14 +63,14 @@ class BothSplits(NamedTuple):
                 test=metrics.score(found.test, threshold),
             )
         deciding = points[protocol.operating_point]
-        reliability = BothReliabilities(
-            **{
-                split: _compared(
-                    answers[split].raw(), studies, partial(metrics.score, threshold=operating_points.HALF), seed
-                )
-                for split, studies in ((TUNING, found.tuning), (TEST, found.test))
-            }
-        )
+        reliability: dict[str, RawAndCalibrated] = {}
+        for split, studies in ((TUNING, found.tuning), (TEST, found.test)):
+            raw = answers[split].raw()
+            # No threshold changes a Brier score.
+            before, after = metrics.score(raw, operating_points.HALF).brier, deciding.of(split).brier
+            reliability[split] = RawAndCalibrated(
+                raw=measure_reliability(raw, before, seed), calibrated=measure_reliability(studies, after, seed)
+            )
         opinions = _opinions(predictions)
         others = _relabelled(found.test, opinions)
         relabelled = int(np.sum(others.abnormal != found.test.abnormal))
@@ -81,7 +80,7 @@ class BothSplits(NamedTuple):
             threshold=deciding.threshold,
             tuning=deciding.tuning,
             test=deciding.test,
-            reliability=reliability,
+            reliability=BothReliabilities(**reliability),
             relabelled=relabelled,
             second=metrics.score(others, deciding.threshold) if relabelled else deciding.test,
             table=_table(answers, found, opinions),
@@ -97,13 +96,6 @@ def answers_of(rows: pd.DataFrame) -> StudyLogits:
     return StudyLogits.of_images(
         rows["study"], rows["patient"], rows["body_part"], rows["abnormal"], rows["logit"].astype(np.float64)
     )
-
-
-def _compared(
-    raw: Studies, calibrated: Studies, score: Callable[[Studies], SplitScores], seed: int
-) -> RawAndCalibrated:
-    before, after = (measure_reliability(studies, score(studies).brier, seed) for studies in (raw, calibrated))
-    return RawAndCalibrated(raw=before, calibrated=after)
 
 
 def _opinions(predictions: pd.DataFrame) -> dict[str, int]:

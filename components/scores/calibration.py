@@ -3,8 +3,9 @@
     p = sigmoid(a + b z - o)
 
 z is the logit of the mean probability of the study's views. o is what the weights of the loss added to it
-(offsets.py). a and b are Platt's (1999): networks are too sure of themselves, so b is less than 1 as a rule. They are
-the same for all body parts, and are fitted on the tuning split with o given (`logistic.fit`).
+(offsets.py). a and b are Platt's (1999): a network that is too sure of itself has a b below 1, one that was trained too
+briefly a b above 1. They are the same for all body parts, and are fitted on the tuning split with o given
+(`logistic.fit`).
 
 A slope that is not above 0 says that the network ranks backwards on tuning, or not at all. Then its answers are given
 no weight: b is 0, and p is what a and o say, the share of abnormal studies to be expected of the body part. Turned

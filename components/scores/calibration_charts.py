@@ -21,16 +21,17 @@ def reliability(raw: CalibrationCurve, calibrated: CalibrationCurve, measured: R
         calibrated: the same studies after it.
         measured: of both, for the legend.
     """
-    figure = Figure(figsize=(5.6, 6.6), dpi=DPI, layout="constrained")
+    figure = Figure(figsize=(5.6, 7.0), dpi=DPI, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1.3))
     upper.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle=":", label="Perfect calibration")
     _dots(upper, raw, GREY, {"marker": "s", "linestyle": "--", "markerfacecolor": "white"}, _label("Raw", measured.raw))
     _dots(upper, calibrated, BLUE, {"marker": "o"}, _label("Calibrated", measured.calibrated))
-    upper.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), ylabel="Share of studies that is abnormal")
+    upper.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03), ylabel="Share of studies that is abnormal")
     upper.set_xticks(np.linspace(0, 1, 6))
     upper.set_yticks(np.linspace(0, 1, 6))
     upper.grid()
-    upper.legend(loc="upper left")
+    # Beside the dots there is no place that is free in every chart.
+    figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left")
     bars: Any = {"align": "edge"}
     lower.bar(calibrated.lower, calibrated.studies, width=calibrated.upper - calibrated.lower, color=BLUE,
               edgecolor="white", label="Calibrated", **bars)  # fmt: skip

@@ -294,6 +294,8 @@ def _facts(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedR
         data_digest=model.facts.data_digest,
         body_parts=evaluation.facts.body_parts,
         protocol=evaluation.facts.protocol,
+        calibration=evaluation.facts.calibration,
+        offsets=model.facts.offsets,
         code_revision=model.facts.code_revision,
         training_seconds=model.facts.seconds,
         scores=evaluation.facts.scores,
@@ -329,7 +331,19 @@ def _plain_tags(facts: RegisteredModel) -> dict[str, str]:
         "test_specificity": str(scores.test.specificity),
         "tuning_auroc": str(scores.tuning.auroc),
         "threshold": f"{scores.threshold:.3f}",
+        **_probability(facts),
     }
+
+
+def _probability(facts: RegisteredModel) -> dict[str, str]:
+    """How a probability that the threshold is for comes from the logits of a study's views."""
+    line, learned = facts.calibration, facts.offsets
+    if line is None or learned is None:
+        return {}
+    offsets = {**learned.body_part, "others": learned.pooled}
+    told = ", ".join(f"{part} {offset:+.4f}" for part, offset in offsets.items())
+    formula = f"sigmoid({line.intercept:.4f} + {line.slope:.4f} z - o)"
+    return {"probability": f"{formula}; z: logit of the mean of sigmoid(logit) over the views; o: {told}"}
 
 
 def facts_of(version: ModelVersion) -> RegisteredModel:
@@ -362,5 +376,5 @@ def _description(model: TrainedModel, evaluation: Evaluation) -> str:
         f"{title(model.facts.candidate, model.facts.architecture)} at code revision {model.facts.code_revision[:12]} "
         f"on data {model.facts.data_digest[:12]}{only}: AUROC {test.auroc}, Cohen's kappa {test.cohen_kappa} on "
         f"{test.n_studies:,} test studies. {TEST_REPORT} among the artifacts of its run is the report, {REPORT} that "
-        "of the tuning split."
+        "of the tuning split. Its tag `probability` says how the probability of a study comes from the logits."
     )

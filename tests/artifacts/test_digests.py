@@ -68,16 +68,18 @@ SHARDS = ShardsFacts(
     splits={"train": SPLIT},
     train_images={"wrist": PartFacts(normal=1, abnormal=1)},
 )
+CALIBRATED = calibrated_facts(make_scores(0.8), ("half",))
+OFFSETS = Offsets(body_part={"wrist": 0.3}, pooled=0.1)
 REGISTERED = RegisteredModel(
     model="mura", version=3, run_id="4" * 32, candidate="wide", architecture="vgg16", model_digest="0d" * 32,
     evaluation_digest="e7" * 32, data_digest="da" * 32, body_parts=("wrist",), code_revision=COMMIT,
-    training_seconds=12.5, protocol=PROTOCOL, scores=make_scores(0.8),
+    training_seconds=12.5, protocol=PROTOCOL, calibration=CALIBRATED["calibration"], offsets=OFFSETS,
+    scores=make_scores(0.8),
 )  # fmt: skip
 OPENED = Opened(
     models=5, protocols=(OtherProtocol(versions=("mura 1", "mura 2"), differences=("min_auroc 0.8, now 0.6",)),)
 )
 ORIGIN: dict[str, Any] = {"code": "c0" * 32, "contents": "c7" * 32, "params": {"max_members": 9}, "parts": 2}
-CALIBRATED = calibrated_facts(make_scores(0.8), ("half",))
 FACTS: dict[type[Artifact[Any]], Any] = {
     Manifest: MANIFEST,
     ValidManifest: ValidManifestFacts(

@@ -16,7 +16,14 @@ from conftest import PROTOCOL, make_scores, scored
 from html_page import Page, check_page
 
 from components import tracking
-from components.artifacts.evaluation import PREDICTIONS, STUDIES, Evaluation, EvaluationFacts, SecondOpinion
+from components.artifacts.evaluation import (
+    PREDICTIONS,
+    STUDIES,
+    TEST_METRICS,
+    Evaluation,
+    EvaluationFacts,
+    SecondOpinion,
+)
 from components.artifacts.registration import (
     FOREST,
     REPORT,
@@ -491,6 +498,25 @@ def test_an_evaluation_with_the_offsets_of_another_model_is_refused(
     model = make_model(offsets=Offsets(body_part={"wrist": 1.0}, pooled=1.0))
     with pytest.raises(DataRefused, match=r"its card says calibration\.intercept"):
         register([model], [make_evaluation(model)], PARAMS, out)
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "?", '{"roc": {"false_positive_rate": [0, 1], "sensitivity": [0, 2]}}', '{"roc": [1]}', None]
+)
+def test_an_evaluation_without_a_curve_of_the_test_split_is_refused(
+    text: str | None,
+    out: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+) -> None:
+    model = make_model()
+    made = make_evaluation(model)
+    (made.path / TEST_METRICS).unlink()
+    if text is not None:
+        (made.path / TEST_METRICS).write_text(text)
+    with pytest.raises(DataRefused, match=r"test\.json: no .*\. Evaluate the model again\.") as refusal:
+        register([model], [made], PARAMS, out)
+    assert "\n" not in str(refusal.value)
 
 
 def test_candidates_that_were_measured_in_two_ways_are_refused(

@@ -81,6 +81,17 @@ def test_a_version_tells_people_what_it_is(
     assert version.tags["data_digest"] == model.facts.data_digest
 
 
+def test_a_version_says_how_its_answers_become_the_probabilities_that_its_threshold_is_for(
+    name: str, model: TrainedModel, evaluation: Evaluation, make_tracked: Callable[[], TrackedRun]
+) -> None:
+    found = model_registry.ensure_version(name, model, evaluation, make_tracked())
+    line = evaluation.facts.calibration
+    assert (found.calibration, found.offsets) == (line, model.facts.offsets)
+    told = tracking.connect().get_model_version(name, "1").tags["probability"]
+    assert told.startswith(f"sigmoid({line.intercept:.4f} + {line.slope:.4f} z - o)")
+    assert told.endswith("o: wrist +0.0000, others +0.0000")
+
+
 def test_the_scores_stand_with_the_model_and_its_run_once(
     name: str, model: TrainedModel, evaluation: Evaluation, make_tracked: Callable[[], TrackedRun]
 ) -> None:

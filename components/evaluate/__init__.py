@@ -2,6 +2,7 @@
 
 measuring.py     the step: checks its inputs, measures, writes the artifact
 predictions.py   the model's answer to every tuning and test image
+attribution.py   what the network used: maps over the surest studies; attribution.html shows them
 page.py          the report and its charts, from what was measured
 report.html      its template
 """

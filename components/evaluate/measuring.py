@@ -26,6 +26,7 @@ from components.artifacts.trained_model import TrainedModel
 from components.base import provenance
 from components.base.errors import DataRefused
 from components.base.files import write_text
+from components.evaluate import attribution
 from components.evaluate.page import Figures, Measured, draw, evaluation_page
 from components.evaluate.predictions import predict
 from components.network import backend
@@ -75,7 +76,8 @@ def run(
     )
     score = partial(metrics.score, threshold=found.threshold, draws=params.bootstrap_draws, seed=seed)
     body_parts = {part: score(test.of_part(part)) for part in _parts(set(test.body_part.tolist()))}
-    measured = Measured(facts, model.facts, params, seed, body_parts, test, opinions)
+    explained = attribution.explain(model, shards, TUNING, tuning, found.threshold)
+    measured = Measured(facts, model.facts, params, seed, body_parts, test, opinions, explained)
     predictions.to_parquet(out / PREDICTIONS, index=False)
     _write_json(out / METRICS, _metrics(measured))
     _write_json(out / SUMMARY, _summary(facts))

@@ -8,6 +8,7 @@ import pandas as pd
 from components.artifacts.evaluation import METRIC_TITLES, EvaluationFacts, SplitScores
 from components.artifacts.manifest import LABEL_NAMES
 from components.artifacts.trained_model import TrainedModelFacts
+from components.evaluate.attribution import Attribution
 from components.pages.render import picture, render
 from components.params.evaluate import EvaluateParams
 from components.params.train import title
@@ -39,6 +40,8 @@ class Measured(NamedTuple):
     test: Studies
     opinions: pd.DataFrame
     """Second opinions by study: `overlay`, `overlay_source`, `overlay_reason`."""
+    attribution: Attribution | None = None
+    """What the network used."""
 
 
 class Figures(NamedTuple):
@@ -106,6 +109,7 @@ def evaluation_page(measured: Measured, figures: Figures) -> str:
         relabelled=_relabelled(studies, measured.opinions)[:MOST_RELABELLED],
         missed=missed,
         alarms=alarms,
+        attribution=measured.attribution,
         predictive=[
             (share, *metrics.predictive_values(test.sensitivity.value, test.specificity.value, share))
             for share in PREVALENCES

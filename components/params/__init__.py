@@ -4,7 +4,7 @@ params/
     document.py     the whole file, and a section by its name
     section.py      what all sections have in common
     train.py        the candidates: a default, and what each changes
-    ingest.py validate.py shard.py evaluate.py register.py promote.py    the choices of a step
+    ingest.py validate.py shard.py evaluate.py register.py promote.py stress.py    the choices of a step
     kubeflow.py     where and with what Kubeflow runs the steps
 """
 

@@ -1,7 +1,7 @@
 """What the network used: maps over the views of the surest right and wrong studies."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -152,14 +152,14 @@ def _drawn(image: str, pixels: NDArray[np.uint8], strength: NDArray[np.float32])
     )
 
 
-def _smaller(square: NDArray[np.generic], side: int) -> NDArray[np.generic]:
+def _smaller(square: NDArray[Any], side: int) -> NDArray[Any]:
     """A square with at most so many pixels on a side."""
     if len(square) <= side:
         return square
     return np.asarray(cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA))
 
 
-def _png(pixels: NDArray[np.generic]) -> bytes:
+def _png(pixels: NDArray[Any]) -> bytes:
     done, encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 9])
     assert done, "OpenCV encodes every uint8 image"
     return encoded.tobytes()

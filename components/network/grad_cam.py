@@ -177,4 +177,4 @@ def _interpolation(size: int, count: int, cells: Cells) -> Array:
     """Weights of linear interpolation from cells to pixels, float32 [size, count]; outer cells reach to the edge."""
     place = np.clip((np.arange(size) - cells.first) / cells.step, 0, count - 1)
     weights = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(count)))
-    return weights.astype(np.float32)
+    return np.asarray(weights, np.float32)

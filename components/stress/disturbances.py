@@ -7,7 +7,7 @@ disturbance, they are its first ones.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -95,7 +95,7 @@ def _crop(picture: Picture, strength: float, random: Random) -> Picture:
 
 def _invert(picture: Picture, strength: float, random: Random) -> Picture:
     """Let black and white change places, in this share of the pictures; the padding of the square too."""
-    return WHITE - picture if random.random() < strength else picture
+    return _uint8(WHITE - picture) if random.random() < strength else picture
 
 
 def _add_noise(picture: Picture, strength: float, random: Random) -> Picture:
@@ -103,7 +103,7 @@ def _add_noise(picture: Picture, strength: float, random: Random) -> Picture:
     return _rounded(picture + random.standard_normal(picture.shape) * strength * WHITE)
 
 
-def _rounded(grey: NDArray[np.float64]) -> Picture:
+def _rounded(grey: NDArray[np.floating[Any]]) -> Picture:
     return np.clip(np.rint(grey), 0, WHITE).astype(np.uint8)
 
 

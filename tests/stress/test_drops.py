@@ -36,14 +36,14 @@ def test_the_drop_is_undisturbed_minus_disturbed_with_the_interval_of_paired_dra
     # Drawn anew, one patient after the other.
     random, names = np.random.default_rng(5), np.unique(studies.patient)
     differences = []
-    for _ in range(1000):
+    for _ in range(300):
         rows = np.concatenate([np.flatnonzero(studies.patient == name) for name in random.choice(names, len(names))])
         differences.append(
             auroc(studies.abnormal[rows], studies.probability[rows])
             - auroc(other.abnormal[rows], other.probability[rows])
         )
     ends = (found.auroc_drop.low, found.auroc_drop.high)
-    assert ends == pytest.approx(np.quantile(differences, [0.025, 0.975]), abs=0.01)
+    assert ends == pytest.approx(np.quantile(differences, [0.025, 0.975]), abs=0.02)
 
 
 def test_what_changes_nothing_costs_nothing(studies: Studies) -> None:

@@ -16,6 +16,7 @@ from components.network.grad_cam import GradCam
 from components.pages.render import square_picture
 from components.scores.studies import Array, Studies
 
+TEMPLATE = Path(__file__).with_name("attribution.html")
 # Of each kind; a page of 24 views has a few hundred kB.
 MOST_STUDIES = 2
 MOST_VIEWS = 3

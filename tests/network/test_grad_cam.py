@@ -136,8 +136,8 @@ def taught() -> Any:
     backend.prepare()
     made = architectures.build(CANDIDATES["custom_cnn"], SIDE, seed=1, augment=False)
     made.compile(keras.optimizers.Adam(1e-3), keras.losses.BinaryCrossentropy(from_logits=True))
-    pixels, labels, _ = discs(1, 256)
-    made.fit(pixels, labels.astype(np.float32)[:, None], batch_size=16, epochs=4, verbose=0)
+    pixels, labels, _ = discs(1, 128)
+    made.fit(pixels, labels.astype(np.float32)[:, None], batch_size=16, epochs=3, verbose=0)
     return made
 
 

@@ -166,7 +166,7 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
     "no name": (r"archive: .*at least 1", put("archive", "")),
     "no name of a file": (r"archive: .*no file can have this name", put("archive", "a\0.zip")),
     "a stressed candidate that there is not": (
-        r"stress\.candidates: .*no candidate wide; there are custom_cnn, vgg16",
+        r"the document: stress\.candidates: no candidate wide; there are custom_cnn, ",
         put("stress.candidates", ["wide"]),
     ),
     "a strength twice": (r"stress\.jpeg: .*named twice", put("stress.jpeg", [50, 50])),

@@ -5,12 +5,13 @@
 The steps read a phantom, and train each candidate of params.yaml. Then the maps of its tuning pictures with findings
 are compared with the truth beside the archive. `pointing` is the share of pictures without metal whose strongest place
 lies in the box of a finding (pointing game: Zhang et al., arXiv:1608.00507), `metal` that of pictures with metal;
-`centre` is the same for the middle of the picture, and `chance` for any of its pixels. Three maps: Grad-CAM; HiResCAM
+`centre` is the same for the middle of the picture, where a joint often is, and `chance` for any of its pixels; `away`
+and `away_chance` are `pointing` and `chance` of the pictures whose middle is in no box. Three maps: Grad-CAM; HiResCAM
 at the same layer; CAM, which is Grad-CAM at the last layer, however small its map.
 
-Two questions whether a map moves with the finding. `mirrored`: in the mirrored picture, the strongest place is the
-mirrored one (within a tenth of the side); `unmoved`: it is where it was. `gone`: in the same view drawn healthy, the
-share of what spoke for abnormal within the boxes that is gone, the median of the pictures.
+Two questions whether a map moves with the finding. `mirrored` is the mean correlation of the mirrored picture's map,
+mirrored back, with the picture's own; `unmoved` is the same without mirroring it back. `gone`: in the same view drawn
+healthy, the share of what spoke for abnormal within the boxes that is gone, the median of the pictures.
 
 `ratio` is the smallest margin of `pointing` over `centre`. The exit code is 1 if it is not above 0, or the custom CNN
 points to fewer than 0.6.
@@ -34,8 +35,6 @@ from components.phantom.truth import Truth
 
 FLOOR = 0.6
 PARAMS = Path("params.yaml")
-# Share of the side within which two places are the same.
-NEAR = 0.1
 MAPS: Mapping[str, tuple[str, str, int | None]] = {
     "Grad-CAM": ("pointing", "grad_cam", None),
     "HiResCAM": ("hires", "hires_cam", None),
@@ -85,7 +84,7 @@ def main() -> int:
     margin = min(each["pointing"] - each["centre"] for each in found.values())
     result = {"image_size": flags.image_size, "candidates": found, "ratio": round(margin, 3)}
     columns = ("layer", "cells", "auroc", "pointing", "hires", "cam", "centre", "chance", "metal")
-    columns += ("mirrored", "unmoved", "gone")
+    columns += ("away", "away_chance", "mirrored", "unmoved", "gone")
     rows = [(name, *(each[column] for column in columns)) for name, each in found.items()]
     title = f"maps of {next(iter(found.values()))['pictures']} tuning pictures without metal, {flags.image_size} px"
     harness.tell(result, title, [("candidate", *columns), *rows], flags.json)
@@ -132,7 +131,8 @@ def measure(folder: Path, candidate: str) -> dict[str, Any]:
     pictures = with_findings(shards, folder / "phantom.zip")
     network = architectures.load(model)
     explained = GradCam(network)
-    plain = ~pictures.metal
+    plain, size = ~pictures.metal, shards.facts.image_size
+    middle = pointing(np.full((len(plain), 2), (size - 1) // 2), pictures.boxes)
     found: dict[str, Any] = {
         "layer": explained.layer,
         "cells": explained.shape[0],
@@ -145,14 +145,17 @@ def measure(folder: Path, candidate: str) -> dict[str, Any]:
         found[key] = round(float(hit[plain].mean()), 3)
         if key == "pointing":
             found["metal"] = round(float(hit[~plain].mean()), 3)
-            found |= _moves(maps, explained.maps(pictures.pixels[:, :, ::-1]), plain)
+            other = explained.maps(pictures.pixels[:, :, ::-1])
+            found["mirrored"] = correlation(other[plain, :, ::-1], maps[plain])
+            found["unmoved"] = correlation(other[plain], maps[plain])
+            away = plain & ~middle
+            found["away"] = round(float(hit[away].mean()), 3)
             twins = healthy(pictures, yaml.safe_load((folder / "params.yaml").read_text()))
             found["gone"] = gone(maps[plain], explained.maps(twins), [pictures.boxes[i] for i in np.flatnonzero(plain)])
-    size = shards.facts.image_size
-    middle = np.full((len(pictures.names), 2), (size - 1) // 2)
-    found["centre"] = round(float(pointing(middle, pictures.boxes)[plain].mean()), 3)
-    covered = [covering(boxes, size).mean() for boxes in pictures.boxes]
-    found["chance"] = round(float(np.mean(np.array(covered)[plain])), 3)
+    covered = np.array([covering(boxes, size).mean() for boxes in pictures.boxes])
+    found["centre"] = round(float(middle[plain].mean()), 3)
+    found["chance"] = round(float(covered[plain].mean()), 3)
+    found["away_chance"] = round(float(covered[plain & ~middle].mean()), 3)
     return found
 
 
@@ -256,20 +259,10 @@ def healthy(pictures: Pictures, params: Mapping[str, Any]) -> npt.NDArray[np.uin
     return np.stack(twins)[..., None]
 
 
-def _moves(maps: Maps, mirrored: Maps, plain: npt.NDArray[np.bool_]) -> dict[str, float]:
-    """How often the strongest place moves to the mirrored one, and how often it stays.
-
-    Only pictures without metal, whose place is not so near to the middle that both would be the same.
-    """
-    size = maps.shape[1]
-    before, after = peaks(maps), peaks(mirrored)
-    back = after * (1, -1) + (0, size - 1)
-    chosen = plain & (np.abs(before[:, 1] - (size - 1) / 2) > NEAR * size)
-    near = {
-        name: (np.abs(place - before).max(axis=1) <= NEAR * size)[chosen]
-        for name, place in (("mirrored", back), ("unmoved", after))
-    }
-    return {name: round(float(each.mean()), 3) for name, each in near.items()}
+def correlation(one: Maps, other: Maps) -> float:
+    """Mean correlation of maps, pair by pair over their pixels. A map that is the same everywhere has none."""
+    pairs = [(a.ravel(), b.ravel()) for a, b in zip(one, other, strict=True) if a.std() and b.std()]
+    return round(float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs])), 3)
 
 
 def _size(content: bytes) -> tuple[int, int]:

@@ -31,5 +31,15 @@ def test_what_is_gone_in_the_healthy_twin_is_counted_within_the_boxes() -> None:
     assert explain.gone(maps, twins, [[Box(0, 0, 2, 2)]] * 2) == 0.75
 
 
+def test_maps_that_move_with_the_picture_correlate() -> None:
+    maps = np.random.default_rng(1).random((5, 9, 9)).astype(np.float32)
+    assert explain.correlation(maps[:, :, ::-1][:, :, ::-1], maps) == 1
+    assert abs(explain.correlation(maps[:, :, ::-1], maps)) < 0.3
+    assert (
+        explain.correlation(np.append(maps, np.zeros((1, 9, 9), np.float32), axis=0), np.append(maps, maps[:1], axis=0))
+        == 1
+    )
+
+
 def test_pixels_of_two_boxes_count_once() -> None:
     assert explain.covering([Box(0, 0, 2, 2), Box(1, 1, 3, 3), Box(-1, 3, 1, 9)], 4).sum() == 8

@@ -18,14 +18,14 @@ from components.scores.studies import Array, Studies
 
 TEMPLATE = Path(__file__).with_name("attribution.html")
 # Of each kind; a page of 24 views has a few hundred kB.
-MOST_STUDIES = 2
-MOST_VIEWS = 3
+MOST_STUDIES = 3
+MOST_VIEWS = 2
 # Sides of what is shown, pixels. A map has no detail that 40 would lose.
-PICTURE, MAP = 160, 40
+PICTURE, MAP = 150, 40
 # A grey level in so many is shown: PNG then takes half the bytes.
 COARSE = 4
-VERMILION = (0, 94, 213)  # blue, green, red of Okabe and Ito's #D55E00
-OPAQUE = 0.7
+ORANGE = (0, 159, 230)  # blue, green, red of Okabe and Ito's #E69F00, which is bright enough for a dark picture
+OPAQUE = 0.75
 
 
 class View(NamedTuple):
@@ -60,8 +60,6 @@ class Attribution(NamedTuple):
 
     split: str
     kinds: list[Kind]
-    layer: str
-    """Whose map it is."""
     cells: tuple[int, int]
     """Rows and columns of the map."""
 
@@ -108,7 +106,7 @@ def explain(model: TrainedModel, shards: Shards, split: str, studies: Studies, t
         )
         for title, found in chosen.items()
     ]
-    return Attribution(split, kinds, explained.layer, explained.shape)
+    return Attribution(split, kinds, explained.shape)
 
 
 def surest(studies: Studies, threshold: float, most: int = MOST_STUDIES) -> dict[str, list[int]]:
@@ -145,7 +143,7 @@ def _drawn(image: str, pixels: NDArray[np.uint8], strength: NDArray[np.float32])
     name = Path(image).name
     grey = _smaller(pixels[:, :, 0], PICTURE) // COARSE * COARSE
     alpha = np.rint(255 * OPAQUE * np.clip(_smaller(strength, MAP), 0, 1))
-    colour = np.dstack([*(np.full(alpha.shape, each) for each in VERMILION), alpha]).astype(np.uint8)
+    colour = np.dstack([*(np.full(alpha.shape, each) for each in ORANGE), alpha]).astype(np.uint8)
     return View(
         name,
         square_picture(_png(grey), f"View {name} as the network sees it", PICTURE),

@@ -62,12 +62,16 @@ class Paired:
         """
         assert np.array_equal(disturbed.study, self._studies.study), "the same studies"
         value, drawn = self._measure(disturbed)
-        none = np.empty(0)
         drops = [
-            percentile_interval(float(one[0] - other[0]), before - after if self.has_intervals else none)
+            self._interval(float(one[0] - other[0]), before - after)
             for one, other, before, after in zip(self.value, value, self._drawn, drawn, strict=True)
         ]
         return Drops(defined(value.auroc), defined(value.cohen_kappa), *drops)
+
+    def _interval(self, value: float, drawn: Array) -> Interval:
+        """A difference with its percentile interval. Where no draw differs, the draws cannot tell how sure that is."""
+        varies = self.has_intervals and np.nanmin(drawn) < np.nanmax(drawn)
+        return percentile_interval(value, drawn if varies else np.empty(0))
 
     def _measure(self, studies: Studies) -> tuple[Measured, Measured]:
         """The values, and those of each draw."""

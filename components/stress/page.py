@@ -18,7 +18,7 @@ from components.stress.disturbances import DISTURBANCES
 from components.stress.drops import MIN_PATIENTS
 
 TEMPLATE = Path(__file__).with_name("report.html")
-SIDE = 160  # of an example, pixels
+SIDE = 150  # of an example, pixels
 # A grey level in so many is shown: PNG then takes half the bytes.
 COARSE = 4
 

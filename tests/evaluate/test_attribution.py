@@ -6,7 +6,7 @@ from scored_studies import studies_of
 from components.evaluate.attribution import TEMPLATE, Attribution, Explained, Kind, View, surest
 from components.pages.render import render, square_picture
 
-PNG = square_picture(b"png", "a view of the study", 160)
+PNG = square_picture(b"png", "a view of the study", 150)
 
 
 def test_the_surest_studies_of_each_label_and_answer_are_chosen_surest_first() -> None:
@@ -29,7 +29,7 @@ def page() -> str:
     view = View("image1.png", PNG, PNG)
     study = Explained("MURA-v1.1/train/XR_HAND/<b>patient1/study1_positive", "hand", 0.987, [view, view], 4)
     kinds = [Kind("Abnormal, rightly called abnormal", [study]), Kind("Normal, rightly called normal", [])]
-    return render(TEMPLATE, attribution=Attribution("tuning", kinds, "add", (7, 7)))
+    return render(TEMPLATE, attribution=Attribution("tuning", kinds, (7, 7)))
 
 
 def test_views_are_named_and_the_map_lies_over_each() -> None:
@@ -38,7 +38,7 @@ def test_views_are_named_and_the_map_lies_over_each() -> None:
     assert html.count('<div class="over"><img') == 2
     for told in ("Probability 0.987, hand", "4 views not shown", "7 x 7 cells", "tuning studies", "None."):
         assert told in words
-    assert "&lt;b&gt;patient1" in html
+    assert "&lt;b&gt;patient1/<wbr>study1_positive" in html
 
 
 def test_the_caveat_is_printed() -> None:

@@ -49,6 +49,8 @@ def test_the_drop_is_undisturbed_minus_disturbed_with_the_interval_of_paired_dra
 def test_what_changes_nothing_costs_nothing(studies: Studies) -> None:
     found = Paired(studies, THRESHOLD, 2000, 1).drop(studies)
     assert (found.auroc_drop.value, found.cohen_kappa_drop.value) == (0, 0)
+    # An interval from 0 to 0 would promise that other patients are not harmed either.
+    assert (found.auroc_drop.low, found.auroc_drop.high) == (None, None)
 
 
 def test_the_threshold_is_kept(studies: Studies) -> None:

@@ -72,6 +72,9 @@ def show(promotion: Promotion) -> None:
     console.print(f"\nreports   {promotion.path / REPORT}", soft_wrap=True)
     for each in facts.candidates:
         console.print(f"          {promotion.path.parent / 'evaluation' / each.candidate / REPORT}", soft_wrap=True)
+    for each in facts.candidates:
+        if (stressed := promotion.path.parent / "stress" / each.candidate / REPORT).is_file():
+            console.print(f"          {stressed}", soft_wrap=True)
     if uri in ("", f"sqlite:///{Path('mlflow.db').absolute()}"):
         uri = "make mlflow, then http://127.0.0.1:5000 (sqlite:///mlflow.db)"
     console.print(f"MLflow    {uri}", soft_wrap=True)

@@ -12,7 +12,7 @@ PNG = square_picture(b"png", "a view of the study", 150)
 def test_the_surest_studies_of_each_label_and_answer_are_chosen_surest_first() -> None:
     probability = [0.9, 0.6, 0.8, 0.1, 0.3, 0.2, 0.7, 0.45]
     abnormal = [1, 1, 1, 0, 0, 1, 0, 0]
-    assert surest(studies_of(abnormal, probability), 0.5) == {
+    assert surest(studies_of(abnormal, probability), 0.5, most=2) == {
         "Abnormal, rightly called abnormal": [0, 2],
         "Normal, rightly called normal": [3, 4],
         "Abnormal, wrongly called normal": [5],

@@ -104,7 +104,7 @@ def _add_noise(picture: Picture, strength: float, random: Random) -> Picture:
 
 
 def _rounded(grey: NDArray[np.floating[Any]]) -> Picture:
-    return np.clip(np.rint(grey), 0, WHITE).astype(np.uint8)
+    return _uint8(np.clip(np.rint(grey), 0, WHITE))
 
 
 def _uint8(picture: object) -> Picture:

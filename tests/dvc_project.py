@@ -70,6 +70,7 @@ class Project:
         document["shard"]["image_size"] = 32
         document["train"]["default"] |= {"epochs": 1, "precision": "float32"}
         document["train"]["candidates"] = candidates
+        document["stress"]["candidates"] = []
         document["protocol"]["min_auroc"] = 0.0
         file.write_text(yaml.safe_dump(document, sort_keys=False))
 

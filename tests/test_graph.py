@@ -8,22 +8,23 @@ import yaml
 
 from components.archive.archive import Archive
 from components.archive.overlay import Overlay
-from components.base.step import STEPS
+from components.base.step import ANALYSES, STEPS
 from components.cli import settings, steps
 
 ROOT = Path(__file__).parents[1]
 PLACES = {Archive: "${archive}", Overlay: "${labels.overlay}"}
+EVERY = (*STEPS, *ANALYSES)
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", EVERY)
 def test_a_stage_depends_on_its_settings(step: str) -> None:
     found = [dep for dep in STAGES[step]["deps"] if dep.startswith("artifacts/settings")]
     candidate = "${item.candidate}" if step in settings.SECTIONS_BY_ENTRY else None
     assert found == [str(settings.file_of(Path("artifacts/settings"), step, candidate))]
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", EVERY)
 def test_a_stage_calls_its_step_with_flags_the_step_has(step: str) -> None:
     inputs = steps.inputs_of(steps.step_function(step))
     made = {each.flag for each in inputs if each.is_artifact and not each.optional}
@@ -41,7 +42,7 @@ def test_no_value_of_the_choices_stands_in_a_command_or_beside_it() -> None:
         assert "params" not in stage
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", EVERY)
 def test_a_stage_depends_on_what_its_command_reads_and_owns_what_it_writes(step: str) -> None:
     stage, inputs = STAGES[step], steps.inputs_of(steps.step_function(step))
     # In a command {candidate} is one name where the stage is of one candidate, else all of them.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.base.step import STEPS
+from components.base.step import ANALYSES, STEPS
 
 ROOT = Path(__file__).parents[1]
 MODULES = {
@@ -16,18 +16,19 @@ MODULES = {
     for package in ("components", "pipelines")
     for path in (ROOT / package).rglob("*.py")
 }
+EVERY = (*STEPS, *ANALYSES)
 # From the ground up: a room imports rooms of its own floor and below.
 FLOORS = (
     ("base",),
     ("params", "artifacts"),
     ("archive", "xray", "phantom", "network", "scores", "pages", "tracking", "kubeflow"),
-    STEPS,
+    EVERY,
     ("cli",),
 )
 # What may be imported in one room only.
 LIBRARIES = {"mlflow": "tracking", "great_expectations": "validate", "kfp": "pipelines"}
 # The same name in several rooms, with one meaning: the page of a step, a step and its section of params.yaml.
-SHARED_NAMES = {"page", *STEPS, "kubeflow", "phantom"}
+SHARED_NAMES = {"page", *EVERY, "kubeflow", "phantom"}
 LONGEST, MOST_PARAMETERS = 60, 6
 
 
@@ -76,7 +77,7 @@ def test_every_room_has_its_floor_and_is_explained() -> None:
 def test_rooms_import_downwards() -> None:
     for one, other in EDGES:
         assert floor(other) <= floor(one), f"{one} imports {other}"
-        assert not (one in STEPS and other in STEPS), f"step {one} imports step {other}"
+        assert not (one in EVERY and other in EVERY), f"step {one} imports step {other}"
 
 
 def test_no_room_imports_itself_by_way_of_others() -> None:

@@ -9,6 +9,7 @@ artifacts/
     parts.py            ManifestPart and ShardsPart: shares of both, made on several machines
     trained_model.py    TrainedModel: weights and learning curves
     evaluation.py       Evaluation: metrics with intervals, predictions, report
+    stress.py           Stress: what disturbed pictures cost
     registration.py     Registration: the receipt for model versions
     promotion.py        Promotion: the receipt for a decision
 """

@@ -6,6 +6,9 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 STEPS = ("ingest", "validate", "shard", "train", "evaluate", "register", "promote")
 """In the order of the graph. The step `train` is the function `train` of the package `components.train`."""
+ANALYSES = ("stress",)
+"""Steps that DVC's graph has and Kubeflow's has not: nothing is made of their results. A task would take 50 kB of the
+1 MiB that the state of a run may have on Kubeflow."""
 
 
 class StepInput(Protocol):

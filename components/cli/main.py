@@ -15,7 +15,7 @@ import click
 
 from components.base import patience, places, surroundings
 from components.base.errors import ExitCode, Terminated, UsageError, classified, first_line, printable
-from components.base.step import STEPS
+from components.base.step import ANALYSES, STEPS
 from components.base.terminal import Formatter, tell
 from components.base.urls import check_written_out
 from components.cli import tools
@@ -38,11 +38,11 @@ class Door(Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Steps in the order of the graph, then the tools, then what other packages add."""
-        return [*STEPS, *tools.TOOLS, *_added()]
+        return [*STEPS, *ANALYSES, *tools.TOOLS, *_added()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of that name."""
-        if cmd_name in STEPS:
+        if cmd_name in (*STEPS, *ANALYSES):
             from components.cli import steps
 
             return steps.command(cmd_name)
@@ -53,7 +53,7 @@ class Door(Group):
 
     def sentence(self, ctx: click.Context, name: str) -> str:
         """The first sentence of a command's help. A step's is read from its file, without importing it."""
-        return _step_sentence(name) if name in STEPS else super().sentence(ctx, name)
+        return _step_sentence(name) if name in (*STEPS, *ANALYSES) else super().sentence(ctx, name)
 
 
 def _step_sentence(step: str) -> str:

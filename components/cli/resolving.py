@@ -13,7 +13,7 @@ from components.artifacts.artifact import Artifact
 from components.base import code
 from components.base.errors import UsageError
 from components.base.files import alone, file_sha256, write_text
-from components.base.step import STEPS
+from components.base.step import ANALYSES, STEPS
 from components.cli import settings, steps
 from components.cli.settings import DIGEST, PHANTOM, PHANTOM_MODULE, Settings
 from components.params.document import SECTIONS_BY_ENTRY, Params, read_params, section
@@ -52,7 +52,7 @@ def resolve(file: Path, out: Path) -> list[Path]:
 
 
 def _stages(params: Params, file: Path, overlay: Overlay) -> Iterator[tuple[tuple[str, str | None], Settings]]:
-    for step in STEPS:
+    for step in (*STEPS, *ANALYSES):
         digest = code.digest(f"components.{step}")
         for candidate in params.train.candidates if step in SECTIONS_BY_ENTRY else (None,):
             chosen = section(params, f"{step}.{candidate}" if candidate else step, file)

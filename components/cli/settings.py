@@ -22,7 +22,7 @@ from components.base.errors import DataChanged, DataRefused, UsageError, first_l
 from components.base.files import file_sha256, write_text
 from components.params.document import SECTIONS_BY_ENTRY
 
-BY_CANDIDATE = ("train", "evaluate")
+BY_CANDIDATE = ("train", "evaluate", "stress")
 """Steps that run once for each candidate."""
 PHANTOM, PHANTOM_MODULE = "phantom", "components.phantom.writing"
 """The stage that is no step, and the module that is imported for it."""

@@ -9,6 +9,7 @@ from rich.table import Table
 from components.artifacts.evaluation import REPORT as EVALUATION_REPORT
 from components.artifacts.promotion import REPORT, Promotion
 from components.artifacts.registration import REPORT as REGISTRATION_REPORT
+from components.artifacts.stress import REPORT as STRESS_REPORT
 from components.base.console import Console
 from components.base.errors import UsageError
 from components.base.progress import duration
@@ -81,6 +82,11 @@ def show(promotion: Promotion) -> None:
     uri = without_credentials(os.environ.get("MLFLOW_TRACKING_URI", ""))
     beside = promotion.path.parent
     tuned = [beside / "evaluation" / each.candidate / EVALUATION_REPORT for each in facts.candidates]
+    tuned += [
+        stressed
+        for each in facts.candidates
+        if (stressed := beside / "stress" / each.candidate / STRESS_REPORT).is_file()
+    ]
     tested = [beside / "registration" / REGISTRATION_REPORT, promotion.path / REPORT]
     for heading, reports in (("tuning", tuned), ("test", tested)):
         for number, report in enumerate(reports):

@@ -4,6 +4,7 @@ measuring.py     the step: checks its inputs, measures, writes the artifact
 predictions.py   the model's answer to every tuning and test image
 page.py          the two reports and their charts, from what was measured
 report.html      their template, for one split; cohort.html: the part about the data
+attribution.py   what the network used: maps over the surest studies; attribution.html shows them
 flow.py          the diagram from the archive to the splits
 calibration_page.py
                  the part of the reports that is about probabilities; calibration.html: its template

@@ -32,6 +32,7 @@ from components.base import provenance
 from components.base.errors import DataRefused
 from components.base.files import write_text
 from components.base.words import count
+from components.evaluate import attribution
 from components.evaluate.page import Figures, Measured, Split, draw, evaluation_page
 from components.evaluate.predictions import predict
 from components.network import backend
@@ -96,7 +97,13 @@ def run(  # Parameters: those of the step
     measured = Measured(facts, model.facts, manifest.facts, shards.facts, params, protocol, seed, found.table, opinions)
     score = partial(metrics.score, threshold=found.threshold)
     of_tuning, of_test = (
-        Split(name, studies, scores, _by_part(studies, score) if "body_part" in protocol.slices else {})
+        Split(
+            name,
+            studies,
+            scores,
+            _by_part(studies, score) if "body_part" in protocol.slices else {},
+            attribution.explain(model, shards, name, studies, found.threshold),
+        )
         for name, studies, scores in (
             (TUNING, found.calibrated.tuning, found.tuning),
             (TEST, found.calibrated.test, found.test),

@@ -11,6 +11,7 @@ from components.artifacts.manifest import LABEL_NAMES, TEST, ValidManifestFacts
 from components.artifacts.shards import ShardsFacts
 from components.artifacts.trained_model import TrainedModelFacts
 from components.evaluate import flow
+from components.evaluate.attribution import Attribution
 from components.evaluate.calibration_page import CalibrationFigures, calibration_section, draw_calibration, rule
 from components.pages.render import picture, render
 from components.params.evaluate import EvaluateParams
@@ -51,6 +52,8 @@ class Split(NamedTuple):
     scores: SplitScores
     body_parts: dict[str, SplitScores]
     """Scores by body part, in the order to show; none where the protocol has no such slice."""
+    attribution: Attribution | None = None
+    """What the network used."""
 
 
 class Figures(NamedTuple):
@@ -128,6 +131,7 @@ def evaluation_page(measured: Measured, split: Split, figures: Figures) -> str:
         relabelled=_relabelled(studies, measured.opinions)[:MOST_RELABELLED],
         missed=missed,
         alarms=alarms,
+        attribution=split.attribution,
         predictive=[
             (share, *metrics.predictive_values(found.sensitivity.value, found.specificity.value, share))
             for share in PREVALENCES

@@ -5,6 +5,7 @@ weights_file.py    the file that Keras writes of them
 batches.py         a split of the shards, and the batches of an epoch
 pixels.py          the pixels of a split that stay on disk
 memory.py          how much memory is free
+grad_cam.py        which places of a picture speak for abnormal
 backend.py         device, precision and settings of TensorFlow
 
 Importing this package imports TensorFlow, with its messages turned off (backend.py). So the modules in here import

@@ -36,11 +36,17 @@ def picture(png: bytes, description: str) -> Markup:
     """
     # IHDR is always first: 8 bytes of signature, 8 of chunk header, then width and height.
     width, height = int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+    return _image(png, round(width / PIXELS_PER_CSS_PIXEL), round(height / PIXELS_PER_CSS_PIXEL), description)
+
+
+def square_picture(png: bytes, description: str, side: int) -> Markup:
+    """An `<img>` that carries its PNG, shown as a square of so many CSS pixels on a side."""
+    return _image(png, side, side, description)
+
+
+def _image(png: bytes, width: int, height: int, description: str) -> Markup:
     return Markup('<img src="data:image/png;base64,{}" width="{}" height="{}" alt="{}">').format(
-        base64.b64encode(png).decode(),
-        round(width / PIXELS_PER_CSS_PIXEL),
-        round(height / PIXELS_PER_CSS_PIXEL),
-        description,
+        base64.b64encode(png).decode(), width, height, description
     )
 
 

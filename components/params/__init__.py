@@ -5,7 +5,7 @@ params/
     section.py      what all sections have in common
     train.py        the candidates: a default, and what each changes
     protocol.py     what is fixed before the test split is opened
-    ingest.py validate.py shard.py evaluate.py register.py promote.py    the choices of a step
+    ingest.py validate.py shard.py evaluate.py register.py promote.py stress.py    the choices of a step
     kubeflow.py     where and with what Kubeflow runs the steps
 """
 

@@ -16,6 +16,7 @@ from components.params.protocol import ProtocolParams
 from components.params.register import RegisterParams
 from components.params.section import Section
 from components.params.shard import ShardParams
+from components.params.stress import StressParams
 from components.params.train import TrainSection
 from components.params.validate import ValidateParams
 from components.params.wrong_choices import told
@@ -64,6 +65,7 @@ class Params(Section):
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")
     promote: PromoteParams
+    stress: StressParams
     kubeflow: KubeflowParams
 
     @model_validator(mode="after")
@@ -74,6 +76,15 @@ class Params(Section):
         for name in self.kubeflow.steps:
             if name not in steps:
                 raise ValueError(f"kubeflow.steps.{name}: no such step; there are {', '.join(steps)}")
+        return self
+
+    @model_validator(mode="after")
+    def _candidates_of_stress(self) -> Self:
+        for name in self.stress.candidates:
+            if name not in self.train.candidates:
+                raise ValueError(
+                    f"stress.candidates: no candidate {name}; there are {', '.join(self.train.candidates)}"
+                )
         return self
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from components.base import code
-from components.base.step import STEPS
+from components.base.step import ANALYSES, STEPS
 
+EVERY = (*STEPS, *ANALYSES)
 STEP = '"""Pack."""\n\nfrom components.base import errors, files\n\nSIDE = 3\n'
 
 
@@ -94,7 +95,7 @@ def test_descriptions_of_choices_do_not_count_and_their_bounds_do(project: Path)
     assert of('X = Field(gt=2, description="Größe")\n') != one
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", EVERY)
 def test_what_is_declared_to_change_no_result_is_there_and_left_out(step: str) -> None:
     named = {*code.NO_EFFECT[code.ALL], *code.NO_EFFECT.get(f"components.{step}", {})}
     for module in named:
@@ -129,7 +130,7 @@ EDITS = {
     "progress": ("base/progress.py", "LONG = 500", "LONG = 501", set()),
     "the evaluation's page": ("evaluate/report.html", "{%", "\n{%", {"evaluate"}),
     "the promotion's page": ("promote/report.html", "{%", "\n{%", {"promote"}),
-    "architectures": ("network/architectures.py", *ADDED, {"train", "evaluate", "register", "promote"}),
+    "architectures": ("network/architectures.py", *ADDED, {"train", "evaluate", "stress", "register", "promote"}),
     "promote": ("promote/decision.py", *ADDED, {"promote"}),
     "a docstring": ("promote/decision.py", '"""', '"""In other words: ', set()),
     "tfrecord": ("shard/tfrecord.py", *ADDED, {"shard"}),
@@ -142,10 +143,10 @@ def test_a_change_of_code_reruns_what_it_can_affect(
 ) -> None:
     monkeypatch.setattr(code, "ROOT", copied)
     file = copied / "components" / name
-    before, text = {step: code.digest(f"components.{step}") for step in STEPS}, file.read_text()
+    before, text = {step: code.digest(f"components.{step}") for step in EVERY}, file.read_text()
     assert old in text
     file.write_text(text.replace(old, new, 1))
     try:
-        assert {step for step in STEPS if code.digest(f"components.{step}") != before[step]} == steps
+        assert {step for step in EVERY if code.digest(f"components.{step}") != before[step]} == steps
     finally:
         file.write_text(text)

@@ -44,6 +44,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         document: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
         document |= {"archive": "a.zip", "labels": {"overlay": "overlay.csv"}}
         document["train"]["candidates"] = {name: {"architecture": "custom_cnn"} for name in NAMES}
+        document["stress"]["candidates"] = []
         document["shard"] = {"image_size": 32, "images_per_shard": 10}
         (folder / "params.yaml").write_text(yaml.safe_dump(document))
         members = images(train=10, valid=3)

@@ -25,11 +25,12 @@ from components.artifacts.registration import RegisteredModel, Registration, Reg
 from components.artifacts.trained_model import TrainedModel
 from components.base import code
 from components.base.files import alone
-from components.base.step import STEPS
+from components.base.step import ANALYSES, STEPS
 from components.cli import main, settings, steps
 
 ROOT = Path(__file__).parents[2]
 MURA = Path(sys.executable).with_name("mura")
+EVERY = (*STEPS, *ANALYSES)
 NAME = "a $(touch PWNED) it's; 骨.zip"
 OPINION = "study,old,new,source,reason\n{},{},{},me,plate\n"
 
@@ -43,6 +44,7 @@ class Here:
         self.document: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
         self.document |= {"archive": NAME, "labels": {"overlay": "-over lay.csv"}}
         self.document["train"]["candidates"] = {"custom_cnn": {"architecture": "custom_cnn"}}
+        self.document["stress"]["candidates"] = []
         self.document["shard"] = {"image_size": 32, "images_per_shard": 10}
         write_zip(path / NAME, archive(images(train=10, valid=3)))
         (path / "-over lay.csv").write_text("study,old,new,source,reason\n")
@@ -72,12 +74,16 @@ def changed(change: dict[str, Any], section: str, **choices: Any) -> dict[str, A
     ("change", "files"),
     [
         (lambda d: {"archive": "b.zip"}, {"ingest.json", "validate.json", "shard.json"}),
-        (lambda d: {"seed": 7}, {"ingest.json", "train/custom_cnn.json", "evaluate.json", "phantom.json"}),
+        (
+            lambda d: {"seed": 7},
+            {"ingest.json", "train/custom_cnn.json", "evaluate.json", "stress.json", "phantom.json"},
+        ),
         (lambda d: changed(d, "ingest", tuning_fraction=0.1), {"ingest.json"}),
         (lambda d: changed(d, "evaluate", batch_size=3), {"evaluate.json"}),
         (lambda d: changed(d, "protocol", target=0.8), {"evaluate.json"}),
         (lambda d: changed(d, "protocol", min_auroc=0.8), {"evaluate.json"}),
         (lambda d: changed(d, "promote", alias="other"), {"promote.json"}),
+        (lambda d: changed(d, "stress", jpeg=[5]), {"stress.json"}),
         (lambda d: changed(d, "kubeflow", user=7), set()),
         (
             lambda d: changed(d, "train", candidates={"custom_cnn": {"architecture": "custom_cnn", "epochs": 2}}),
@@ -222,6 +228,7 @@ INPUTS = {
     "shard": ["valid_manifest"],
     "train": ["shards"],
     "evaluate": ["valid_manifest", "shards", "model"],
+    "stress": ["shards", "model", "evaluation"],
     "register": ["model", "evaluation"],
     "promote": ["registration"],
 }
@@ -236,7 +243,7 @@ def words(step: str, artifacts: dict[str, Artifact[Any]], out: str = "out") -> l
 
 
 def test_every_artifact_that_a_step_reads_is_tried() -> None:
-    for step in STEPS:
+    for step in EVERY:
         read = [each for each in steps.inputs_of(steps.step_function(step)) if each.is_artifact and not each.optional]
         assert len(read) == len(INPUTS.get(step, ()))
 
@@ -282,7 +289,7 @@ def test_a_step_refuses_what_was_not_made_as_the_run_says(
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", EVERY)
 def test_a_step_refuses_to_run_with_other_code_than_the_run_began_with(
     artifacts: dict[str, Artifact[Any]], capsys: pytest.CaptureFixture[str], step: str
 ) -> None:
@@ -293,7 +300,7 @@ def test_a_step_refuses_to_run_with_other_code_than_the_run_began_with(
     assert "changed since this run began. Run `dvc repro` again." in told
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", EVERY)
 def test_a_step_takes_no_choice_besides_its_settings(
     artifacts: dict[str, Artifact[Any]], capsys: pytest.CaptureFixture[str], step: str
 ) -> None:
@@ -303,7 +310,7 @@ def test_a_step_takes_no_choice_besides_its_settings(
             assert f"{each.flag} is in --settings: leave one of them out" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", EVERY)
 def test_without_settings_a_step_says_what_writes_them(
     artifacts: dict[str, Artifact[Any]], capsys: pytest.CaptureFixture[str], step: str
 ) -> None:

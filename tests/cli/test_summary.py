@@ -69,6 +69,16 @@ def test_a_refused_candidate_alone_has_its_row_and_the_reason(
     assert "holds the alias" not in told
 
 
+def test_the_stress_tests_that_there_are_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = tmp_path / "stress" / "wide" / "report.html"
+    report.parent.mkdir(parents=True)
+    report.write_text("<p>")
+    shown(tmp_path / "promotion", "promoted", version(1, "wide"), version(2, "narrow"))
+    told = capsys.readouterr().out
+    assert str(report) in told
+    assert "stress/narrow" not in told
+
+
 def test_credentials_of_mlflow_are_not_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,8 @@ from components.artifacts.manifest import BODY_PARTS, ValidManifest
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import WEIGHTS, Offsets, TrainedModel
 from components.base.errors import DataRefused
-from components.evaluate import evaluate
+from components.evaluate import attribution, evaluate
+from components.network import batches
 from components.params.evaluate import EvaluateParams
 from components.params.protocol import ProtocolParams
 from components.params.train import TrainParams
@@ -86,6 +87,23 @@ def test_an_evaluation_holds_what_its_predictions_give(evaluated: tuple[Evaluati
     for split in ("tuning", "test"):
         assert scores.of(split) == metrics.score(studies[split], scores.threshold)
         assert points["half"].of(split) == metrics.score(studies[split], 0.5)
+
+
+def test_the_report_shows_maps_of_the_surest_studies(packed: tuple[ValidManifest, Shards], model: TrainedModel) -> None:
+    _, shards = packed
+    images = batches.read_split(shards, "tuning")
+    probability = np.linspace(0.1, 0.9, len(images))
+    studies = Studies.of_images(images.study, images.patient, images.body_part, images.abnormal, probability)
+    shown = attribution.explain(model, shards, "tuning", studies, 0.5)
+    assert [len(kind.studies) for kind in shown.kinds] == [
+        len(found) for found in attribution.surest(studies, 0.5).values()
+    ]
+    for each in (each for kind in shown.kinds for each in kind.studies):
+        names = sorted(Path(image).name for image in images.image[images.study == each.study])
+        assert [view.name for view in each.views] == names[: attribution.MOST_VIEWS]
+        assert each.left_out == max(0, len(names) - attribution.MOST_VIEWS)
+    kb = sum(len(view.grey + view.map) for kind in shown.kinds for each in kind.studies for view in each.views) / 1000
+    assert kb < 100
 
 
 def test_the_numbers_of_each_split_are_in_files_of_their_own(evaluated: tuple[Evaluation, TrainedModel, str]) -> None:

@@ -15,6 +15,7 @@ from components.params.document import Params, parse, read_params, section
 from components.params.ingest import IngestParams
 from components.params.section import Section
 from components.params.shard import ShardParams
+from components.params.stress import DISTURBANCES
 from components.params.train import TrainParams
 from components.params.validate import ValidateParams
 
@@ -164,6 +165,16 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
     "another's home directory": (r"labels\.overlay: .*`~` is not expanded", put("labels.overlay", "~ann/labels.csv")),
     "no name": (r"archive: .*at least 1", put("archive", "")),
     "no name of a file": (r"archive: .*no file can have this name", put("archive", "a\0.zip")),
+    "a stressed candidate that there is not": (
+        r"the document: stress\.candidates: no candidate wide; there are custom_cnn, ",
+        put("stress.candidates", ["wide"]),
+    ),
+    "a strength twice": (r"stress\.jpeg: .*named twice", put("stress.jpeg", [50, 50])),
+    "a picture without contrast": (r"stress: .*nothing would be left", put("stress.contrast", [1.0])),
+    "nothing is disturbed": (
+        r"stress: .*no disturbance has a strength",
+        lambda d: d["stress"].update({name: [] for name in DISTURBANCES}),
+    ),
     "empty list": (r"validate\.modes: .*at least 1", put("validate.modes", [])),
 }
 
@@ -300,6 +311,7 @@ def test_a_section_is_found_by_its_name(params: Params, name: str, kind: type) -
 
 def test_a_candidate_is_the_default_and_what_it_changes(tmp_path: Path, known: dict[str, Any]) -> None:
     document = copy.deepcopy(known)
+    document["stress"]["candidates"] = []
     document["train"]["candidates"] = {
         "wide": {"architecture": "vgg16", "epochs": 3},
         "plain": {"architecture": "vgg16"},

@@ -14,6 +14,7 @@ import yaml
 from pod_security import violations
 
 from components.base.errors import UsageError
+from components.base.step import ANALYSES, STEPS
 from components.cli import steps
 from components.cli.main import run
 from components.params.document import Params, parse, read_params
@@ -115,6 +116,8 @@ def dvc_commands(params: Params) -> dict[str, Command]:
     candidates = list(params.train.candidates)
     stages = {}
     for name, stage in STAGES.items():
+        if name in ANALYSES:
+            continue
         for entry in candidates if "matrix" in stage else [""]:
             text = stage["cmd"].replace("${item}", f"--candidate {entry}")
             words = (text.replace("{candidate}", entry) if entry else text).split()
@@ -200,6 +203,14 @@ def test_a_step_is_told_everything_once(package: Package) -> None:
 )
 def test_both_graphs_have_the_same_steps_edges_commands_and_parameters(params: Params) -> None:
     assert kubeflow_commands(compiled_of(params)) == dvc_commands(params)
+
+
+def test_analyses_are_in_the_graph_of_dvc_alone_and_nothing_is_made_of_them(package: Package) -> None:
+    assert set(STAGES) == {"settings", *STEPS, *ANALYSES}
+    commands = kubeflow_commands(package)
+    assert {step for step, _ in commands.values()} == set(STEPS)
+    made = {out for name in ANALYSES for out in STAGES[name]["outs"]}
+    assert not [name for name, stage in STAGES.items() if any(dep in made for dep in stage["deps"])]
 
 
 def test_a_candidate_has_its_own_argument_name_and_resources() -> None:

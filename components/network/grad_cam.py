@@ -1,0 +1,180 @@
+"""Where in a picture a network finds what it calls abnormal: Grad-CAM.
+
+The map of Selvaraju et al. (arXiv:1610.02391): the sum of the channels of a convolutional layer, each weighted with the
+mean of the logit's gradient over that channel; what is negative counts as 0. It tells what the network used. It is no
+localisation: it can miss a finding that the network used, and show a place where there is none.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from numpy.typing import NDArray
+
+from components.network.architectures import BACKBONE
+
+MIN_CELLS = 6
+"""Cells on a side that a map must have. The last map of a network has 10 x 10 at 160 pixels (custom CNN), but Inception
+V3's has 3 x 3, and 1 x 1 at 64 pixels: it cannot say where. From 160 pixels on, six choose the same layer as eight."""
+BATCH_SIZE = 32
+
+Method = Literal["grad_cam", "hires_cam"]
+"""`hires_cam` multiplies gradient and channel cell by cell (Draelos & Carin, arXiv:2011.08891)."""
+Array = NDArray[np.float32]
+
+
+class Cells(NamedTuple):
+    """Where the cells of a map lie in the picture, the same down and across."""
+
+    first: float
+    """Middle of the first one, pixels; 0 is the middle of the first pixel."""
+    step: float
+    """From one to the next, pixels."""
+
+
+PIXELS = Cells(0.0, 1.0)
+
+
+class GradCam:
+    """A network, cut in two at the layer whose map explains its logit.
+
+    The layer is the last one with at least `min_cells` x `min_cells` cells that all later ones see the picture through:
+    no branch of a residual or Inception block leads past it. Behind it the gradient is taken, nothing before it.
+    """
+
+    def __init__(self, network: keras.Model, min_cells: int = MIN_CELLS) -> None:
+        """Choose the layer.
+
+        Args:
+            network: as `architectures.load` gives it, from pixels to logit, in float32.
+            min_cells: on a side of the map. With 1 the map is the last one, and where the mean over it is followed by
+                the logit alone, this is the class activation map (Zhou et al., arXiv:1512.04150).
+
+        Raises:
+            ValueError: no layer has so large a map.
+        """
+        self._size = network.input.shape[1]
+        before, inner, after = _parts(network)
+        cells = PIXELS if before is None else _places(before, PIXELS)[id(before.outputs[0])]
+        places = _places(inner, cells)
+        tensors = [each for each in _cuts(inner) if len(each.shape) == 4 and min(each.shape[1:3]) >= min_cells]
+        if not tensors:
+            raise ValueError(f"{network.name}: no layer has a map of {min_cells} x {min_cells} cells or more.")
+        chosen = tensors[-1]
+        self.layer = str(chosen._keras_history.operation.name)
+        """Name of the layer."""
+        self.shape = (int(chosen.shape[1]), int(chosen.shape[2]))
+        """Rows and columns of the map."""
+        self.cells: Cells = places[id(chosen)]
+        """Where they lie in the picture."""
+        self._front = [each for each in (before, keras.Function(inner.inputs[0], chosen)) if each is not None]
+        self._rear = [each for each in (keras.Function(chosen, inner.outputs[0]), after) if each is not None]
+
+    def maps(self, pixels: NDArray[np.uint8], method: Method = "grad_cam", batch_size: int = BATCH_SIZE) -> Array:
+        """Compute the maps of pictures. The same pictures give the same maps.
+
+        Args:
+            pixels: uint8 [N, S, S, 1].
+            method: how the gradient weighs the channels.
+            batch_size: pictures at once.
+
+        Returns:
+            float32 [N, S, S], not negative: how much each place speaks for abnormal. Maps of a network have one scale.
+        """
+        cells = [
+            self._cells(tf.constant(pixels[start : start + batch_size]), method).numpy()
+            for start in range(0, len(pixels), batch_size)
+        ]
+        small = np.concatenate([np.zeros((0, *self.shape), np.float32), *cells])
+        rows, columns = (_interpolation(self._size, count, self.cells) for count in self.shape)
+        return np.asarray(rows @ small @ columns.T, np.float32)
+
+    def _cells(self, pixels: Any, method: Method) -> Any:
+        """The maps, float32 [B, h, w], from pixels uint8 [B, S, S, 1]."""
+        channels = tf.cast(pixels, tf.float32)
+        for part in self._front:
+            channels = part(channels)  # [B, h, w, C]
+        with tf.GradientTape() as tape:
+            tape.watch(channels)
+            x = channels
+            for part in self._rear:
+                x = part(x)
+            # Pictures do not influence each other, so the gradient of the sum is each one's own.
+            logit = tf.reduce_sum(x)
+        gradient = tape.gradient(logit, channels)
+        if method == "grad_cam":
+            gradient = tf.reduce_mean(gradient, axis=(1, 2), keepdims=True)
+        return tf.nn.relu(tf.reduce_sum(gradient * channels, axis=-1))
+
+
+def _parts(network: keras.Model) -> tuple[keras.Function | None, keras.Function, keras.Function | None]:
+    """The network as up to three graphs: before the backbone, the backbone, and after it; or all in one."""
+    found = [node for node in _nodes(network) if node.operation.name == BACKBONE]
+    if not found:
+        return None, network, None
+    (node,) = found
+    before = keras.Function(network.inputs[0], node.input_tensors[0])
+    return before, node.operation, keras.Function(node.outputs[0], network.outputs[0])
+
+
+def _nodes(graph: keras.Function) -> Iterator[Any]:
+    """Its nodes, each after those that it needs."""
+    for depth in sorted(graph._nodes_by_depth, reverse=True):
+        yield from (node for node in graph._nodes_by_depth[depth] if not node.is_input)
+
+
+def _cuts(graph: keras.Function) -> Iterator[keras.KerasTensor]:
+    """The tensors, first to last, behind which nothing else of what was before is used."""
+    nodes = list(_nodes(graph))
+    last_use = {id(each): number for number, node in enumerate(nodes) for each in node.input_tensors}
+    open_until = -1
+    for number, node in enumerate(nodes):
+        open_until = max([open_until, *(last_use[id(each)] for each in node.input_tensors)])
+        if open_until == number and len(node.outputs) == 1:
+            yield node.outputs[0]
+        open_until = max([open_until, *(last_use.get(id(each), number) for each in node.outputs)])
+
+
+def _places(graph: keras.Function, first: Cells) -> dict[int, Cells]:
+    """Where the cells of each tensor lie in the picture, by the tensor's id.
+
+    A cell lies in the middle of the pixels that it is computed from. Without this, the maps of Inception V3, whose
+    convolutions have no padding, would be off by a tenth of the picture at its edges.
+    """
+    places = {id(each): first for each in graph.inputs}
+    for node in _nodes(graph):
+        given = [places[id(each)] for each in node.input_tensors]
+        # Branches that meet have one step. Their middles may differ by half of one.
+        cells = Cells(sum(each.first for each in given) / len(given), given[0].step)
+        cells = _moved(node.operation, cells, node.input_tensors[0].shape)
+        places |= {id(each): cells for each in node.outputs}
+    return places
+
+
+def _moved(layer: Any, cells: Cells, shape: tuple[int | None, ...]) -> Cells:
+    """Where a layer's cells lie, from where those lie that it is given."""
+    if isinstance(layer, layers.Resizing):
+        ratio = int(shape[1] or 0) / layer.height
+        return Cells(cells.first + cells.step * (ratio - 1) / 2, cells.step * ratio)
+    if isinstance(layer, layers.Conv2D):
+        kernel, stride = layer.kernel_size[0], layer.strides[0]
+    elif isinstance(layer, layers.MaxPooling2D | layers.AveragePooling2D):
+        kernel, stride = layer.pool_size[0], layer.strides[0]
+    else:
+        return cells
+    before = 0
+    if layer.padding == "same":
+        size = int(shape[1] or 0)
+        before = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0) // 2
+    return Cells(cells.first + cells.step * ((kernel - 1) / 2 - before), cells.step * stride)
+
+
+def _interpolation(size: int, count: int, cells: Cells) -> Array:
+    """Weights of linear interpolation from cells to pixels, float32 [size, count]; outer cells reach to the edge."""
+    place = np.clip((np.arange(size) - cells.first) / cells.step, 0, count - 1)
+    weights = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(count)))
+    return np.asarray(weights, np.float32)

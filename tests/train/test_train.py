@@ -32,7 +32,7 @@ from components.cli import main
 from components.network import architectures, batches
 from components.params.train import TrainParams
 from components.scores.studies import sigmoid
-from components.train import train
+from components.train import train, training
 from components.train.state import State
 
 # Keras reads its variables in a way that NumPy is about to drop.
@@ -254,17 +254,28 @@ def test_a_loss_that_is_not_finite_names_the_images_of_its_batch(
 
 
 def test_body_parts_that_count_nothing_in_the_loss_are_named(
-    interrupted: Callable[..., Path], caplog: pytest.LogCaptureFixture
+    shards: Shards, mlflow_here: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # In the miniature each body part has one label in training, except two.
-    interrupted("model")
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert told == []
+    path = mlflow_here / "shards"
+    shutil.copytree(shards.path, path)
+    known = shards.facts.train_images
+    changed = {name: known[name].model_copy(update={label: 0}) for name, label in NOTHING}
+    sealed = Shards.seal(path, shards.facts.model_copy(update={"train_images": known | changed}))
+    training.Training(sealed, TrainParams(**PARAMS), 1)
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert warning == (
+        "train: small: all training images of hand, wrist have the same label, so they count nothing in the loss. With "
+        "class_weighting none they would"
+    )
+    caplog.clear()
+    training.Training(sealed, TrainParams(**PARAMS | {"class_weighting": "none"}), 1)
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 # Resumption.
 
 
+NOTHING = (("hand", "normal"), ("wrist", "abnormal"))
 EVERYTHING: dict[str, Any] = {
     "averaging": 0.5,
     "clip_norm": 1.0,

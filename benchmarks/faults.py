@@ -64,8 +64,15 @@ _SHARD = {"image_size": 32, "images_per_shard": 40}
 # All that a checkpoint can hold: also the averages of the weights, and the states of each random layer.
 _TRAIN = {
     **_PARAMS["train"]["default"],
-    **{"candidate": "custom_cnn", "architecture": "custom_cnn", "epochs": 2, "averaging": 0.5},
-    **{"dropout": 0.2, "rotation": 30, "zoom": 0.1, "brightness": 0.1, "contrast": 0.1},
+    "candidate": "custom_cnn",
+    "architecture": "custom_cnn",
+    "epochs": 2,
+    "averaging": 0.5,
+    "dropout": 0.2,
+    "rotation": 30,
+    "zoom": 0.1,
+    "brightness": 0.1,
+    "contrast": 0.1,
 }
 _PROMOTE = {**_PARAMS["promote"], "min_auroc": 0.0}
 EXPECTED = {

@@ -190,7 +190,8 @@ class Training:
         self.device = backend.device() if size == 1 else f"{size} x {backend.device()}"
         self.split = batches.read_split(shards, TRAIN, params.residence)
         self._weights = loss_weights(self.split, shards, params)
-        if weightless := params.class_weighting == "body_part" and batches.of_one_label(shards.facts.train_images):
+        weightless = batches.of_one_label(shards.facts.train_images)
+        if params.class_weighting == "body_part" and weightless:
             logger.warning(
                 "train: %s: all training images of %s have the same label, so they count nothing in the loss. With "
                 "class_weighting none they would",

@@ -4,7 +4,7 @@ import copy
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -49,8 +49,8 @@ class TrainParams(Section):
         description="Epochs over which the kept weights are averaged (exponential moving average); 0: none",
     )
     dropout: float = Field(ge=0, lt=1, description="Dropout before the last layer")
-    patience: int | None = Field(
-        gt=0, description="Epochs without a better tuning AUROC before training stops; null: it never stops early"
+    patience: Annotated[int, Field(gt=0)] | Literal["none"] = Field(
+        description="Epochs without a better tuning AUROC before training stops; none: it never stops early"
     )
     class_weighting: Literal["body_part", "none"] = Field(
         description="Weighted binary cross-entropy per body part, as MURA's authors do (arXiv:1712.06957), or plain"

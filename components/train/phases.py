@@ -106,7 +106,7 @@ def compile_for(model: keras.Model, phase: Phase, params: TrainParams, images: i
     """
     if architectures.is_pretrained(params):
         architectures.set_backbone_trainable(model, phase.name != HEAD)
-    optimizer = AdamW(
+    optimizer: Any = AdamW(
         schedule(phase, params, images),
         weight_decay=weight_decay(phase, params, images),
         global_clipnorm=params.clip_norm or None,
@@ -115,8 +115,10 @@ def compile_for(model: keras.Model, phase: Phase, params: TrainParams, images: i
     )
     # Smaller biases and smaller scales of a normalisation do not regularise.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    if any(layer.compute_dtype == "float16" for layer in model.layers):
+        # The smallest gradients would be 0 in float16.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, name="loss_scale")
     # Without XLA: compiling takes longer than the demonstration, and on some GPUs it fails.
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(optimizer, loss, jit_compile=False)
-    # In float16, Keras has put an optimiser around it, which scales the loss.
-    model.optimizer.build(model.trainable_variables)
+    optimizer.build(model.trainable_variables)

@@ -287,7 +287,7 @@ def test_weights_that_changed_since_they_were_saved_do_not_become_a_model(here: 
 def test_weights_are_the_bytes_that_keras_writes_of_a_network_without_an_optimiser(tmp_path: Path) -> None:
     model = network()
     content = weights_file.content(model)
-    plain = keras.Sequential(model.layers)
+    plain = keras.Sequential([keras.Input((4,)), *model.layers])
     plain.save_weights(tmp_path / "a.weights.h5")
     assert content == (tmp_path / "a.weights.h5").read_bytes()
 

@@ -113,7 +113,9 @@ class State(_Strict):
 
     def exhausted(self, patience: int | str) -> bool:
         """Whether the last `patience` epochs of this phase were not better than an earlier one. "none": never."""
-        return isinstance(patience, int) and self.epoch_in_phase > patience and self.epochs - self.best.epoch >= patience
+        return (
+            isinstance(patience, int) and self.epoch_in_phase > patience and self.epochs - self.best.epoch >= patience
+        )
 
     def computed_checksum(self) -> str:
         """What `checksum` is if nothing has changed."""

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from benchmarks import harness
 from components import tracking
@@ -115,7 +114,7 @@ class Trained:
         phases.compile_for(self._model, phases.phases(params)[-1], params, MURA)
         self._averages = Averages(self._model, 100.0)
         self._train_epoch = multi_worker.Worker().trainer(self._model)
-        self._step = tf.function(self._model.train_step, autograph=False, reduce_retracing=True)
+        self._step = backend.compiled(self._model.train_step)
         self._epoch = 0
 
     def step(self, count: int) -> float:
@@ -156,7 +155,7 @@ class Trained:
     def _rate(self, count: int, work: Callable[[], object]) -> float:
         began = time.perf_counter()
         work()
-        tf.convert_to_tensor(self._model.weights[0].value).numpy()  # A GPU may still be at work.
+        np.asarray(self._model.weights[0])  # A GPU may still be at work.
         return count * self.params.batch_size / (time.perf_counter() - began)
 
 
@@ -202,9 +201,7 @@ def _peak_memory() -> int:
     """Most bytes that TensorFlow held on the first GPU since this was last asked; 0 without one."""
     if backend.device() == "CPU":
         return 0
-    peak: int = tf.config.experimental.get_memory_info("GPU:0")["peak"]
-    tf.config.experimental.reset_memory_stats("GPU:0")
-    return peak
+    return backend.peak_memory()
 
 
 if __name__ == "__main__":

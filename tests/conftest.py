@@ -30,12 +30,13 @@ from components.artifacts.evaluation import (
     SplitScores,
 )
 from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
+from components.base import surroundings
 
 if TYPE_CHECKING:
     import pandas as pd
     from kubeflow_api import KubeflowApi
 
-os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="-1")
+os.environ.update(**surroundings.FIXED, TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MEASURED_WITH = {"operating_point": "youden", "target": 0.5, "bootstrap_draws": 2000, "batch_size": 8}

@@ -3,7 +3,7 @@
 import os
 import resource
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,18 @@ def fastest(*, capability: tuple[int, int] | None = None, instructions: Iterable
     if tuple(capability) >= (8, 0):
         return "mixed_bfloat16"
     return "mixed_float16" if tuple(capability) >= (7, 0) else "float32"
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors as a graph, like the step of Keras' `fit`."""
+    return tf.function(function, autograph=False, reduce_retracing=True)  # type: ignore[no-any-return]
+
+
+def peak_memory() -> int:
+    """Most bytes that TensorFlow held on the first GPU since this was last asked."""
+    peak: int = tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    tf.config.experimental.reset_memory_stats("GPU:0")
+    return peak
 
 
 def copies_on_gpu(pixels: Any) -> Iterator[tuple[Any]]:

@@ -1,6 +1,7 @@
 """Each step, disturbed and run once more: the result must be the one that nothing disturbed.
 
-    python -m benchmarks.faults [ingest|validate|...] [--kind kill|error|lost] [--times 30] [--seed 1] [--json]
+    python -m benchmarks.faults [ingest|validate|...] [--kind kill|error|lost] [--times 30] [--seed 1]
+        [--architecture vgg16] [--json]
 
 kill    SIGKILL of the step and its workers: in turn at one of its calls to the operating system that touches a file,
         and at a moment of its run time.
@@ -49,6 +50,7 @@ from components.artifacts.registration import Registration
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import DataRefused, ExitCode, UsageError
+from components.params.train import TITLES
 from tests import lying_proxy, object_store
 from tests.servers import free_port, wait_for
 
@@ -58,7 +60,19 @@ _PARAMS = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(e
 # So many studies have both labels in all splits. The network is the smallest; any model may be promoted.
 STUDIES = 56
 _SHARD = {"image_size": 32, "images_per_shard": 40}
-_TRAIN = {**_PARAMS["train"]["default"], "candidate": "custom_cnn", "architecture": "custom_cnn", "epochs": 2}
+# All that a checkpoint can hold: also the averages of the weights, and the states of each random layer.
+_TRAIN = {
+    **_PARAMS["train"]["default"],
+    "candidate": "custom_cnn",
+    "architecture": "custom_cnn",
+    "epochs": 2,
+    "averaging": 0.5,
+    "dropout": 0.2,
+    "rotation": 30,
+    "zoom": 0.1,
+    "brightness": 0.1,
+    "contrast": 0.1,
+}
 _PROTOCOL = {**_PARAMS["protocol"], "min_auroc": 0.0}
 EXPECTED = {
     "kill": (-signal.SIGKILL,),
@@ -82,6 +96,13 @@ class Step(NamedTuple):
     """Which server's answers are lost: s3, mlflow or none."""
 
 
+def _training(architecture: str) -> Step:
+    """The training of a network."""
+    params = {**_TRAIN, "candidate": architecture, "architecture": architecture}
+    words = ("--shards", "made/shard", "--params", json.dumps(params), "--seed", "1")
+    return Step(TrainedModel, words, ("components.train.training", "components.tracking.logged_model"), "mlflow")
+
+
 _TRACKING = ("components.tracking.model_registry", "components.tracking.publish")
 STEPS = {
     "ingest": Step(Manifest, ("--archive", ARCHIVE, "--seed", "1"), ("components.ingest.reading",), "s3"),
@@ -94,12 +115,7 @@ STEPS = {
         ("components.shard.packing",),
         "s3",
     ),
-    "train": Step(
-        TrainedModel,
-        ("--shards", "made/shard", "--params", json.dumps(_TRAIN), "--seed", "1"),
-        ("components.train.training", "components.tracking.logged_model"),
-        "mlflow",
-    ),
+    "train": _training("custom_cnn"),
     "evaluate": Step(
         Evaluation,
         (
@@ -549,9 +565,12 @@ def main() -> None:
     parser.add_argument("--kind", action="append", choices=KINDS, help="[default: all]")
     parser.add_argument("--times", type=int, default=30, help="of each kind and step [default: %(default)s]")
     parser.add_argument("--seed", type=int, default=1, help="decides what happens when [default: %(default)s]")
+    parser.add_argument("--architecture", choices=TITLES, help="of the network [default: custom_cnn]")
     parser.add_argument("--cores", type=int, help="of each run; with 1 no workers are started [default: all]")
     flags = parser.parse_args()
     kinds = flags.kind or KINDS
+    if flags.architecture:
+        STEPS["train"] = _training(flags.architecture)
     rows: list[Row] = []
     with (
         harness.archive(flags) as (archive,),

@@ -36,6 +36,7 @@ from components.artifacts.evaluation import (
     SplitScores,
 )
 from components.artifacts.trained_model import CURVES, WEIGHTS, Offsets, TrackedRun, TrainedModel, TrainedModelFacts
+from components.base import surroundings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from components.scores.both_splits import BothSplits
 
-os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", KERAS_BACKEND="tensorflow", CUDA_VISIBLE_DEVICES="-1")
+os.environ.update(**surroundings.FIXED, TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MEASURED_WITH = {"batch_size": 8}
@@ -214,12 +215,19 @@ def trained(make_model: Callable[..., TrainedModel], tmp_path: Path) -> TrainedM
         learning_rate=0.001,
         head_learning_rate=0.001,
         warmup=0.1,
-        weight_decay=0.0,
+        shrinkage=0.0,
+        clip_norm=0.0,
+        averaging=0.0,
         dropout=0.0,
         patience=1,
         class_weighting="none",
         flip=False,
         rotation=0,
+        zoom=0.0,
+        shift=0.0,
+        brightness=0.0,
+        contrast=0.0,
+        width=32,
         batch_norm_momentum=0.9,
         precision="float32",
         residence="auto",

@@ -1,6 +1,7 @@
 """Networks: pixels in, logit out, and how TensorFlow runs them.
 
 architectures.py   the four networks, and their weights
+augmentation.py    random changes of the pictures in training
 weights_file.py    the file that Keras writes of them
 batches.py         a split of the shards, and the batches of an epoch
 pixels.py          the pixels of a split that stay on disk

@@ -13,6 +13,7 @@ from components.artifacts.trained_model import TrainedModel
 from components.base import surroundings
 from components.base.errors import DataRefused, ServiceUnreachable, UsageError, first_line
 from components.network import weights_file
+from components.network.augmentation import augmentation
 from components.params.train import TrainParams
 
 # Where keras.applications downloads weights without the top from.
@@ -40,16 +41,16 @@ def build(
 ) -> keras.Model:
     """Build a network with random weights.
 
-    Flips and rotations are layers of the network: they run on its device, in training only.
+    The augmentation consists of layers of the network: it runs on its device, in training only.
 
     Args:
-        params: architecture, augmentation, dropout, momentum, and whether the backbone gets pretrained weights: they
-            need pixels scaled as in their own training.
+        params: architecture, width, augmentation, dropout, momentum, and whether the backbone gets pretrained weights:
+            they need pixels scaled as in their own training.
         image_size: side S of the square images, pixels.
         seed: seed of the weights, the augmentation and the dropout.
         precision: a Keras dtype policy; the logit is float32 under any.
-        augment: whether the network has flips and rotations. Keras' random layers also act where a call does not say
-            `training=False`, so a network for predictions has none.
+        augment: whether the network has the layers of the augmentation. Some of Keras' random layers also act where a
+            call does not say `training=False`, so a network for predictions has none.
         synchronized: whether batch normalisation uses the statistics of the whole batch when workers share it.
 
     Returns:
@@ -59,12 +60,11 @@ def build(
     with _policy(precision):
         pixels = keras.Input((image_size, image_size, 1), name="pixels")  # [B, S, S, 1]
         x = pixels
-        if augment and params.flip:
-            x = layers.RandomFlip("horizontal", seed=seed, name="flip")(x)
-        if augment and params.rotation:
-            turn = params.rotation / 360  # Keras counts in full turns
-            x = layers.RandomRotation(turn, fill_mode="constant", seed=seed + 1, name="rotation")(x)
-        features = _custom_cnn(x) if params.architecture == "custom_cnn" else _application(params, x, seed)  # [B, C]
+        if augment:
+            for layer in augmentation(params, seed):
+                x = layer(x)
+        own = params.architecture == "custom_cnn"
+        features = _custom_cnn(x, params.width) if own else _application(params, x, seed)  # [B, C]
         features = layers.Dropout(params.dropout, seed=seed + 2, name="dropout")(features)
         logit = layers.Dense(1, dtype="float32", name="logit")(features)  # [B, 1]
     model = keras.Model(pixels, logit, name=params.architecture)
@@ -197,14 +197,14 @@ def _rgb_shape(name: str, size: int) -> tuple[int, int, int]:
     return size, size, 3
 
 
-def _custom_cnn(x: keras.KerasTensor) -> keras.KerasTensor:
-    """A small residual network of the pre-activation kind (He et al., arXiv:1603.05027): [B, S, S, 1] to [B, 256]."""
+def _custom_cnn(x: keras.KerasTensor, width: int) -> keras.KerasTensor:
+    """A small residual network of the pre-activation kind (He et al., arXiv:1603.05027): [B, S, S, 1] to [B, 8 W]."""
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="scale")(x)
-    x = _convolution(x, 32, stride=2)  # [B, S/2, S/2, 32]
-    for stage, filters in enumerate((32, 64, 128, 256)):
+    x = _convolution(x, width, stride=2)  # [B, S/2, S/2, W]
+    for stage in range(4):
         for block in range(2):
-            x = _residual(x, filters, stride=2 if stage and not block else 1)
-    x = layers.Activation("relu")(layers.BatchNormalization()(x))  # [B, S/16, S/16, 256]
+            x = _residual(x, width << stage, stride=2 if stage and not block else 1)
+    x = layers.Activation("relu")(layers.BatchNormalization()(x))  # [B, S/16, S/16, 8 W]
     return layers.GlobalAveragePooling2D(name="mean")(x)
 
 

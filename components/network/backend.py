@@ -3,7 +3,7 @@
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,9 @@ def prepare() -> None:
         tf.config.experimental.set_memory_growth(gpu, True)
     # Same seed, same weights. On a CPU the cost is too small to measure.
     tf.config.experimental.enable_op_determinism()
+    # float32 is float32. TensorFloat-32 would cut its products to 10 bits on newer GPUs, and predictions would differ
+    # between machines. What trains fast there trains in bfloat16.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def device() -> str:
@@ -84,16 +87,45 @@ def device() -> str:
 
 
 def precision(wanted: str) -> str:
-    """A Keras dtype policy. `auto` is bfloat16 where the hardware multiplies it, else float32."""
+    """A Keras dtype policy. `auto` is the fastest of the hardware that is not slower than float32: see `fastest`."""
     if wanted != "auto":
         return wanted
     if gpus := tf.config.list_physical_devices("GPU"):
-        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-        return "mixed_bfloat16" if capability >= (8, 0) else "float32"
-    # benchmarks/precision.py measures the gain. Without these instructions bfloat16 is emulated, and slower.
+        found = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        return fastest(capability=found)
     cpu = Path("/proc/cpuinfo")
-    words = set(cpu.read_text(encoding="utf-8").split()) if cpu.is_file() else set()
-    return "mixed_bfloat16" if words & {"amx_bf16", "avx512_bf16"} else "float32"
+    return fastest(instructions=cpu.read_text(encoding="utf-8").split() if cpu.is_file() else ())
+
+
+def fastest(*, capability: tuple[int, int] | None = None, instructions: Iterable[str] = ()) -> str:
+    """The Keras dtype policy in which a device trains fastest.
+
+    GPUs multiply bfloat16 from compute capability 8.0 on, and float16 from 7.0 on (tensor cores of V100 and T4). In
+    float16 Keras scales the loss, because small gradients would be 0. CPUs multiply tiles of bfloat16 with AMX.
+    With AVX-512 BF16 alone, converting costs more than the products save: VGG-16 trained at 0.52 to 0.87 of its speed
+    in float32, Inception V3 at 0.78 and the custom CNN at 1.0 (benchmarks/precision.py).
+
+    Args:
+        capability: compute capability of a GPU; None for a CPU.
+        instructions: flags of a CPU, as /proc/cpuinfo names them.
+    """
+    if capability is None:
+        return "mixed_bfloat16" if "amx_bf16" in set(instructions) else "float32"
+    if tuple(capability) >= (8, 0):
+        return "mixed_bfloat16"
+    return "mixed_float16" if tuple(capability) >= (7, 0) else "float32"
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of tensors as a graph, like the step of Keras' `fit`."""
+    return tf.function(function, autograph=False, reduce_retracing=True)  # type: ignore[no-any-return]
+
+
+def peak_memory() -> int:
+    """Most bytes that TensorFlow held on the first GPU since this was last asked."""
+    peak: int = tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    tf.config.experimental.reset_memory_stats("GPU:0")
+    return peak
 
 
 def copies_on_gpu(pixels: Any) -> Iterator[tuple[Any]]:

@@ -89,13 +89,22 @@ def loss_weights(abnormal: NDArray[np.int64], body_part: NDArray[np.str_], parts
     }
     if strange := set(body_part.tolist()) - set(parts):
         raise DataRefused(f"No training image shows {', '.join(sorted(strange))}, but other splits have some.")
-    if not any(part.normal and part.abnormal for part in parts.values()):
+    if set(of_one_label(parts)) == set(parts):
         raise DataRefused(
             "In training every body part has images of one label only, and with class_weighting `body_part` none "
             "counts. Set class_weighting of the candidates to none, or add images."
         )
     pairs = zip(body_part.tolist(), abnormal.tolist(), strict=True)
     return np.array([weight[pair] for pair in pairs], np.float32)
+
+
+def of_one_label(parts: dict[str, PartFacts]) -> list[str]:
+    """The body parts whose training images all have the same label: `loss_weights` gives each of them the weight 0.
+
+    Args:
+        parts: counts of the training split.
+    """
+    return [name for name, part in parts.items() if not (part.normal and part.abnormal)]
 
 
 def training_batches(
@@ -114,7 +123,7 @@ def training_batches(
     Returns:
         tf.data.Dataset of (pixels uint8 [B, S, S, 1], abnormal float32 [B, 1], weight float32 [B]).
     """
-    order = np.random.default_rng((seed, epoch)).permutation(len(split))
+    order = order_of(len(split), seed, epoch)
     labels = tf.constant(split.abnormal.astype(np.float32)[:, None])
     weight = tf.constant(weights)
 
@@ -133,6 +142,11 @@ def training_batches(
 
     dataset = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
     return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+def order_of(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order of the images in an epoch, int64 [N]; batches are cut from its beginning on."""
+    return np.random.default_rng((seed, epoch)).permutation(images)
 
 
 def in_order(split: Split, batch_size: int) -> Any:

@@ -20,13 +20,15 @@ class _InMemory(saving_lib.H5IOStore):  # type: ignore[misc] # Keras has no type
 
 
 def content(model: keras.Model) -> bytes:
-    """The bytes of the file that `model.save_weights` writes, the optimiser's variables included.
+    """The bytes of the file that `model.save_weights` writes, without the optimiser's variables.
 
-    They are made in memory: HDF5 that meets a full disk crashes the process when it ends, whatever was caught before.
+    Those are two thirds of it, and nobody who loads the model needs them. The bytes are made in memory: HDF5 that
+    meets a full disk crashes the process when it ends, whatever was caught before.
     """
     store = _InMemory("weights", mode="w")
     try:
-        saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=set())
+        seen = {id(model.optimizer)} if model.compiled else set()
+        saving_lib._save_state(model, weights_store=store, assets_store=None, inner_path="", visited_saveables=seen)
         store.h5_file.flush()
         image: bytes = store.h5_file.id.get_file_image()
     finally:

@@ -4,7 +4,7 @@ import copy
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -36,17 +36,35 @@ class TrainParams(Section):
     learning_rate: float = Field(gt=0, description="Highest learning rate with all layers (AdamW)")
     head_learning_rate: float = Field(gt=0, description="Highest learning rate with the head alone")
     warmup: float = Field(ge=0, lt=1, description="Share of the steps in which the learning rate rises")
-    weight_decay: float = Field(ge=0, description="Weight decay of AdamW (decoupled)")
+    shrinkage: float = Field(
+        ge=0,
+        lt=1,
+        description="AdamW's weight decay: share of itself that a weight without gradient loses over the training",
+    )
+    clip_norm: float = Field(
+        ge=0, description="Largest norm of a step's gradient, to which larger are cut; 0: no limit"
+    )
+    averaging: float = Field(
+        ge=0,
+        description="Epochs over which the kept weights are averaged (exponential moving average); 0: none",
+    )
     dropout: float = Field(ge=0, lt=1, description="Dropout before the last layer")
-    patience: int = Field(gt=0, description="Epochs without a better tuning AUROC before training stops")
+    patience: Annotated[int, Field(gt=0)] | Literal["none"] = Field(
+        description="Epochs without a better tuning AUROC before training stops; none: it never stops early"
+    )
     class_weighting: Literal["body_part", "none"] = Field(
         description="Weighted binary cross-entropy per body part, as MURA's authors do (arXiv:1712.06957), or plain"
     )
     flip: bool = Field(description="Random horizontal flips")
     rotation: float = Field(ge=0, le=180, description="Random rotations, at most this many degrees in both directions")
+    zoom: float = Field(ge=0, le=1, description="Random zoom, at most by this share, larger and smaller")
+    shift: float = Field(ge=0, le=1, description="Random shifts, at most this share of the side, in each direction")
+    brightness: float = Field(ge=0, le=1, description="Random brightness, at most this share of white more or less")
+    contrast: float = Field(ge=0, lt=1, description="Random contrast, at most this share more or less")
+    width: int = Field(gt=0, description="Filters of the custom CNN's first stage; each of the next three doubles them")
     batch_norm_momentum: float = Field(gt=0, lt=1, description="Momentum of batch normalisation's running statistics")
-    precision: Literal["auto", "float32", "mixed_bfloat16"] = Field(
-        description="Number format of the training; auto: bfloat16 if the hardware multiplies it, else float32"
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = Field(
+        description="Number format of the training; auto: the fastest of the hardware, components/network/backend.py"
     )
     residence: Residence = Field(
         description="Where the training images are kept; auto: in memory if they take less than half of what is "
@@ -144,6 +162,8 @@ def _ignored(entry: Mapping[str, Any], candidate: TrainParams) -> str | None:
         return "head_learning_rate has no effect with head_epochs 0. Remove it, or set head_epochs"
     if "batch_norm_momentum" in entry and candidate.architecture in WITHOUT_BATCH_NORM:
         return f"batch_norm_momentum has no effect on {candidate.architecture}, which has no such layers. Remove it"
+    if "width" in entry and candidate.architecture != "custom_cnn":
+        return f"width has no effect on {candidate.architecture}: it is that of custom_cnn. Remove it"
     return None
 
 

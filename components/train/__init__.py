@@ -2,6 +2,8 @@
 
 training.py          the training: one loop for the chief and for the workers beside it
 phases.py            head first, then all layers: epochs, learning rates, optimiser
+optimiser.py         AdamW, as it steps
+averaging.py         the moving average of the weights, which is measured and kept
 tuning.py            the tuning split, on which every epoch is measured
 checkpoint.py        what a killed training resumes from
 state.py             how far a training is, as the checkpoint says it
@@ -28,7 +30,7 @@ def train(shards: Shards, params: TrainParams, seed: int, out: Path) -> TrainedM
 
     With pretrained weights the head is trained first, then all layers. After every epoch a checkpoint is saved: if the
     training is killed, the same command resumes it and ends with the same weights. The model keeps the weights of the
-    epoch with the best study-level AUROC on the tuning split.
+    epoch with the best study-level AUROC on the tuning split; with `averaging` these are the averaged weights.
 
     SIGTERM ends the training at once with 143; what is being saved is saved first.
 

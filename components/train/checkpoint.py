@@ -5,11 +5,10 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
@@ -18,7 +17,6 @@ from components.artifacts.artifact import File
 from components.base import space
 from components.base.errors import OutsideFailed
 from components.base.files import INPUTS, settle, write_bytes, write_text
-from components.network import weights_file
 from components.train import mirror
 from components.train.phases import Phase
 from components.train.state import Doubtful, Origin, State, read
@@ -33,7 +31,7 @@ class Checkpoint:
 
     checkpoint/
         state.json              how far the training is; size and sha256 of the other two. Written last
-        epoch-<n>.npz           all variables of model and optimiser after epoch n, random states included
+        epoch-<n>.npz           all variables of model, optimiser and averages after epoch n, random states included
         best-<n>.weights.h5     the model after epoch n, the best so far
     """
 
@@ -99,31 +97,39 @@ class Checkpoint:
                 "machine may be broken. The same command trains anew."
             ) from doubt
 
-    def expect(self, model: keras.Model) -> None:
+    def expect(self, weights: int, copies: int) -> None:
         """Check that there is room for what a training writes.
+
+        Args:
+            weights: bytes of the network.
+            copies: how many arrays there are of each weight: itself, what the optimiser keeps of it, its average.
 
         Raises:
             OutsideFailed: there is not.
         """
-        # Of every weight AdamW keeps two moments, in all files.
-        whole = 3 * sum(np.asarray(each).nbytes for each in model.variables)
         there = sum(path.lstat().st_size for path in self.path.iterdir())
         # The checkpoints of two epochs, the best weights of two, and the model itself.
-        space.require(self.path, 5 * whole - there, "the checkpoints and the model", largest=whole)
+        needed = (2 * copies + 3) * weights
+        space.require(self.path, needed - there, "the checkpoints and the model", largest=copies * weights)
 
-    def save(self, model: keras.Model, state: State) -> None:
+    def save(self, values: Sequence[Any], state: State, kept: Callable[[], bytes]) -> None:
         """Save everything after an epoch, then delete the files of earlier ones.
+
+        Args:
+            values: every variable of the training.
+            state: how far it is.
+            kept: the file of the weights to keep; asked for if the epoch was the best.
 
         Raises:
             OutsideFailed: there is no room.
         """
-        arrays = {f"{i:05d}": np.asarray(variable) for i, variable in enumerate(variables(model))}
-        improved = state.best.epoch == state.epochs
-        needed = (1 + improved) * sum(array.nbytes for array in arrays.values())
-        space.require(self.path, needed, f"the checkpoint of epoch {state.epochs}")
+        arrays = {f"{i:05d}": np.asarray(variable) for i, variable in enumerate(values)}
+        needed = sum(array.nbytes for array in arrays.values())
         files = {name: file for name, file in state.files.items() if name == state.best_name}
-        if improved:
-            write_bytes(self.best_weights(state), weights_file.content(model))
+        best = kept() if state.best.epoch == state.epochs else b""
+        space.require(self.path, needed + len(best), f"the checkpoint of epoch {state.epochs}")
+        if best:
+            write_bytes(self.best_weights(state), best)
             files[state.best_name] = File.of(self.best_weights(state))
         path = self.path / state.arrays_name
         path.unlink(missing_ok=True)
@@ -134,13 +140,17 @@ class Checkpoint:
         state.files = files | {path.name: File.of(path)}
         self._write(state)
 
-    def arrays(self, model: keras.Model, state: State) -> list[NDArray[Any]]:
+    def arrays(self, values: Sequence[Any], state: State) -> list[NDArray[Any]]:
         """The value of every variable after the last completed epoch.
+
+        Args:
+            values: the variables.
+            state: says which epoch.
 
         Raises:
             Doubtful: the file has variables of something else.
         """
-        path, wanted = self.path / state.arrays_name, variables(model)
+        path, wanted = self.path / state.arrays_name, values
         try:
             with zipfile.ZipFile(path) as saved:
                 if len(saved.namelist()) != len(wanted):
@@ -149,9 +159,9 @@ class Checkpoint:
         except (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise Doubtful(f"is damaged ({path.name}: {error})") from error
 
-    def restore(self, model: keras.Model, state: State) -> None:
+    def restore(self, values: Sequence[Any], state: State) -> None:
         """Set every variable to its value after the last completed epoch."""
-        for variable, value in zip(variables(model), self.arrays(model, state), strict=True):
+        for variable, value in zip(values, self.arrays(values, state), strict=True):
             variable.assign(value)
 
     def keep(self) -> str:
@@ -188,11 +198,6 @@ class Checkpoint:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-
-
-def variables(model: keras.Model) -> list[Any]:
-    """All variables of model and optimiser. The random states of augmentation and dropout are among the model's."""
-    return [*model.variables, *model.optimizer.variables]
 
 
 def _check(path: Path, file: File) -> None:

@@ -23,8 +23,9 @@ from components.train.tf_config import Place
 # Distance between the seeds of two workers. The random layers of one network have consecutive seeds.
 STRIDE = 1000
 
-Epoch = Callable[[Any, Callable[[], None]], float]
-"""Trains an epoch of batches, calls back after each, returns the mean loss (with uneven shares almost the mean)."""
+Epoch = Callable[[Any, Callable[[float], None]], float]
+"""Trains an epoch of batches, calls back after each with the mean loss so far, and returns it (with uneven shares
+almost the mean)."""
 Predict = Callable[[Any], NDArray[np.float32]]
 """From batches of pixels to logits, float32 [N]."""
 
@@ -72,9 +73,9 @@ class Worker:
     def trainer(self, model: keras.Model) -> Epoch:
         """A function that trains a compiled model."""
 
-        def epoch(batches: Any, done: Callable[[], None]) -> float:
-            counter = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _batch, **_: done())
-            history = model.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[counter]).history
+        def epoch(batches: Any, done: Callable[[float], None]) -> float:
+            after = keras.callbacks.LambdaCallback(on_train_batch_end=lambda _batch, logs: done(float(logs["loss"])))
+            history = model.fit(batches, epochs=1, shuffle=False, verbose=0, callbacks=[after]).history
             return float(history["loss"][0])
 
         return epoch
@@ -170,12 +171,12 @@ class TeamWorker(Worker):
         def loss() -> Any:
             return model.get_metrics_result()["loss"]
 
-        def epoch(batches: Any, done: Callable[[], None]) -> float:
+        def epoch(batches: Any, done: Callable[[float], None]) -> float:
             with _together():
                 forget()
                 for batch in batches:
                     step(batch)
-                    done()
+                    done(float(loss()))
                 return float(loss())
 
         return epoch

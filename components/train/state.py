@@ -111,9 +111,11 @@ class State(_Strict):
         """The file with the weights of the best epoch."""
         return f"best-{self.best.epoch}.weights.h5"
 
-    def exhausted(self, patience: int) -> bool:
-        """Whether the last `patience` epochs of this phase were not better than an earlier one."""
-        return self.epoch_in_phase > patience and self.epochs - self.best.epoch >= patience
+    def exhausted(self, patience: int | str) -> bool:
+        """Whether the last `patience` epochs of this phase were not better than an earlier one. "none": never."""
+        return (
+            isinstance(patience, int) and self.epoch_in_phase > patience and self.epochs - self.best.epoch >= patience
+        )
 
     def computed_checksum(self) -> str:
         """What `checksum` is if nothing has changed."""

@@ -8,6 +8,7 @@ import socket
 import tempfile
 import time
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,11 +24,12 @@ from components.base.files import CHECKPOINT, json_sha256
 from components.base.progress import Bar, duration
 from components.base.variables import KUBEFLOW_RUN
 from components.kubeflow import train_job
-from components.network import architectures, backend, batches
+from components.network import architectures, backend, batches, weights_file
 from components.params.train import TrainParams
 from components.scores import offsets
 from components.train import multi_worker, phases, termination
-from components.train.checkpoint import Checkpoint, variables
+from components.train.averaging import Averages
+from components.train.checkpoint import Checkpoint
 from components.train.phases import Phase
 from components.train.state import Doubtful, Epoch, Origin, State
 from components.train.termination import Termination
@@ -189,6 +191,14 @@ class Training:
         self.device = backend.device() if size == 1 else f"{size} x {backend.device()}"
         self.split = batches.read_split(shards, TRAIN, params.residence)
         self._weights = loss_weights(self.split, shards, params)
+        weightless = batches.of_one_label(shards.facts.train_images)
+        if params.class_weighting == "body_part" and weightless:
+            logger.warning(
+                "train: %s: all training images of %s have the same label, so they count nothing in the loss. With "
+                "class_weighting none they would",
+                params.candidate,
+                ", ".join(weightless),
+            )
         self.origin = Origin(
             shards=shards.digest,
             params=params.model_dump(mode="json"),
@@ -217,7 +227,9 @@ class Training:
             state = self._from_chief(saved or State(origin=self.origin))
             self._build()
             if checkpoint is not None:
-                checkpoint.expect(self.model)
+                # AdamW keeps two moments of each weight.
+                copies = 4 if self._averages.variables else 3
+                checkpoint.expect(sum(np.asarray(each).nbytes for each in self.model.variables), copies)
             if state.epochs:
                 # For the optimiser's variables, which the checkpoint has, too.
                 self._compile(self.phases[state.phase])
@@ -282,7 +294,7 @@ class Training:
         """The saved state if the files beside it are what it says, else that of a training that starts anew."""
         first = [np.array(variable) for variable in self.model.variables]
         try:
-            checkpoint.arrays(self.model, state)
+            checkpoint.arrays(self._variables, state)
             try:
                 network = self.load(checkpoint.best_weights(state))
             except DataRefused as refused:
@@ -310,19 +322,31 @@ class Training:
                 synchronized=self.worker.place.size > 1,
             )
         self._predict = self.worker.predictor(self.model)
+        self._averages = Averages(self.model, self.params.averaging * phases.steps(len(self.split), self.params))
+
+    @property
+    def _variables(self) -> list[Any]:
+        """All variables of this training. The random states of augmentation and dropout are among the network's."""
+        return [*self.model.variables, *self.model.optimizer.variables, *self._averages.variables]
+
+    def _kept(self) -> bytes:
+        """The file of the weights that are measured and kept."""
+        with self._averages.applied():
+            return weights_file.content(self.model)
 
     def _fit_phase(self, state: State, chief: Chief | None) -> State:
         """Train the rest of a phase."""
         phase = self.phases[state.phase]
         self._compile(phase)
+        self._averages.begin()
         if chief is not None and state.epoch_in_phase:
-            chief.checkpoint.restore(self.model, state)
+            chief.checkpoint.restore(self._variables, state)
             logger.info("train: %s goes on after epoch %s", self.params.candidate, state.epochs)
-        self.worker.align(variables(self.model))
+        self.worker.align(self._variables)
         train_epoch = self.worker.trainer(self.model)
         while state.epoch_in_phase < phase.epochs and not state.exhausted(self.params.patience):
             started = time.monotonic()
-            loss = self._train_epoch(train_epoch, state.epochs + 1)
+            loss = self._train_epoch(train_epoch, phase, state.epochs + 1)
             with self._listener.deferred():
                 if chief is not None:
                     state.curves.append(self._measured(loss, state, chief.tuning))
@@ -330,7 +354,7 @@ class Training:
                     state.seconds += time.monotonic() - started
                 state = self._from_chief(state)
                 if chief is not None:
-                    chief.checkpoint.save(self.model, state)
+                    chief.checkpoint.save(self._variables, state, self._kept)
             if chief is not None:
                 chief.run.log_epoch(state.epochs, state.curves[-1].metrics)
                 self._report(state)
@@ -340,19 +364,50 @@ class Training:
         with self.worker.scope():
             phases.compile_for(self.model, phase, self.params, len(self.split))
 
-    def _train_epoch(self, train_epoch: multi_worker.Epoch, number: int) -> float:
-        """Train an epoch and return its mean loss."""
+    def _train_epoch(self, train_epoch: multi_worker.Epoch, phase: Phase, number: int) -> float:
+        """Train an epoch and return its mean loss.
+
+        Raises:
+            UsageError: a loss is not finite.
+        """
         params, place = self.params, self.worker.place
         order = batches.training_batches(self.split, self._weights, params.batch_size, self.seed, number, place)
         bar = Bar(phases.steps(len(self.split), params), f"train: {params.candidate} epoch {number}, step")
+        step = count(1)
+
+        def trained(loss: float) -> None:
+            done = next(step)
+            if not math.isfinite(loss):
+                raise self._diverged(phase, number, done)
+            self._averages.advance()
+            bar.advance()
+
         with bar, batches.reading(self.split):
-            loss = train_epoch(order, bar.advance)
+            loss = train_epoch(order, trained)
         self.worker.agree(
-            lambda: multi_worker.digest(variables(self.model)),
+            lambda: multi_worker.digest(self._variables),
             f"train: after epoch {number} the weights of the workers differ. Start all of them on processors of one "
             "kind.",
         )
         return loss
+
+    def _diverged(self, phase: Phase, epoch: int, step: int) -> UsageError:
+        """The error of a batch whose loss is not finite. A line of the log names all images of the batch.
+
+        Args:
+            phase: the phase.
+            epoch: the epoch, from 1.
+            step: the batch in it, from 1.
+        """
+        size = self.params.batch_size
+        order = batches.order_of(len(self.split), self.seed, epoch)
+        members = self.split.image[order[(step - 1) * size : step * size]].tolist()
+        logger.warning("train: epoch %s, batch %s: %s", epoch, step, ", ".join(members))
+        others = f" and {len(members) - 1} more, which the line before names" if len(members) > 1 else ""
+        return UsageError(
+            f"train: {self.params.candidate} diverged in epoch {epoch}: the loss of batch {step} is not finite "
+            f"({members[0]}{others}). Lower its {phase.peak_choice} ({phase.peak:g}), or look at these images."
+        )
 
     def _measured(self, loss: float, state: State, tuning: Tuning) -> Epoch:
         """Measure the epoch that was just trained.
@@ -361,8 +416,9 @@ class Training:
             UsageError: the training diverged.
         """
         phase, number, images = self.phases[state.phase], state.epochs + 1, len(self.split)
-        measures = tuning.measure(self._predict)
-        if not math.isfinite(loss + measures.loss):
+        with self._averages.applied():
+            measures = tuning.measure(self._predict)
+        if not math.isfinite(measures.loss):
             raise UsageError(
                 f"train: {self.params.candidate} diverged in epoch {number} (loss {loss:g}, tuning loss "
                 f"{measures.loss:g}). Lower its {phase.peak_choice} ({phase.peak:g})."

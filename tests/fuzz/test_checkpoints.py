@@ -22,8 +22,8 @@ from pydantic import ValidationError
 from components.artifacts.trained_model import WEIGHTS, TrainedModel
 from components.base.errors import DataRefused, printable
 from components.base.files import INPUTS, file_sha256, json_sha256
-from components.network import architectures
-from components.train.checkpoint import Checkpoint, variables
+from components.network import architectures, weights_file
+from components.train.checkpoint import Checkpoint
 from components.train.phases import Phase
 from components.train.state import Doubtful, Epoch, Origin, State
 
@@ -43,6 +43,10 @@ def model() -> keras.Model:
     return model
 
 
+def variables(model: keras.Model) -> list[Any]:
+    return [*model.variables, *model.optimizer.variables]
+
+
 @pytest.fixture(scope="module")
 def whole(model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """After two epochs, of which the first was better."""
@@ -55,7 +59,7 @@ def whole(model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
         state.curves.append(
             Epoch(epoch=epoch, phase="all", learning_rate=1e-05, loss=0.5, tuning_loss=0.6, tuning_auroc=auroc)
         )
-        checkpoint.save(model, state)
+        checkpoint.save(variables(model), state, lambda: weights_file.content(model))
     assert {path.name for path in path.iterdir()} == {INPUTS, STATE, ARRAYS, BEST}
     return path
 
@@ -83,7 +87,7 @@ def test_a_training_goes_on_from_what_was_saved_or_begins_anew_with_one_warning(
             return
         assert told == []
         try:
-            arrays = checkpoint.arrays(model, state)
+            arrays = checkpoint.arrays(variables(model), state)
         except Doubtful as doubt:
             assert changed
             assert_one_line(printable(str(doubt)))

@@ -10,9 +10,10 @@ import pytest
 
 from components.artifacts.trained_model import WEIGHTS, TrainedModel
 from components.base.errors import DataRefused, ServiceUnreachable, UsageError
-from components.network import architectures
+from components.network import architectures, augmentation
 from components.params.document import read_params
 from components.params.train import TrainParams
+from components.train import phases
 
 NAMES = ("custom_cnn", "vgg16", "vgg19", "inception_v3")
 DEMO = read_params(Path(__file__).parents[2] / "params.yaml").train.candidates
@@ -50,18 +51,24 @@ def test_augmentation_acts_in_training_only() -> None:
     model = architectures.build(params("custom_cnn", dropout=0.0), 64, seed=1)
     still = [np.asarray(model(PIXELS, training=False)) for _ in range(2)]
     assert np.array_equal(*still)
-    turn = model.get_layer("rotation")
+    turn = model.get_layer("place")
     assert not np.array_equal(turn(PIXELS.astype(np.float32), training=True), PIXELS)
-    # A corner of a white square turned by at most 30 degrees leaves black behind; its centre stays white.
-    white = np.full((8, 64, 64, 1), 255, np.float32)
-    turned = np.asarray(turn(white, training=True))
-    assert (turned[:, 28:36, 28:36] > 250).all()
-    assert (turned[:, 0, 0] < 5).any()
 
 
-def test_rotation_is_in_degrees() -> None:
-    model = architectures.build(params("custom_cnn", rotation=30.0), 64, seed=1)
-    assert model.get_layer("rotation").factor == pytest.approx((-30 / 360, 30 / 360))
+def test_the_custom_cnn_is_as_wide_as_asked() -> None:
+    narrow, wide = (architectures.build(params("custom_cnn", width=width), 32, seed=1) for width in (8, 16))
+    assert wide.get_layer("mean").output.shape[-1] == 2 * narrow.get_layer("mean").output.shape[-1] == 128
+
+
+def test_float16_gives_a_float32_logit_and_scales_the_loss() -> None:
+    model = architectures.build(params("custom_cnn", width=4), 32, seed=1, precision="mixed_float16")
+    phases.compile_for(model, phases.phases(params("custom_cnn"))[-1], params("custom_cnn"), 3)
+    before = model.get_layer("logit").kernel.numpy()
+    loss = model.train_on_batch(PIXELS[:, :32, :32], np.array([[0.0], [1.0], [0.0]], np.float32))
+    assert np.isfinite(loss)
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert model.predict_on_batch(PIXELS[:, :32, :32]).dtype == np.float32
+    assert not np.array_equal(before, model.get_layer("logit").kernel.numpy())
 
 
 @pytest.mark.parametrize("name", ["custom_cnn", "inception_v3"])
@@ -161,7 +168,7 @@ def test_a_loaded_network_never_augments(make_model: Callable[..., TrainedModel]
     card = choices.model_dump(mode="json")
     loaded = architectures.load(make_model("custom_cnn", weights=weights, image_size=64, params=card))
     # Called without a word about training, Keras' random layers would act.
-    assert not any(isinstance(layer, keras.layers.RandomFlip | keras.layers.RandomRotation) for layer in loaded.layers)
+    assert not any(isinstance(layer, keras.layers.RandomFlip | augmentation.RandomPlace) for layer in loaded.layers)
     np.testing.assert_allclose(loaded(PIXELS), trained.predict_on_batch(PIXELS), atol=1e-5)
 
 

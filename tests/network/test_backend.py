@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import locales
 import numpy as np
@@ -25,9 +26,35 @@ def test_too_little_memory_is_one_line_that_says_what_to_do() -> None:
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("wanted", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("wanted", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_a_precision_that_is_named_is_used(wanted: str) -> None:
     assert backend.precision(wanted) == wanted
+
+
+AVX512 = ("avx2", "avx512f", "avx512_bf16")
+
+
+@pytest.mark.parametrize(
+    ("device", "policy"),
+    [
+        ({"capability": (9, 0)}, "mixed_bfloat16"),
+        ({"capability": (8, 0)}, "mixed_bfloat16"),
+        ({"capability": (7, 5)}, "mixed_float16"),
+        ({"capability": (7, 0)}, "mixed_float16"),
+        ({"capability": (6, 1)}, "float32"),
+        ({"instructions": (*AVX512, "amx_tile", "amx_bf16")}, "mixed_bfloat16"),
+        ({"instructions": AVX512}, "float32"),
+        ({}, "float32"),
+    ],
+)
+def test_the_precision_is_the_fastest_of_the_hardware(device: dict[str, Any], policy: str) -> None:
+    assert backend.fastest(**device) == policy
+
+
+def test_float32_is_not_cut_to_tensor_float_32() -> None:
+    tf.config.experimental.enable_tensor_float_32_execution(True)
+    backend.prepare()
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()
 
 
 def logits() -> str:

@@ -149,6 +149,10 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
         r"train: .*candidates\.vgg16: head_learning_rate has no effect with head_epochs 0",
         put("train.candidates.vgg16.head_learning_rate", 0.01),
     ),
+    "a width of another network": (
+        r"train: .*candidates\.inception_v3: width has no effect on inception_v3",
+        put("train.candidates.inception_v3.width", 16),
+    ),
     "a momentum of no layers": (
         r"train: .*candidates\.vgg19: batch_norm_momentum has no effect on vgg19",
         put("train.candidates.vgg19.batch_norm_momentum", 0.5),

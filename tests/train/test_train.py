@@ -23,7 +23,7 @@ from miniature import archive, images, manifest, pack, prove, use_cores, write_z
 
 from components import tracking
 from components.artifacts.artifact import File
-from components.artifacts.manifest import TUNING
+from components.artifacts.manifest import TRAIN, TUNING
 from components.artifacts.shards import RECORDS, Shards, split_digest
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import DataRefused, OutsideFailed, Terminated, UsageError
@@ -33,7 +33,7 @@ from components.network import architectures, batches
 from components.params.train import TrainParams
 from components.scores import offsets
 from components.scores.studies import sigmoid
-from components.train import train
+from components.train import train, training
 from components.train.state import State
 from components.train.tuning import Tuning
 
@@ -50,12 +50,19 @@ PARAMS: dict[str, Any] = {
     "learning_rate": 1e-3,
     "head_learning_rate": 1e-3,
     "warmup": 0.1,
-    "weight_decay": 1e-4,
+    "shrinkage": 0.1,
+    "clip_norm": 0.0,
+    "averaging": 0.0,
     "dropout": 0.2,
     "patience": 9,
     "class_weighting": "body_part",
     "flip": True,
     "rotation": 30,
+    "zoom": 0.0,
+    "shift": 0.0,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "width": 32,
     "batch_norm_momentum": 0.9,
     "precision": "float32",
     "residence": "memory",
@@ -182,12 +189,13 @@ def test_weights_that_cannot_be_had_leave_no_run(
 # When it stops, and what is kept.
 
 
-@pytest.mark.parametrize("class_weighting", ["body_part", "none"])
+@pytest.mark.parametrize(("class_weighting", "averaging"), [("body_part", 0.0), ("none", 0.5)])
 def test_training_stops_when_nothing_improves_and_keeps_the_best_epoch(
-    run: Train, shards: Shards, class_weighting: str
+    run: Train, shards: Shards, class_weighting: str, averaging: float
 ) -> None:
     # There is nothing to learn in these pictures but by heart.
-    model = run("model", epochs=12, patience=1, learning_rate=0.01, class_weighting=class_weighting)
+    choices = {"class_weighting": class_weighting, "averaging": averaging}
+    model = run("model", epochs=12, patience=1, learning_rate=0.01, **choices)
     rows, facts = curves(model), model.facts
     assert facts.epochs == len(rows) == max(facts.best_epoch + 1, 2)
     assert facts.epochs < 12
@@ -241,21 +249,65 @@ def test_tuning_images_of_one_label_are_refused_before_training(shards: Shards, 
 
 
 def test_a_training_that_diverges_is_told_what_to_do(run: Train) -> None:
-    with pytest.raises(UsageError, match=r"small diverged in epoch 1 .*Lower its learning_rate \(1e\+30\)") as told:
+    with pytest.raises(UsageError, match=r"small diverged in epoch 1.*Lower its learning_rate \(1e\+30\)") as told:
         run("model", learning_rate=1e30, warmup=0.0)
     assert told.value.exit_code == 2
     assert "\n" not in str(told.value)
 
 
+def test_a_loss_that_is_not_finite_names_the_images_of_its_batch(
+    run: Train, shards: Shards, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The first step makes weights that are not finite, the second meets them.
+    with pytest.raises(UsageError, match=r"the loss of batch 2 is not finite \((\S+) and 15 more") as told:
+        run("model", learning_rate=1e38, warmup=0.0, shrinkage=0.0)
+    (line,) = (record.getMessage() for record in caplog.records if "epoch 1, batch 2: " in record.getMessage())
+    split = batches.read_split(shards, TRAIN)
+    second = split.image[batches.order_of(len(split), 1, 1)[16:32]].tolist()
+    assert line.partition("batch 2: ")[2].split(", ") == second
+    assert second[0] in str(told.value)
+
+
+def test_body_parts_that_count_nothing_in_the_loss_are_named(
+    shards: Shards, mlflow_here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = mlflow_here / "shards"
+    shutil.copytree(shards.path, path)
+    known = shards.facts.train_images
+    changed = {name: known[name].model_copy(update={label: 0}) for name, label in NOTHING}
+    sealed = Shards.seal(path, shards.facts.model_copy(update={"train_images": known | changed}))
+    training.Training(sealed, TrainParams(**PARAMS), 1)
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+    assert warning == (
+        "train: small: all training images of hand, wrist have the same label, so they count nothing in the loss. With "
+        "class_weighting none they would"
+    )
+    caplog.clear()
+    training.Training(sealed, TrainParams(**PARAMS | {"class_weighting": "none"}), 1)
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 # Resumption.
 
 
+NOTHING = (("hand", "normal"), ("wrist", "abnormal"))
+EVERYTHING: dict[str, Any] = {
+    "averaging": 0.5,
+    "clip_norm": 1.0,
+    "zoom": 0.1,
+    "shift": 0.1,
+    "brightness": 0.1,
+    "contrast": 0.2,
+}
+
+
+@pytest.mark.parametrize("choices", [{}, EVERYTHING], ids=["plain", "with all that is random or kept beside"])
 def test_an_interrupted_training_ends_in_the_same_weights(
-    run: Train, interrupted: Callable[..., Path], caplog: pytest.LogCaptureFixture
+    run: Train, interrupted: Callable[..., Path], caplog: pytest.LogCaptureFixture, choices: dict[str, Any]
 ) -> None:
-    whole = run("whole")
-    before = json.loads((interrupted("resumed") / "state.json").read_text())["seconds"]
-    resumed = run("resumed")
+    whole = run("whole", **choices)
+    before = json.loads((interrupted("resumed", **choices) / "state.json").read_text())["seconds"]
+    resumed = run("resumed", **choices)
     # The time of all attempts.
     assert resumed.facts.seconds > round(before, 1) > 0
     assert "train: small goes on after epoch 1" in caplog.text

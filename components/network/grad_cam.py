@@ -20,7 +20,7 @@ from components.network.architectures import BACKBONE
 
 MIN_CELLS = 24
 """Cells on a side that a map must have. A later layer knows more, and has forgotten where: the last map of Inception V3
-is 1 x 1 at 64 pixels, and that of the custom CNN, 10 x 10 at 160, does not point to the findings: see benchmarks/explain.
+is 1 x 1 at 64 pixels, and that of the custom CNN, 10 x 10 at 160, points beside the findings (benchmarks/explain.py).
 """
 BATCH_SIZE = 32
 

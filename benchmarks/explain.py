@@ -1,4 +1,4 @@
-"""Whether the maps of Grad-CAM point to the findings, on a phantom that knows where these are.
+"""Whether the maps of HiResCAM point to the findings, on a phantom that knows where these are.
 
     python -m benchmarks.explain [--candidate custom_cnn ...] [--image-size 160] [--studies 800] [--epochs N] [--json]
 
@@ -6,8 +6,8 @@ The steps read a phantom, and train each candidate of params.yaml. Then the maps
 are compared with the truth beside the archive. `pointing` is the share of pictures without metal whose strongest place
 lies in the box of a finding (pointing game: Zhang et al., arXiv:1608.00507), `metal` that of pictures with metal;
 `centre` is the same for the middle of the picture, where a joint often is, and `chance` for any of its pixels; `away`
-and `away_chance` are `pointing` and `chance` of the pictures whose middle is in no box. Three maps: Grad-CAM; HiResCAM
-at the same layer; CAM, which is Grad-CAM at the last layer, however small its map.
+and `away_chance` are `pointing` and `chance` of the pictures whose middle is in no box. Three maps: HiResCAM; Grad-CAM
+at the same layer; CAM, which both are at the last layer, however small its map.
 
 Two questions whether a map moves with the finding. `mirrored` is the mean correlation of the mirrored picture's map,
 mirrored back, with the picture's own; `unmoved` is the same without mirroring it back. `gone`: in the same view drawn
@@ -36,9 +36,9 @@ from components.phantom.truth import Truth
 FLOOR = 0.6
 PARAMS = Path("params.yaml")
 MAPS: Mapping[str, tuple[str, str, int | None]] = {
-    "Grad-CAM": ("pointing", "grad_cam", None),
-    "HiResCAM": ("hires", "hires_cam", None),
-    "CAM": ("cam", "grad_cam", 1),
+    "HiResCAM": ("pointing", "hires_cam", None),
+    "Grad-CAM": ("grad_cam", "grad_cam", None),
+    "CAM": ("cam", "hires_cam", 1),
 }
 """By title: its key in the result, the method, and the least cells of its layer."""
 
@@ -83,7 +83,7 @@ def main() -> int:
         found = {name: measure(made, name) for name in flags.candidate}
     margin = min(each["pointing"] - each["centre"] for each in found.values())
     result = {"image_size": flags.image_size, "candidates": found, "ratio": round(margin, 3)}
-    columns = ("layer", "cells", "auroc", "pointing", "hires", "cam", "centre", "chance", "metal")
+    columns = ("layer", "cells", "auroc", "pointing", "grad_cam", "cam", "centre", "chance", "metal")
     columns += ("away", "away_chance", "mirrored", "unmoved", "gone")
     rows = [(name, *(each[column] for column in columns)) for name, each in found.items()]
     title = f"maps of {next(iter(found.values()))['pictures']} tuning pictures without metal, {flags.image_size} px"

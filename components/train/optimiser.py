@@ -11,8 +11,8 @@ class AdamW(keras.optimizers.AdamW):  # type: ignore[misc] # Keras has no types
     """Keras' AdamW that cuts the gradient of the whole batch, and reads and writes each weight once.
 
     Keras writes Adam's step in a dozen operations, each of which reads and writes arrays as large as the weights.
-    TensorFlow has one operation for it, with the same formula. VGG has 15 million weights: for them Keras needs a fifth
-    of the time of a step of 16 small images.
+    TensorFlow has one operation for it, with the same formula. On a CPU with AVX2, a step of VGG-16, of 15 million
+    weights, takes 4 % less with it in batches of 16 images of 48 pixels.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

@@ -197,7 +197,7 @@ class EvaluationFacts(Facts):
     protocol: dict[str, Any]
     """The section `protocol`, which was fixed before the test split was measured."""
     seed: int
-    """Of the bootstrap, and of the folds of the calibration."""
+    """Of the folds of the calibration, and of the draws that its error is compared with."""
     calibration: Calibration
     scores: Scores
     """By the official labels, at the operating point that decides."""

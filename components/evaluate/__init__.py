@@ -41,7 +41,7 @@ def evaluate(  # Parameters: three artifacts, and the three that say how to meas
         model: the model to measure.
         params: how to measure.
         protocol: what was fixed before the test split is opened. The evaluation carries it.
-        seed: of the bootstrap, and of the folds of the calibration.
+        seed: of the folds of the calibration, and of the draws that its error is compared with.
         out: an empty directory to fill.
 
     Raises:

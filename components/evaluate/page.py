@@ -36,7 +36,7 @@ class Measured(NamedTuple):
     params: EvaluateParams
     protocol: ProtocolParams
     seed: int
-    """Of the bootstrap, and of the folds of the calibration."""
+    """Of the folds of the calibration, and of the draws that its error is compared with."""
     studies: pd.DataFrame
     """The table of both splits' studies."""
     opinions: pd.DataFrame

@@ -210,7 +210,7 @@ def auroc(abnormal: ArrayLike, probability: ArrayLike) -> float | None:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Studies by falling probability. Equal probabilities are one step. Sorted once for all bootstrap draws."""
+    """Studies by falling probability. Equal probabilities are one step. Sorted once for all samples."""
 
     order: Array
     """int64 [S], row of each study"""

@@ -408,7 +408,7 @@ def test_a_receipt_and_tags_that_agree_on_a_false_score_are_refused_by_the_run(
 ) -> None:
     forged = forge_receipt(registered(vgg16=0.8, wide=0.7), raised)
     forge_tags(2, raised)
-    with pytest.raises(DataRefused, match=r"expected test/auroc 0\.9999, its run [0-9a-f]{32} has 0\.7\b"):
+    with pytest.raises(DataRefused, match=r"expected tuning/auroc 0\.9999, its run [0-9a-f]{32} has 0\.70"):
         promote(forged, PARAMS, out)
     assert model_registry.champion("mura", "champion") is None
 

@@ -33,6 +33,7 @@ from components.base.errors import DataRefused
 from components.base.files import write_text
 from components.base.words import count
 from components.evaluate import attribution
+from components.evaluate.attribution import Attribution
 from components.evaluate.page import Figures, Measured, Split, draw, evaluation_page
 from components.evaluate.predictions import predict
 from components.network import backend
@@ -94,26 +95,32 @@ def run(  # Parameters: those of the step
         reliability=found.reliability,
         second_opinion=second or None,
     )
-    measured = Measured(facts, model.facts, manifest.facts, shards.facts, params, protocol, seed, found.table, opinions)
-    score = partial(metrics.score, threshold=found.threshold)
-    of_tuning, of_test = (
-        Split(
-            name,
-            studies,
-            scores,
-            _by_part(studies, score) if "body_part" in protocol.slices else {},
-            attribution.explain(model, shards, name, studies, found.threshold),
-        )
-        for name, studies, scores in (
-            (TUNING, found.calibrated.tuning, found.tuning),
-            (TEST, found.calibrated.test, found.test),
-        )
-    )
+    measured = Measured(facts, model.facts, manifest.facts, shards.facts, protocol, found.table, opinions)
+    of_tuning, of_test = _splits(found, protocol, partial(attribution.explain, model, shards))
     predictions.to_parquet(out / PREDICTIONS, index=False)
     found.table.to_parquet(out / STUDIES, index=False)
     _write(out, measured, of_tuning, of_test, pd.read_csv(model.curves))
     _log_result(facts, time.monotonic() - started)
     return Evaluation.seal(out, facts)
+
+
+def _splits(
+    found: BothSplits, protocol: ProtocolParams, explain: Callable[[str, Studies, float], Attribution]
+) -> tuple[Split, Split]:
+    """What the page of tuning is about, and that of test."""
+    score = partial(metrics.score, threshold=found.threshold)
+    studies = {TUNING: (found.calibrated.tuning, found.tuning), TEST: (found.calibrated.test, found.test)}
+    tuning, test = (
+        Split(
+            name,
+            mine,
+            scores,
+            _by_part(mine, score) if "body_part" in protocol.slices else {},
+            explain(name, mine, found.threshold),
+        )
+        for name, (mine, scores) in studies.items()
+    )
+    return tuning, test
 
 
 def _write(out: Path, measured: Measured, tuning: Split, test: Split, epochs: pd.DataFrame) -> None:

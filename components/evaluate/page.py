@@ -14,7 +14,6 @@ from components.evaluate import flow
 from components.evaluate.attribution import Attribution
 from components.evaluate.calibration_page import CalibrationFigures, calibration_section, draw_calibration, rule
 from components.pages.render import picture, render
-from components.params.evaluate import EvaluateParams
 from components.params.protocol import ProtocolParams
 from components.params.train import title
 from components.scores import charts, curves, intervals, metrics
@@ -33,10 +32,7 @@ class Measured(NamedTuple):
     trained: TrainedModelFacts
     manifest: ValidManifestFacts
     shards: ShardsFacts
-    params: EvaluateParams
     protocol: ProtocolParams
-    seed: int
-    """Of the folds of the calibration, and of the draws that its error is compared with."""
     studies: pd.DataFrame
     """The table of both splits' studies."""
     opinions: pd.DataFrame

@@ -89,8 +89,10 @@ def test_an_evaluation_holds_what_its_predictions_give(evaluated: tuple[Evaluati
         assert points["half"].of(split) == metrics.score(studies[split], 0.5)
 
 
-def test_the_report_shows_maps_of_the_surest_studies(packed: tuple[ValidManifest, Shards], model: TrainedModel) -> None:
-    _, shards = packed
+def test_the_report_shows_maps_of_the_surest_studies(
+    packed: tuple[ValidManifest, Shards], evaluated: tuple[Evaluation, TrainedModel, str]
+) -> None:
+    shards, model = packed[1], evaluated[1]
     images = batches.read_split(shards, "tuning")
     probability = np.linspace(0.1, 0.9, len(images))
     studies = Studies.of_images(images.study, images.patient, images.body_part, images.abnormal, probability)

@@ -14,7 +14,6 @@ from components.artifacts.shards import Cohort, ShardsFacts, SplitFacts
 from components.artifacts.trained_model import Offsets, TrackedRun, TrainedModelFacts
 from components.evaluate import flow
 from components.evaluate.page import Measured, Split, draw, evaluation_page
-from components.params.evaluate import EvaluateParams
 from components.params.protocol import ProtocolParams
 from components.scores import charts, curves, intervals, metrics
 from components.scores.studies import Studies
@@ -119,8 +118,7 @@ def table(studies):
 
 @pytest.fixture(scope="module")
 def measured(facts, trained, table):
-    params = EvaluateParams(batch_size=8)
-    return Measured(facts, trained, MANIFEST, SHARDS, params, ProtocolParams(**PROTOCOL), 31, table, NO_OPINIONS)
+    return Measured(facts, trained, MANIFEST, SHARDS, ProtocolParams(**PROTOCOL), table, NO_OPINIONS)
 
 
 @pytest.fixture(scope="module")

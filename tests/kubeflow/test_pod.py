@@ -267,7 +267,7 @@ def test_promote_takes_the_receipt_that_the_run_made_and_no_other(
 ) -> None:
     assert receipt() == 0
     made = Registration.read(tmp_path / "pod/registration")
-    params = {"alias": "champion", "metric": "auroc", "min_gain": 0.0, "min_auroc": 0.5, "max_loss": 0.1}
+    params = {"alias": "champion"}
     capfd.readouterr()
     for digest, code in ((made.digest[:32], 0), ("f" * 32, 3)):
         place = {"registration": made.path}

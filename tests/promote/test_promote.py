@@ -127,7 +127,7 @@ def test_no_floor_is_reached_without_an_interval(floor: float, outcome: str, rea
         None, few.model_copy(update={"scores": few.scores.model_copy(update={"test": test})}), rules(min_auroc=floor)
     )
     assert decision.outcome == outcome
-    assert reason in " ".join(decision.reasons)
+    assert reason in " ".join(decision.on_test)
 
 
 def test_a_decision_names_every_difference_between_the_data_sets() -> None:

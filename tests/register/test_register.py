@@ -420,19 +420,22 @@ def test_an_experiment_of_dvc_registers_nothing(
 
 
 FORGED: dict[str, tuple[tuple[str, ...], Any]] = {
-    "the AUROC": (("scores", "test", "auroc", "value"), 0.9999),
+    "the AUROC": (("scores", "test", "auroc", "value"), 0.8199),
     "the end that the gate looks at": (("scores", "test", "auroc", "low"), 0.7999),
     "the score that ranks": (("scores", "tuning", "auroc", "value"), 0.8 + 1e-6),
-    "the score that ranks equal ones": (("scores", "tuning", "brier", "value"), 0.0),
+    "the score that ranks equal ones": (("scores", "tuning", "brier", "value"), 0.1701),
     "the threshold": (("scores", "threshold"), 0.5),
     "a count": (("scores", "test", "confusion", "true_positive"), 121),
     "patients": (("scores", "test", "n_patients"), 301),
-    "a score that is there and should not": (("scores", "test", "f1", "value"), None),
+    "a score that is there and should not": (
+        ("scores", "test", "f1"),
+        {"value": None, "low": None, "high": None, "too_few": False},
+    ),
     "the seed of the folds": (("seed",), 2),
     "images at once": (("params", "batch_size"), 0),
     "how the threshold is chosen": (("protocol", "operating_point"), "half"),
     "a rule that there is not": (("protocol", "lucky"), True),
-    "an operating point that is not chosen now": (("operating_points", "half", "test", "f1", "value"), 0.99),
+    "an operating point that is not chosen now": (("operating_points", "half", "test", "f1", "value"), 0.8101),
     "the slope": (("calibration", "slope"), 1.0),
     "the intercept": (("calibration", "intercept"), 1.0),
     "the calibration error": (("reliability", "test", "calibrated", "expected_error"), 0.0),

@@ -19,7 +19,7 @@ from components.artifacts.manifest import TRAIN
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
 from components.base import code, patience, provenance, space
-from components.base.errors import DataRefused, OutsideFailed, Terminated, UsageError, first_line
+from components.base.errors import DataRefused, Diverged, OutsideFailed, Terminated, first_line
 from components.base.files import CHECKPOINT, json_sha256
 from components.base.progress import Bar, duration
 from components.base.variables import KUBEFLOW_RUN
@@ -153,10 +153,6 @@ def assist(shards: Shards, params: TrainParams, seed: int) -> None:
     logger.info("train: %s, worker %s of %s, %s", params.candidate, *place, training.precision)
     training.fit(training.begin())
     logger.info("train: %s, worker %s of %s is done; the chief writes the model", params.candidate, *place)
-
-
-class Diverged(UsageError):
-    """A loss is not finite: the learning rate is too high, or an image is not what it should be."""
 
 
 class Chief(NamedTuple):

@@ -18,7 +18,7 @@ from components.params.document import Params, read_params
 from components.params.train import TrainSection
 from components.params.tune import Sought
 from components.tune import params_patch, searching, trial_table
-from components.tune.fold_training import check_alone
+from components.tune.fold_training import check_alone, train_fold
 from components.tune.folds import folds
 from components.tune.searching import PARAMS, Question
 
@@ -131,7 +131,7 @@ def ask(shards: Shards, params: Params, section: Mapping[str, Any], candidate: s
         "precision": backend.precision(base.precision),
         "code": code.digest("components.train"),
     }
-    return Question(base, space, folds(shards, params.tune.folds, params.seed), params.seed, facts)
+    return Question(base, space, folds(shards, params.tune.folds, params.seed), params.seed, facts, train_fold)
 
 
 def _space(params: Params, section: Mapping[str, Any], candidate: str) -> dict[str, Sought]:

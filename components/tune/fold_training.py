@@ -17,9 +17,7 @@ from components.train.state import State
 from components.train.training import Chief, Training
 from components.train.tuning import Tuning
 from components.tune.folds import Fold
-
-Measured = Callable[[int, float], None]
-"""Called after each epoch with its number, from 1, and the AUROC of the studies that are held out."""
+from components.tune.searching import Measured
 
 
 class _Watched(Unrecorded):

@@ -28,7 +28,8 @@ def patched(text: str, candidate: str, values: Mapping[str, Any], place: str) ->
     for name, value in values.items():
         made = _with(made, candidate, name, _written(value), place)
     expected = yaml.safe_load(text)
-    expected["train"]["candidates"][candidate].update(values)
+    candidates = expected["train"]["candidates"]
+    candidates[candidate] = candidates[candidate] | dict(values)
     if yaml.safe_load(made) != expected:
         raise UsageError(f"{place}: train.candidates.{candidate} cannot be changed safely; {_by_hand(values)}.")
     return made

@@ -22,14 +22,12 @@ import optuna
 import sqlalchemy.exc
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from components.base.errors import OutsideFailed, ServiceUnreachable, UsageError, first_line
+from components.base.errors import Diverged, OutsideFailed, ServiceUnreachable, UsageError, first_line
 from components.base.files import json_sha256
 from components.base.progress import duration
 from components.base.urls import without_credentials
 from components.params.train import TrainParams
 from components.params.tune import Sought, is_whole
-from components.train.training import Diverged
-from components.tune.fold_training import Measured, train_fold
 from components.tune.folds import Fold
 
 logger = logging.getLogger(__name__)
@@ -49,6 +47,10 @@ WORKER, PARAMS, EPOCH, AREAS, REASON, QUESTION = "worker", "params", "epoch", "f
 """What is kept of a trial besides its value; the last is kept of the study."""
 
 
+Measured = Callable[[int, float], None]
+"""Called after each epoch with its number, from 1, and the AUROC of the studies that are held out."""
+
+
 class Surplus(Exception):
     """The study has enough trials without this one."""
 
@@ -63,8 +65,8 @@ class Question(NamedTuple):
     seed: int
     facts: dict[str, Any]
     """What all workers must have in common, as JSON has it."""
-    train: Callable[[Fold, TrainParams, int, Measured], None] = train_fold
-    """Trains on a fold."""
+    train: Callable[[Fold, TrainParams, int, Measured], None]
+    """Trains on a fold with a seed. What `Measured` raises ends it."""
 
     def chosen(self, values: Mapping[str, Any]) -> TrainParams:
         """The parameters of a trial."""
@@ -153,12 +155,25 @@ def work(opened: optuna.Study, question: Question, trials: int) -> None:
 
 
 def _train_one(opened: optuna.Study, question: Question, trials: int) -> None:
+    """Train a trial and keep its result."""
+    raised: list[Exception] = []
+
+    def objective(trial: Trial) -> float:
+        try:
+            return _objective(trial, question, trials)
+        except Exception as error:
+            raised.append(error)
+            raise
+
     try:
         with _experimental():
-            opened.optimize(lambda trial: _objective(trial, question, trials), n_trials=1)
+            opened.optimize(objective, n_trials=1)
     except Surplus:
         return
-    except optuna.exceptions.UpdateFinishedTrialError:
+    except (ValueError, optuna.exceptions.UpdateFinishedTrialError) as error:
+        # Optuna has no error of its own for the result of a trial that has ended already.
+        if isinstance(error, ValueError) and any(error is each for each in raised):
+            raise
         logger.warning(
             "tune: a trial was taken for dead: this process gave no sign of life for %s s. Another worker has it",
             GRACE,

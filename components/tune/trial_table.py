@@ -26,7 +26,7 @@ def show(study: optuna.Study, question: "Question") -> None:
     pruned = study.get_trials(states=(TrialState.PRUNED,))
     table = Table(title=f"{question.params.candidate}: trials on {len(question.folds)} folds of the training split")
     for heading in ("trial", "AUROC", "± SE", "epoch", *question.space):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", overflow="fold")
     for trial in complete[:SHOWN]:
         values = [str(trial.user_attrs[PARAMS][name]) for name in question.space]
         name = f"{trial.number} (now)" if trial.user_attrs[PARAMS] == question.current else str(trial.number)

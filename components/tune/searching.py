@@ -240,9 +240,8 @@ def _objective(trial: Trial, question: Question, trials: int) -> float:
 
 def _suggested(trial: Trial, question: Question) -> dict[str, Any]:
     """The values of a trial. They depend on its number and on the trials that were finished then."""
-    # Workers do not draw beside each other: trials that run count as bad ones ("constant liar").
     seed = int(json_sha256([question.seed, trial.number])[:8], 16)
-    sampler: optuna.samplers.BaseSampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    sampler: optuna.samplers.BaseSampler = optuna.samplers.TPESampler(seed=seed)
     if trial.number == 0 and question.current_is_inside:
         sampler = optuna.samplers.PartialFixedSampler(question.current, sampler)
     trial.study.sampler = sampler

@@ -37,6 +37,8 @@ BEAT, GRACE = 30, 180
 """Seconds between two signs of life of a worker, and without any until it is taken for dead."""
 WAIT = 2.0
 """Seconds between two looks at the trials of other workers."""
+ATTEMPTS = 5
+"""Of opening a database whose tables another worker may be making."""
 SLOTS = 10
 """Places in a training where trials of different numbers of epochs are compared."""
 DIGITS = 3
@@ -94,24 +96,9 @@ def study(question: Question, url: str, name: str) -> Iterator[optuna.Study]:
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     place = without_credentials(url)
     try:
-        with _one_at_a_time(url), _experimental():
-            storage = optuna.storages.RDBStorage(
-                url,
-                # SQLite lets one process write; the others wait.
-                engine_kwargs={"connect_args": {"timeout": 120}} if url.startswith("sqlite") else None,
-                heartbeat_interval=BEAT,
-                grace_period=GRACE,
-                heartbeat_stale_trial_callback=enqueue_again,
-            )
-            opened = optuna.create_study(
-                storage=storage,
-                study_name=name,
-                direction="maximize",
-                load_if_exists=True,
-                pruner=optuna.pruners.MedianPruner(STARTUP, WARMUP, n_min_trials=COMPARED),
-            )
-            if QUESTION not in opened.user_attrs:
-                opened.set_user_attr(QUESTION, question.facts)
+        storage, opened = _opened(url, name)
+        if QUESTION not in opened.user_attrs:
+            opened.set_user_attr(QUESTION, question.facts)
     except (sqlalchemy.exc.ArgumentError, ImportError) as error:
         raise UsageError(f"tune: {place}: no database that is known here ({first_line(error)}).") from error
     except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as error:
@@ -126,6 +113,31 @@ def study(question: Question, url: str, name: str) -> Iterator[optuna.Study]:
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _opened(url: str, name: str) -> tuple[Any, optuna.Study]:
+    """The database, and the study in it; both are made if they are not there."""
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            with _one_at_a_time(url), _experimental():
+                storage = optuna.storages.RDBStorage(
+                    url,
+                    # SQLite lets one process write; the others wait.
+                    engine_kwargs={"connect_args": {"timeout": 120}} if sqlite_file(url) else None,
+                    heartbeat_interval=BEAT,
+                    grace_period=GRACE,
+                    heartbeat_stale_trial_callback=enqueue_again,
+                )
+                pruner = optuna.pruners.MedianPruner(STARTUP, WARMUP, n_min_trials=COMPARED)
+                return storage, optuna.create_study(
+                    storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
+                )
+        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError, optuna.exceptions.StorageInternalError):
+            # Another worker makes the same tables in this moment.
+            if not left:
+                raise
+            time.sleep(WAIT)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def work(opened: optuna.Study, question: Question, trials: int) -> None:

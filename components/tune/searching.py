@@ -57,6 +57,10 @@ class Surplus(Exception):
     """The study has enough trials without this one."""
 
 
+class _Interrupted(BaseException):
+    """Ctrl-C, by a name that Optuna does not know: it would fail the trial, which shall begin again."""
+
+
 class Question(NamedTuple):
     """What a study asks."""
 
@@ -173,6 +177,8 @@ def _train_one(opened: optuna.Study, question: Question, trials: int) -> None:
     def objective(trial: Trial) -> float:
         try:
             return _objective(trial, question, trials)
+        except KeyboardInterrupt:
+            raise _Interrupted from None
         except Exception as error:
             raised.append(error)
             raise
@@ -182,6 +188,8 @@ def _train_one(opened: optuna.Study, question: Question, trials: int) -> None:
             opened.optimize(objective, n_trials=1)
     except Surplus:
         return
+    except _Interrupted:
+        raise KeyboardInterrupt from None
     except (ValueError, optuna.exceptions.UpdateFinishedTrialError) as error:
         # Optuna has no error of its own for the result of a trial that has ended already.
         if isinstance(error, ValueError) and any(error is each for each in raised):
@@ -321,7 +329,8 @@ def _is_dead(trial: FrozenTrial) -> bool:
         return trial.datetime_start is not None and time.time() - trial.datetime_start.timestamp() > GRACE
     if worker["machine"] != _machine():
         return False
-    return str(worker["began"]) != _began(worker["pid"])
+    # Nothing of our own runs while we look at the others.
+    return worker == _worker() or str(worker["began"]) != _began(worker["pid"])
 
 
 def _worker() -> dict[str, Any]:

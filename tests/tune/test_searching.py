@@ -96,6 +96,18 @@ def test_a_killed_search_goes_on_where_it_was() -> None:
     assert [(trial.number, trial.params, trial.value) for trial in search(question(), 6)] == whole
 
 
+def test_an_interrupted_trial_begins_again_with_its_values() -> None:
+    def interrupted(fold: Fold, params: TrainParams, seed: int, measured: Measured) -> None:
+        measured(1, 0.5)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search(question(interrupted), 2)
+    failed, again, _ = search(question(), 2)
+    assert failed.state == TrialState.FAIL
+    assert again.params == failed.params
+
+
 def test_nothing_is_trained_if_the_study_has_its_trials() -> None:
     before = search(question(), 3)
     assert [trial.number for trial in search(question(), 3)] == [trial.number for trial in before]

@@ -97,8 +97,7 @@ def test_a_killed_search_goes_on_and_its_result_is_written(
     assert chosen == pytest.approx(best, rel=0.01)
 
 
-def test_a_fold_is_trained_as_a_training_with_that_tuning_split_is(shards: Shards, here: Callable[..., None]) -> None:
-    """The same seed, the same AUROC: twice, and whatever was trained before in this process."""
+def test_a_fold_measures_the_same_whatever_was_trained_before_it(shards: Shards, here: Callable[..., None]) -> None:
     params = read_params(Path("params.yaml"))
     asked = command.ask(shards, params, yaml.safe_load(Path("params.yaml").read_text())["train"], "custom_cnn")
     curves = []

@@ -59,11 +59,11 @@ mlflow: $(READY) ## Runs and models of sqlite:///mlflow.db in a browser, port 50
 
 .PHONY: lock
 lock: $(VENV)/bin/python ## Compile the lock files anew from pyproject.toml
-	$(COMPILE) --extra cpu --extra dvc --extra pipelines --group dev -o requirements/dev.txt
+	$(COMPILE) --extra cpu --extra dvc --extra pipelines --extra tune --group dev -o requirements/dev.txt
 	# What is shipped is what was tested: the others take the versions of the first.
 	$(COMPILE) -c requirements/dev.txt --extra cpu -o requirements/cpu.txt
 	$(COMPILE) -c requirements/dev.txt --extra gpu -o requirements/gpu.txt
-	$(COMPILE) -c requirements/dev.txt --extra dvc --extra pipelines --group dev -o requirements/tools.txt
+	$(COMPILE) -c requirements/dev.txt --extra dvc --extra pipelines --extra tune --group dev -o requirements/tools.txt
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --group build -o requirements/build.txt
 
 .PHONY: image

@@ -4,6 +4,7 @@ components/
     cli/            the command line: flags -> read artifacts -> run the step -> write the artifact
     ingest/ validate/ shard/ train/ evaluate/ register/ promote/    the steps, in the order of the graph
     stress/         an analysis, called like a step: what disturbed pictures cost a model
+    tune/           `mura tune`: a search for better parameters of a candidate, on the training split alone
     archive/        where images come from: zip, directory, S3; MURA's lists; second opinions; DVC
     xray/           one picture: PNG, one channel, fitted to the square
     phantom/        the drawn archive

@@ -23,12 +23,14 @@ FLOORS = (
     ("params", "artifacts"),
     ("archive", "xray", "phantom", "network", "scores", "pages", "tracking", "kubeflow"),
     EVERY,
+    # It trains as `train` does, and is no step itself.
+    ("tune",),
     ("cli",),
 )
 # What may be imported in one room only.
-LIBRARIES = {"mlflow": "tracking", "great_expectations": "validate", "kfp": "pipelines"}
-# The same name in several rooms, with one meaning: the page of a step, a step and its section of params.yaml.
-SHARED_NAMES = {"page", *EVERY, "kubeflow", "phantom"}
+LIBRARIES = {"mlflow": "tracking", "great_expectations": "validate", "kfp": "pipelines", "optuna": "tune"}
+# The same name in several rooms, with one meaning: the page of a step, a step or tool and its section of params.yaml.
+SHARED_NAMES = {"page", *EVERY, "kubeflow", "phantom", "tune"}
 LONGEST, MOST_PARAMETERS = 60, 6
 
 

@@ -42,6 +42,10 @@ class UsageError(MuraError):
     exit_code = ExitCode.USAGE
 
 
+class Diverged(UsageError):
+    """A loss is not finite: the learning rate is too high, or an image is not what it should be."""
+
+
 class DataRefused(MuraError):
     """The data is not what it should be. The message names the members."""
 

@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from components.base import code
 from components.base.errors import DataRefused, UsageError, printable
 from components.base.terminal import tell
-from components.base.variables import TRACKING_URI
+from components.base.variables import TRACKING_URI, TUNE_STORAGE
 from components.cli.group import SETTINGS
 from components.cli.merge import merge
 from components.params import DEFAULT
@@ -237,6 +237,66 @@ def bench_input(path: Path, candidate: str, file: Path, steps: int) -> None:
 
 
 @click.command()
+@click.argument("candidate")
+@click.option("--trials", type=click.IntRange(min=1), required=True, help="Finished trials, over all workers.")
+@click.option(
+    "--shards",
+    "path",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("artifacts/shards"),
+    show_default=True,
+    help="Shards with the training images.",
+)
+@click.option("--params", "file", type=click.Path(path_type=Path), default=DEFAULT, show_default=True)
+@click.option(
+    "--storage",
+    envvar=TUNE_STORAGE,
+    metavar="URL",
+    help=f"Database of the study. [default: {TUNE_STORAGE}, else artifacts/tune/CANDIDATE.db]",
+)
+@click.option("--study", help="Name of the study in it. [default: CANDIDATE]")
+@click.option("--write", is_flag=True, help="Write the best values into params.yaml, instead of printing a patch.")
+# Parameters: they are flags.
+def tune(
+    candidate: str, trials: int, path: Path, file: Path, storage: str | None, study: str | None, write: bool
+) -> None:
+    """Search better parameters of a candidate, on folds of the training split.
+
+    The section `tune` of params.yaml says what is searched. A trial trains the candidate as `mura train` does, once for
+    each fold of the training patients, and is measured on the patients of that fold: the mean study-level AUROC counts.
+    Neither the tuning nor the test split is read. Trials that fall behind the median are pruned. Trial 0 has the values
+    of now.
+
+    The result is a patch on stdout, for `git apply`, or is written with --write. Then `dvc repro` trains with it.
+
+    A killed search goes on with the same command: finished trials stay, the one that ran begins again. To share a study
+    among several processes, start the same command in each, with CUDA_VISIBLE_DEVICES=0, 1, ... on a machine with
+    several GPUs. On several machines they need a database server: set MURA_TUNE_STORAGE to an address such as
+    postgresql+psycopg://user:password@host/optuna. All workers end when the study has its trials.
+
+    This needs Optuna: pip install 'mura-pipeline[tune]'. `make setup` has it.
+    """
+    from importlib.util import find_spec
+
+    from components.artifacts.shards import Shards
+
+    if find_spec("optuna") is None:
+        raise UsageError("tune: Optuna is not installed here. Install it: pip install 'mura-pipeline[tune]'.")
+    from components.tune import command
+
+    place = storage or f"sqlite:///artifacts/tune/{candidate}.db"
+    changed = command.search(Shards.read(path), file, candidate, command.Place(place, study or candidate, trials))
+    if changed is None:
+        return
+    if write:
+        changed.write()
+        logger.info("tune: %s -> %s", candidate, file)
+    else:
+        text = changed.patch
+        click.echo(text, nl=False)
+
+
+@click.command()
 @click.option(
     "--promotion",
     type=click.Path(path_type=Path, file_okay=False),
@@ -332,6 +392,7 @@ TOOLS: dict[str, click.Command] = {
     "merge": merge,
     "shards": shards,
     "bench": bench,
+    "tune": tune,
     "summary": summary,
     "settings": settings_,
     "collect": collect,

@@ -6,6 +6,7 @@ params/
     train.py        the candidates: a default, and what each changes
     protocol.py     what is fixed before the test split is opened
     ingest.py validate.py shard.py evaluate.py register.py promote.py stress.py    the choices of a step
+    tune.py         what `mura tune` searches
     kubeflow.py     where and with what Kubeflow runs the steps
 """
 

@@ -18,6 +18,7 @@ from components.params.section import Section
 from components.params.shard import ShardParams
 from components.params.stress import StressParams
 from components.params.train import TrainSection
+from components.params.tune import TuneParams
 from components.params.validate import ValidateParams
 from components.params.wrong_choices import told
 
@@ -66,6 +67,7 @@ class Params(Section):
     register_: RegisterParams = Field(alias="register")
     promote: PromoteParams
     stress: StressParams
+    tune: TuneParams
     kubeflow: KubeflowParams
 
     @model_validator(mode="after")
@@ -85,6 +87,13 @@ class Params(Section):
                 raise ValueError(
                     f"stress.candidates: no candidate {name}; there are {', '.join(self.train.candidates)}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _candidates_of_tune(self) -> Self:
+        for name in self.tune.candidates:
+            if name not in self.train.candidates:
+                raise ValueError(f"tune.candidates: no candidate {name}; there are {', '.join(self.train.candidates)}")
         return self
 
 

@@ -19,7 +19,7 @@ from components.artifacts.manifest import TRAIN
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
 from components.base import code, patience, provenance, space
-from components.base.errors import DataRefused, OutsideFailed, Terminated, UsageError, first_line
+from components.base.errors import DataRefused, Diverged, OutsideFailed, Terminated, first_line
 from components.base.files import CHECKPOINT, json_sha256
 from components.base.progress import Bar, duration
 from components.base.variables import KUBEFLOW_RUN
@@ -368,7 +368,7 @@ class Training:
         """Train an epoch and return its mean loss.
 
         Raises:
-            UsageError: a loss is not finite.
+            Diverged: a loss is not finite.
         """
         params, place = self.params, self.worker.place
         order = batches.training_batches(self.split, self._weights, params.batch_size, self.seed, number, place)
@@ -391,7 +391,7 @@ class Training:
         )
         return loss
 
-    def _diverged(self, phase: Phase, epoch: int, step: int) -> UsageError:
+    def _diverged(self, phase: Phase, epoch: int, step: int) -> Diverged:
         """The error of a batch whose loss is not finite. A line of the log names all images of the batch.
 
         Args:
@@ -404,7 +404,7 @@ class Training:
         members = self.split.image[order[(step - 1) * size : step * size]].tolist()
         logger.warning("train: epoch %s, batch %s: %s", epoch, step, ", ".join(members))
         others = f" and {len(members) - 1} more, which the line before names" if len(members) > 1 else ""
-        return UsageError(
+        return Diverged(
             f"train: {self.params.candidate} diverged in epoch {epoch}: the loss of batch {step} is not finite "
             f"({members[0]}{others}). Lower its {phase.peak_choice} ({phase.peak:g}), or look at these images."
         )
@@ -413,13 +413,13 @@ class Training:
         """Measure the epoch that was just trained.
 
         Raises:
-            UsageError: the training diverged.
+            Diverged: the training diverged.
         """
         phase, number, images = self.phases[state.phase], state.epochs + 1, len(self.split)
         with self._averages.applied():
             measures = tuning.measure(self._predict)
         if not math.isfinite(measures.loss):
-            raise UsageError(
+            raise Diverged(
                 f"train: {self.params.candidate} diverged in epoch {number} (loss {loss:g}, tuning loss "
                 f"{measures.loss:g}). Lower its {phase.peak_choice} ({phase.peak:g})."
             )

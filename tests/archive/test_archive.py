@@ -161,6 +161,7 @@ def test_reading_leaves_the_archive_as_it_was(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["zip", "directory"])
 @pytest.mark.parametrize("count", [1, 2])
 def test_each_worker_opens_its_own_handle_and_keeps_it(tmp_path: Path, kind: str, count: int) -> None:

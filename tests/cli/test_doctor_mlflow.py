@@ -10,6 +10,8 @@ from components import tracking
 from components.cli import doctor_mlflow
 from components.cli.check import Check
 
+pytestmark = pytest.mark.long
+
 
 def checks() -> dict[str, Check]:
     return {check.subject: check for check in doctor_mlflow.examine()}

@@ -17,6 +17,7 @@ from components.params.document import read_params
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_too_little_memory_is_one_line_that_says_what_to_do() -> None:
     with (
         pytest.raises(OutsideFailed, match=r"memory of the device \(CPU\) is too small. Choose") as told,

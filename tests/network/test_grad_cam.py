@@ -144,6 +144,7 @@ def peaks(maps: Any) -> Any:
     return np.stack(np.unravel_index(maps.reshape(len(maps), -1).argmax(axis=1), maps.shape[1:]), axis=1)
 
 
+@pytest.mark.long
 def test_the_map_points_to_the_finding_and_moves_with_it(taught: Any) -> None:
     pixels, labels, places = discs(2, 60)
     ill, where = pixels[labels == 1], places[labels == 1]

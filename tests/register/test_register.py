@@ -243,6 +243,7 @@ def test_a_lost_model_is_registered_again_and_can_be_loaded(
     assert caplog.text.count("mura version 1 cannot be loaded any more") == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("copied", [False, True], ids=["moved", "copied"])
 def test_models_move_with_the_project(
     copied: bool,
@@ -306,6 +307,7 @@ def test_a_registry_of_its_own_is_honoured(
     assert says_what_the_artifact_says(trained, "models:/mura/1")
 
 
+@pytest.mark.long
 def test_registering_what_is_on_the_server_imports_no_tensorflow(
     mlflow_here: Path,
     out: Path,

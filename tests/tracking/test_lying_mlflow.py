@@ -15,6 +15,8 @@ from components.base import answers
 from components.base.errors import ServiceUnreachable
 from components.tracking import failures, model_registry, server
 
+pytestmark = pytest.mark.long
+
 # What lies in the buffers of sockets was not read.
 BUFFERS = 16_000_000
 

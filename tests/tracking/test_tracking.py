@@ -61,6 +61,7 @@ def test_without_a_uri_runs_are_kept_beside_the_user(
     assert logged(run.run_id).info.artifact_uri.startswith((mlflow_here / "mlruns" / "mura").as_uri())
 
 
+@pytest.mark.long
 def test_a_database_is_made_where_there_is_none_and_its_path_may_have_spaces(
     tmp_path: Path, no_mlflow: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +105,7 @@ def test_a_server_that_is_not_there_is_named_without_its_password(scheme: str, n
     assert caught.value.exit_code == 5
 
 
+@pytest.mark.long
 def test_a_server_that_hangs_is_given_up_in_time(no_mlflow: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         no_mlflow.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")

@@ -22,6 +22,8 @@ from components.cli import main
 from components.params.validate import ValidateParams
 from components.validate import validate
 
+pytestmark = pytest.mark.long
+
 # The miniature's pictures are noise of 64 x 48 pixels.
 PARAMS = ValidateParams(
     published="auto",

@@ -11,6 +11,18 @@ from pydantic_core import ErrorDetails
 _ORDER = {"extra_forbidden": 0, "missing": 2}
 _WRONG = 1
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
+_MOVED = {
+    (
+        "train",
+        "weight_decay",
+    ): "is shrinkage now, the share of itself that a weight loses over the whole training (0.1)",
+    ("evaluate", "operating_point"): "moved to the section protocol; kappa, sensitivity and half are left",
+    ("evaluate", "target"): "moved to the section protocol",
+    ("evaluate", "bootstrap_draws"): "is gone: intervals need no draws; remove it",
+    ("promote", "metric"): "moved to the section protocol, as primary_metric",
+    **{("promote", name): "moved to the section protocol" for name in ("min_gain", "min_auroc", "max_loss")},
+}
+"""Choices of earlier versions, by section and name, and where they are."""
 _INHERITED = re.compile(r"train\.candidates\.([^.]+)\.([^.]+)")
 
 
@@ -57,6 +69,8 @@ def _says(kind: type[BaseModel], fault: ErrorDetails) -> str:
     came = fault["input"]
     says = fault["msg"].removeprefix("Value error, ").removeprefix("Input ").partition(", unable to parse")[0]
     if fault["type"] == "extra_forbidden":
+        if moved := _MOVED.get((str(fault["loc"][0]), str(fault["loc"][-1]))):
+            return moved
         near = difflib.get_close_matches(str(fault["loc"][-1]), _names(kind, fault["loc"][:-1]), n=1)
         return f"no such choice{f'; did you mean {near[0]}?' if near else '; remove it'}"
     if fault["type"] == "missing":

@@ -13,6 +13,7 @@ from components.artifacts.shards import Shards
 from components.base import code
 from components.base.errors import UsageError
 from components.base.files import write_text
+from components.base.words import count
 from components.network import architectures, backend
 from components.params.document import Params, read_params
 from components.params.train import TrainSection
@@ -82,11 +83,11 @@ def search(shards: Shards, file: Path, candidate: str, place: Place) -> Changed 
     architectures.check_pretrained(question.params)
     backend.prepare()
     logger.info(
-        "tune: %s, %s trials on %s folds of %s patients, searching %s",
+        "tune: %s, %s on %s of %s, searching %s",
         candidate,
-        place.trials,
-        len(question.folds),
-        f"{shards.facts.splits['train'].patients:,}",
+        count(place.trials, "trial"),
+        count(len(question.folds), "fold"),
+        count(shards.facts.splits["train"].patients, "patient"),
         ", ".join(question.space),
     )
     with searching.study(question, place.url, place.study) as study:

@@ -169,6 +169,14 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
     "another's home directory": (r"labels\.overlay: .*`~` is not expanded", put("labels.overlay", "~ann/labels.csv")),
     "no name": (r"archive: .*at least 1", put("archive", "")),
     "no name of a file": (r"archive: .*no file can have this name", put("archive", "a\0.zip")),
+    "a choice of earlier versions": (
+        r"train\.default\.weight_decay: is shrinkage now",
+        put("train.default.weight_decay", 1e-4),
+    ),
+    "a choice in another section now": (
+        r"promote\.min_auroc: moved to the section protocol",
+        put("promote.min_auroc", 0.7),
+    ),
     "a stressed candidate that there is not": (
         r"the document: stress\.candidates: no candidate wide; there are custom_cnn, ",
         put("stress.candidates", ["wide"]),

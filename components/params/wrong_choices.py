@@ -36,7 +36,11 @@ def told(kind: type[BaseModel], document: Any, error: ValidationError) -> str:
     """
     first, *others = sorted(_distinct(error, document), key=lambda each: _ORDER.get(each["type"], _WRONG))
     more = f" (and {len(others)} more)" if others else ""
-    return f"{_place(first) or 'the document'}: {_says(kind, first)}{more}"
+    place, says = _place(first), _says(kind, first)
+    if not place and first["type"] == "value_error":
+        # It is about several sections, and names them.
+        return f"{says}{more}"
+    return f"{place or 'the document'}: {says}{more}"
 
 
 def _distinct(error: ValidationError, document: Any) -> Iterator[ErrorDetails]:

@@ -178,7 +178,7 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
         put("promote.min_auroc", 0.7),
     ),
     "a stressed candidate that there is not": (
-        r"the document: stress\.candidates: no candidate wide; there are custom_cnn, ",
+        r"stress\.candidates: no candidate wide; there are custom_cnn, ",
         put("stress.candidates", ["wide"]),
     ),
     "a strength twice": (r"stress\.jpeg: .*named twice", put("stress.jpeg", [50, 50])),

@@ -12,4 +12,5 @@ artifacts/
     stress.py           Stress: what disturbed pictures cost
     registration.py     Registration: the receipt for model versions
     promotion.py        Promotion: the receipt for a decision
+    followed.py         Followed: the version that an alias names at the moment
 """

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.artifacts.content import Unreadable, content_sha256
+from components.base import documents
 from components.base.errors import DataRefused, MuraError, UsageError, first_line
 from components.base.files import CHECKPOINT, file_sha256, json_sha256, write_text
 from components.base.words import with_article
@@ -32,8 +33,13 @@ class Facts(BaseModel):
 
     def deciding(self) -> dict[str, Any]:
         """The facts that the digest covers, at any depth: all that are not provenance."""
-        fields = type(self).model_fields.items()
-        return {name: _deciding(getattr(self, name)) for name, field in fields if _PROVENANCE not in field.metadata}
+        found = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            # What a card leaves out decides nothing: a new fact does not change the digests of artifacts without it.
+            if _PROVENANCE not in field.metadata and not (field.exclude_if and field.exclude_if(value)):
+                found[name] = _deciding(value)
+        return found
 
 
 def _deciding(value: Any) -> Any:
@@ -149,9 +155,10 @@ class Artifact(Generic[F]):
             DataRefused: a file is missing, extra or changed.
         """
         card = cls._card(path)
+        found = cls(path, cls._facts(path, card), card.digest)
         for fault in cls._faults(path, card):
-            raise DataRefused(f"{fault} Run `mura {cls.STEP}` again, or `dvc checkout -f` brings back DVC's copy.")
-        return cls(path, cls._facts(path, card), card.digest)
+            raise DataRefused(f"{fault} Run `mura {found.step}` again, or `dvc checkout -f` brings back DVC's copy.")
+        return found
 
     @classmethod
     def peek(cls, path: Path) -> Self:
@@ -184,6 +191,11 @@ class Artifact(Generic[F]):
         """The digest."""
         return self.digest
 
+    @property
+    def step(self) -> str:
+        """The step that made it."""
+        return self.STEP
+
     def verdict(self) -> MuraError | None:
         """What the step has to say against its own result, once that is safely written."""
         return None
@@ -199,11 +211,13 @@ class Artifact(Generic[F]):
                 f"Run `mura {cls.STEP}`, or `dvc repro`."
             )
         try:
-            content = card_path.read_bytes()
+            content = documents.content(card_path)
             cls._check_format(card_path, content)
             card = _Card.model_validate_json(content)
+        except documents.TooLarge as error:
+            raise DataRefused(_unreadable(card_path, str(error))) from error
         except ValidationError as error:
-            raise DataRefused(_unreadable(card_path, error)) from error
+            raise DataRefused(_unreadable(card_path, _first(error))) from error
         if card.kind != cls.__name__:
             raise UsageError(
                 f"{path}: expected {with_article(cls.__name__)}, found {with_article(card.kind)}. "
@@ -221,7 +235,7 @@ class Artifact(Generic[F]):
     def _check_format(cls, card: Path, content: bytes) -> None:
         """Refuse a card of another format, whatever else it holds. What is no card is left to the caller."""
         try:
-            found = json.loads(content)["format"]
+            found = documents.json_of(content)["format"]
         except (ValueError, KeyError, TypeError):
             return
         if found != FORMAT:
@@ -235,7 +249,7 @@ class Artifact(Generic[F]):
         try:
             return cls.FACTS.model_validate(card.facts)  # type: ignore[return-value]
         except ValidationError as error:
-            raise DataRefused(_unreadable(path / cls.CARD, error)) from error
+            raise DataRefused(_unreadable(path / cls.CARD, _first(error))) from error
 
     @classmethod
     def _faults(cls, path: Path, card: _Card) -> Iterator[str]:
@@ -289,9 +303,9 @@ def _as_card_says(path: Path, entry: File) -> bool:
     return path.stat().st_size == entry.bytes and file_sha256(path) == entry.sha256
 
 
-def _unreadable(card: Path, error: ValidationError) -> str:
+def _unreadable(card: Path, why: str) -> str:
     return (
-        f"{card}: not a card this version can read ({_first(error)}). Delete the directory and make it again, "
+        f"{card}: not a card this version can read ({why}). Delete the directory and make it again, "
         "or `dvc checkout -f` brings back DVC's copy."
     )
 

@@ -6,11 +6,13 @@ digests. Files of other kinds, such as weights and TFRecords, are their bytes.
 
 import csv
 import hashlib
+import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.base import documents
 from components.base.files import json_sha256
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 # Rows of a table in memory at one time.
 ROWS = 8_192
+# Of a table, as of a zip: what it holds may be so many times its size, and so many bytes more.
+EXPANSION = 100
+SLACK = 64 << 20
 
 
 class Unreadable(ValueError):
@@ -48,30 +53,75 @@ def content_sha256(path: Path) -> str | None:
 
 
 def _json(path: Path) -> str:
-    return json_sha256(json.loads(path.read_bytes()))
+    return json_sha256(documents.json_of(documents.content(path)))
 
 
 def _csv(path: Path) -> str:
-    with path.open(encoding="utf-8", newline="") as file:
-        return json_sha256(list(csv.reader(file)))
+    text = documents.content(path).decode("utf-8")
+    # The sha256 of the JSON of all rows, without having all of them as lists: those take many times the file's size.
+    digest, before = hashlib.sha256(b"["), ""
+    for row in csv.reader(io.StringIO(text, newline="")):
+        digest.update(f"{before}{json.dumps(row, separators=(',', ':'))}".encode())
+        before = ","
+    digest.update(b"]")
+    return digest.hexdigest()
 
 
 def _parquet(path: Path) -> str:
     # pyarrow takes a third of a second to import.
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path) as file:
-        _check_names(file.schema_arrow.metadata or {})
-        columns = [_Column(field) for field in file.schema_arrow]
+    schema = pq.read_schema(path)
+    _check_names(schema.metadata or {})
+    columns = [_Column(field) for field in schema]
+    for batch in pieces(path):
+        for column, values in zip(columns, batch.columns, strict=True):
+            column.add(values)
+    return json_sha256([column.says() for column in columns])
+
+
+def pieces(path: Path) -> "Iterator[pyarrow.RecordBatch]":
+    """The rows of a Parquet table, some at one time. Texts may come as dictionaries.
+
+    Raises:
+        Unreadable: it holds far more than its size: repeated values take nothing in the file, and each its room in
+            memory.
+        OSError, ValueError: it is damaged.
+    """
+    import pyarrow.parquet as pq
+
+    texts = [field.name for field in pq.read_schema(path) if _is_text(field.type)]
+    left = EXPANSION * path.stat().st_size + SLACK
+    # As dictionaries, so that repeated texts are counted before they are written out.
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
         for batch in file.iter_batches(ROWS):
-            for column, values in zip(columns, batch.columns, strict=True):
-                column.add(values)
-        return json_sha256([column.says() for column in columns])
+            left -= sum(_room(column) for column in batch.columns)
+            if left < 0:
+                raise Unreadable(f"it holds more than {EXPANSION} times its size")
+            yield batch
+
+
+def _is_text(found: "pyarrow.DataType") -> bool:
+    import pyarrow.types as kinds
+
+    return any(
+        check(found) for check in (kinds.is_string, kinds.is_large_string, kinds.is_binary, kinds.is_large_binary)
+    )
+
+
+def _room(values: "pyarrow.Array") -> int:
+    """Bytes that values take when each is written out."""
+    import pyarrow.compute as pc
+    import pyarrow.types as kinds
+
+    if not kinds.is_dictionary(values.type) or not _is_text(values.type.value_type):
+        return int(values.nbytes)
+    return int(pc.sum(pc.binary_length(values.dictionary).take(values.indices)).as_py() or 0) + 8 * len(values)
 
 
 def _check_names(metadata: Mapping[bytes, bytes]) -> None:
     """Refuse a table whose description for pandas gives columns other names than the table itself."""
-    described = json.loads(metadata.get(b"pandas", b"{}"))
+    described = documents.json_of(metadata.get(b"pandas", b"{}"))
     renamed = [each for each in described.get("columns", ()) if each.get("field_name", each["name"]) != each["name"]]
     if renamed or any(not isinstance(each, dict) for each in described.get("index_columns", ())):
         raise Unreadable("its description for pandas renames columns")

@@ -1,11 +1,12 @@
 """What is in an archive, image by image."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pydantic import Field
 
 from components.artifacts.artifact import Artifact, Facts, Provenance
+from components.base.names import Name
 from components.base.words import in_words
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ OFFENDERS = "offenders.parquet"
 DUPLICATES = "duplicates.parquet"
 
 BODY_PARTS = ("elbow", "finger", "forearm", "hand", "humerus", "shoulder", "wrist")
+Kept = Literal["view_position", "manufacturer", "sex", "age"]
+KEPT: tuple[Kept, ...] = get_args(Kept)
+"""What an archive of somebody's own may say of its images: columns of the table, and slices of the protocol."""
 TRAIN, TUNING, TEST = SPLITS = ("train", "tuning", "test")
 LABEL_NAMES = ("normal", "abnormal")
 """The names of the labels 0 and 1."""
@@ -42,7 +46,7 @@ class ManifestFacts(Facts):
     """Which second opinions on labels lie beside the official ones; None if there are none."""
     overlay_studies: int = 0
     """Studies with a second opinion."""
-    body_parts: tuple[str, ...] | None = None
+    body_parts: tuple[Name, ...] | None = None
     """The body parts that were chosen; None for all of the archive."""
     empty_studies: int = 0
     """Labelled studies of which there is no image. They are in no row."""
@@ -50,6 +54,17 @@ class ManifestFacts(Facts):
     """Images of other body parts."""
     left_out_studies: dict[str, int] = Field(default_factory=dict)
     """Studies of other body parts, by part."""
+
+    # The next two are left out where an archive says nothing: the cards and digests of other archives do not have them.
+    archive_parts: tuple[Name, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The body parts that the archive says it has; None for MURA's seven."""
+    kept: tuple[Kept, ...] = Field(default=(), exclude_if=lambda value: not value)
+    """What else it says of its images: columns at the end of the table, in the order of KEPT."""
+
+    @property
+    def known_parts(self) -> tuple[str, ...]:
+        """The body parts that an image may be of."""
+        return self.body_parts or self.archive_parts or BODY_PARTS
 
     @property
     def what(self) -> str:
@@ -69,7 +84,8 @@ class Manifest(Artifact[ManifestFacts]):
         image           str     member of the archive: MURA-v1.1/train/XR_WRIST/patient00001/study1_positive/image1.png
         study           str     the directory of the member, MURA-v1.1/train/XR_WRIST/patient00001/study1_positive
         patient         str     patient00001; the number is the same over body parts
-        body_part       str     one of BODY_PARTS, or what the directory says, lower case
+        body_part       str     one of BODY_PARTS, or what the directory says, lower case; an archive of somebody's own
+                                says which it has (`archive_parts`)
         view            Int64   the number in the file name
         source_split    str     train or valid, as published
         split           str     train, tuning (carved out of the published train by patient), test (the published
@@ -103,6 +119,9 @@ class Manifest(Artifact[ManifestFacts]):
                                 frame; `rim` far above `centre` is an inverted picture
         phash           str     64-bit perceptual hash, 16 hex digits
         spectrum        bytes   int8 [16, 16], for `components.xray.signature.low_frequencies`
+        view_position, manufacturer, sex, age
+                        str     only in a table of an archive that says it (`kept`): how and by whose device the image
+                                was made, of whom; age in decades, such as 40-49; missing where it is not known
     """
 
     FACTS = ManifestFacts

@@ -1,6 +1,5 @@
 """Parts of a manifest and of shards, made on several machines, and whether they belong together."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 from components.artifacts.artifact import Artifact, Facts, File
 from components.artifacts.manifest import TABLE, ManifestFacts
 from components.artifacts.shards import RECORDS, ShardsFacts
-from components.base import code
+from components.base import code, documents
 from components.base.errors import DataRefused, UsageError
 
 
@@ -126,7 +125,7 @@ def read_parts(paths: Sequence[Path]) -> list[AnyPart]:
 
 def _kind_of(path: Path) -> type[ManifestPart] | type[ShardsPart]:
     try:
-        found = json.loads((path / Artifact.CARD).read_bytes())["kind"]
+        found = documents.json_of(documents.content(path / Artifact.CARD))["kind"]
     except (OSError, ValueError, KeyError, TypeError):
         found = None
     return ShardsPart if found == ShardsPart.__name__ else ManifestPart

@@ -1,12 +1,76 @@
 """The receipt for a decision."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from components.artifacts.artifact import Artifact, Facts, Provenance
-from components.artifacts.registration import Opened, RegisteredModel
+from components.artifacts.registration import Comparison, Difference, Opened, RegisteredModel
 from components.base.errors import GateRefused, MuraError
 
 REPORT = "report.html"
+
+
+class VersionComparison(Facts):
+    """One version minus another, on the same studies of the same patients."""
+
+    version: int
+    other: int
+    tuning: Difference | None
+    """None if there is none: `missing` says why."""
+    test: Difference | None
+    missing: tuple[str, ...] = ()
+    """Why a difference is missing, in sentences."""
+
+    def of(self, split: str) -> Difference | None:
+        """That of one split.
+
+        Args:
+            split: `tuning` or `test`.
+        """
+        return {"tuning": self.tuning, "test": self.test}[split]
+
+
+class Question(Facts):
+    """All that a decision rests on. Who keeps it can decide again."""
+
+    champion: RegisteredModel | None
+    """The version that holds the alias; None if there is none."""
+    challenger: RegisteredModel
+    """The best candidate on tuning."""
+    reference: RegisteredModel | None = None
+    """The first champion of all, which losses are also measured from; None if there was none."""
+    protocol: dict[str, Any]
+    """The rules: the section `protocol` that the challenger was measured under."""
+    against_champion: VersionComparison | None = None
+    """The challenger minus the champion; None if nobody compared them."""
+    against_reference: VersionComparison | None = None
+    """The challenger minus the reference; None if nobody compared them."""
+    challenger_fault: str | None = None
+    """Why the challenger's files or signature cannot be trusted; None if they can."""
+    champion_fault: str | None = None
+    """The same of the champion."""
+    replay_fault: str | None = None
+    """What the challenger answers otherwise than when it was registered; None if nothing."""
+    taken_back: str | None = None
+    """Who took the challenger back and why, in a sentence; None if nobody did, or a person asks for it by number."""
+    first: bool = False
+    """Whether somebody asked to begin anew: the challenger is compared with nobody."""
+    gone: str | None = None
+    """What happened to the champion behind the audit's back, in a sentence; None if nothing."""
+
+
+class Criterion(Facts):
+    """One thing that a decision asks."""
+
+    name: str
+    """Short, such as `AUROC against the champion`."""
+    passed: bool | None
+    """None: it decides nothing. It is a warning, or was not asked; the words say which."""
+    words: str
+    """A sentence with the figures."""
+    split: Literal["tuning", "test", ""] = ""
+    """Whose figures they are; empty if of none."""
+    warning: bool = False
+    """Whether people should look at it, although it decides nothing."""
 
 
 class Decision(Facts):
@@ -19,6 +83,8 @@ class Decision(Facts):
     """Without numbers of the test split."""
     on_test: tuple[str, ...] = ()
     """The reasons that have them."""
+    criteria: tuple[Criterion, ...] = ()
+    """Everything that was asked, in the order of the page."""
 
     @property
     def promote(self) -> bool:
@@ -36,8 +102,13 @@ class PromotionFacts(Facts):
     previous: RegisteredModel | None
     current: RegisteredModel | None
     candidates: tuple[RegisteredModel, ...]
+    question: Provenance[Question | None] = None
+    """What was decided; None of a trial."""
     opened: Provenance[Opened | None] = None
     """The use of the test split, from the receipt of `register`."""
+    comparison: Provenance[Comparison | None] = None
+    """The challenger minus the version that held the alias before, from the receipt of `register`; None if it has none:
+    they are the same, or the alias has moved since."""
 
 
 class Promotion(Artifact[PromotionFacts]):
@@ -45,7 +116,7 @@ class Promotion(Artifact[PromotionFacts]):
 
     promotion/
         card.json       the receipt
-        report.html     the decision and the candidates side by side, for people
+        report.html     the decision, what it rests on, and the versions before and after, for people
         plots/          operating_points.png and forest.png, the candidates on the tuning split, for `dvc plots`;
                         of a trial: trial.png, which says so
     """

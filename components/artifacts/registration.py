@@ -3,14 +3,32 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pydantic import Field
+
 from components.artifacts.artifact import Artifact, Facts, Provenance
 from components.artifacts.differences import differences
 from components.artifacts.evaluation import Calibration, Interval, Scores
 from components.artifacts.trained_model import Offsets
 from components.base.files import json_sha256
+from components.base.names import Name
 
 REPORT = "report.html"
 FOREST = "candidates.png"
+
+
+class GateFigures(Facts):
+    """What the gate asks of the test split besides the scores."""
+
+    abnormal_patients: int
+    """Patients with an abnormal study."""
+    normal_patients: int
+    """Patients with a normal study. A patient may count in both."""
+    parts: dict[Name, int]
+    """Number of studies of each body part."""
+    expected_error: float
+    """Expected calibration error of the calibrated probabilities."""
+    expected_error_by_chance: float
+    """The same error that 1 in 20 draws exceed where the probabilities are exact."""
 
 
 class RegisteredModel(Facts):
@@ -20,21 +38,26 @@ class RegisteredModel(Facts):
     """Name of the registered model."""
     version: int
     run_id: Provenance[str]
-    candidate: str
-    architecture: str
+    candidate: Name
+    architecture: Name
     model_digest: str
     evaluation_digest: str
     data_digest: str
-    body_parts: tuple[str, ...] | None = None
+    body_parts: tuple[Name, ...] | None = None
     """The body parts that were chosen of the archive; None for all."""
     code_revision: Provenance[str]
     training_seconds: Provenance[float]
+    """Of an ensemble, of its members' trainings together."""
     protocol: dict[str, Any] | None = None
     """The protocol that it was measured under; None for versions that were registered before there were protocols."""
     calibration: Calibration | None = None
     """From its answers to probabilities, which the threshold is for; None for versions from before calibration."""
     offsets: Offsets | None = None
     """Of the calibration, by body part; None for versions from before calibration."""
+    flips: bool = False
+    """Whether the calibration is for logits that are each the mean of those of the image and its mirror image."""
+    gate: GateFigures | None = Field(default=None, exclude_if=lambda value: value is None)
+    """None for versions that were registered before the gate asked for it."""
     scores: Scores
 
     def tuning(self, metric: str) -> Interval:
@@ -62,12 +85,45 @@ class Opened(Facts):
     """Other protocols than the one now, each once."""
 
 
+class Difference(Facts):
+    """What one version has more than another on the same studies, with 95 % intervals."""
+
+    auroc: Interval
+    cohen_kappa: Interval
+    """Each version at its own operating point, as for the sensitivity."""
+    sensitivity: Interval
+
+
+class Comparison(Facts):
+    """The first of the candidates minus a version that held an alias when they were registered."""
+
+    version: int
+    """Of the candidate."""
+    other: int
+    aliases: tuple[str, ...]
+    """Of the other."""
+    tuning: Difference | None
+    """None if there is none: `missing` says why."""
+    test: Difference | None
+    missing: tuple[str, ...] = ()
+
+    def of(self, split: str) -> Difference | None:
+        """That of one split.
+
+        Args:
+            split: `tuning` or `test`.
+        """
+        return {"tuning": self.tuning, "test": self.test}[split]
+
+
 class RegistrationFacts(Facts):
     """All candidates of one run of the pipeline."""
 
     versions: tuple[RegisteredModel, ...]
     opened: Provenance[Opened | None] = None
     """None of a trial."""
+    comparisons: Provenance[tuple[Comparison, ...]] = ()
+    """With each version that held an alias, by number; none with itself."""
     trial: str | None = None
     """DVC's name of the experiment, if this is one. Nothing is registered then, and there are no versions."""
 
@@ -78,8 +134,8 @@ class Registration(Artifact[RegistrationFacts]):
     registration/
         card.json           the receipt
         <candidate>.json    one version each
-        report.html         the candidates on the test split, and how often it was opened
-        candidates.png      the chart of the report
+        report.html         the comparison of the candidates on both splits, and how often the test split was opened
+        candidates.png      the first chart of the report
     """
 
     FACTS = RegistrationFacts

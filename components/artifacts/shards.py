@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.artifacts.artifact import Artifact, Facts, Provenance
+from components.artifacts.content import pieces
 from components.base.errors import DataRefused, first_line
 
 if TYPE_CHECKING:
@@ -146,11 +147,8 @@ def ascending_digest(pieces: "Iterable[pandas.DataFrame]") -> str:
 
 def _check_text(path: Path) -> None:
     """Decode all text now: pandas does so when it is asked for, and raises an error of its own where it is damaged."""
-    from pyarrow import parquet
-
-    with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches():
-            batch.validate(full=True)
+    for batch in pieces(path):
+        batch.validate(full=True)
 
 
 def _agree(table: "pandas.DataFrame", split: str, facts: SplitFacts) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from components.artifacts.artifact import Artifact, Facts, Provenance
 from components.artifacts.evaluation import Interval
+from components.base.names import Name
 
 DROPS = "stress.json"
 REPORT = "report.html"
@@ -26,8 +27,8 @@ class Disturbed(Facts):
 class StressFacts(Facts):
     """Which model, on which studies, and what every disturbance costs."""
 
-    candidate: str
-    architecture: str
+    candidate: Name
+    architecture: Name
     model_digest: str
     shards_digest: str
     evaluation_digest: str

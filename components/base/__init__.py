@@ -3,10 +3,12 @@
 base/
     errors.py        errors that are told in one line, and the exit codes
     files.py         files and directories that are written whole or not at all; their digests
+    documents.py     JSON and YAML of others, in bounded memory
     code.py          the code that can change a step's result, and its digest
     provenance.py    code revision and environment, for the card
     part.py          one of N shares of a step's work
     step.py          what a step takes, and what it declares besides its signature
+    names.py         names of candidates, architectures and body parts
     words.py         numbers and lists of things in sentences
     progress.py      bars, log lines, durations
     workers.py       work for all cores, in order, in bounded memory

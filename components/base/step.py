@@ -4,8 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
-STEPS = ("ingest", "validate", "shard", "train", "evaluate", "register", "promote")
-"""In the order of the graph. The step `train` is the function `train` of the package `components.train`."""
+STEPS = ("ingest", "validate", "shard", "train", "evaluate", "ensemble", "register", "promote")
+"""In the order of the graph; an ensemble is evaluated after it is made. The step `train` is the function `train` of the
+package `components.train`."""
 ANALYSES = ("stress",)
 """Steps that DVC's graph has and Kubeflow's has not: nothing is made of their results. A task would take 50 kB of the
 1 MiB that the state of a run may have on Kubeflow."""
@@ -35,7 +36,10 @@ class StepInput(Protocol):
 
 
 class Question(NamedTuple):
-    """A flag of a step that asks about its last result. The step itself does not run, and needs no other flag."""
+    """A flag that asks something else than what the step makes, such as about its last result.
+
+    The step itself does not run, and needs no other flag. The question may need some.
+    """
 
     flag: str
     metavar: str
@@ -49,6 +53,20 @@ class Question(NamedTuple):
         return self.flag.removeprefix("--").replace("-", "_")
 
 
+class Flag(NamedTuple):
+    """A flag for people, which DVC and Kubeflow do not set. The step has a keyword-only parameter of its name."""
+
+    flag: str
+    metavar: str | None
+    """None for one without a value."""
+    help: str
+
+    @property
+    def name(self) -> str:
+        """`dry_run` for `--dry-run`."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+
 class Declaration(NamedTuple):
     """What a step says of itself besides its signature, as `DECLARES` of its package."""
 
@@ -59,3 +77,4 @@ class Declaration(NamedTuple):
     """What `--part I/N` runs in place of the step: it has the step's inputs and `part`."""
     instead: Callable[[], Callable[..., None] | None] | None = None
     """Gives what this process runs in place of the step, with the same inputs and no result; None if the step."""
+    flags: tuple[Flag, ...] = ()

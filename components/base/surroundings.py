@@ -5,7 +5,6 @@ numbers: the layout of a network, the precision of a product, the number of step
 What says where and how many (directories, devices, threads, limits of memory, messages) is honoured.
 """
 
-import json
 import os
 import re
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from components.base import documents
 from components.base.errors import UsageError
 
 # Variables with these names are removed, unless HONOURED has them: what a library adds next year is covered too.
@@ -114,7 +114,7 @@ def check_keras_file() -> None:
 def _read(file: Path) -> dict[str, Any]:
     """What a keras.json says. Keras itself takes a file that is not JSON for an empty one."""
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = documents.json_of(file.read_text(encoding="utf-8"))
     except ValueError:
         return {}
     except OSError as error:

@@ -1,10 +1,14 @@
 """Addresses, and the secrets in them."""
 
 import re
+from urllib.parse import quote
 
 S3_SCHEME = "s3://"
 HIDDEN = "***"
 """In the place of a secret."""
+TRAINING = "workflowType=machine_learning"
+"""What makes MLflow's pages show trainings. A first visit shows language models otherwise, with no trace in the list,
+whatever the tag mlflow.experimentKind says (MLflow 3.17)."""
 
 # `user:password@` behind the slashes. The first form ends at the path. In the second the password has a slash or
 # another sign that should have been written as %2F; what follows a port is no password. The numbers of letters have
@@ -42,6 +46,21 @@ def without_credentials(text: str) -> str:
         if sign in text:
             text = pattern.sub(rf"\g<before>{HIDDEN}", text)
     return text
+
+
+def mlflow_page(uri: str, page: str = "") -> str:
+    """The address of a page of MLflow, for a browser.
+
+    Args:
+        uri: of the tracking server, MLFLOW_TRACKING_URI.
+        page: such as `models/mura/versions/3`; empty for the first one.
+
+    Returns:
+        The address, without a login; empty if the URI names no server.
+    """
+    if not uri.lower().startswith(("http://", "https://")):
+        return ""
+    return f"{without_credentials(uri).rstrip('/')}/#/{quote(page)}?{TRAINING}"
 
 
 def check_written_out(place: str) -> None:

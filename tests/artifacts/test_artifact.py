@@ -1,12 +1,15 @@
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import seal_model
 
 from components.artifacts.artifact import Artifact, Facts, Provenance
+from components.artifacts.trained_model import TrainedModel
 from components.base.errors import DataRefused, UsageError
 from components.base.files import CHECKPOINT, json_sha256
 
@@ -120,6 +123,8 @@ CARDS = {
     "empty": b"",
     "no object": b"[1, 2]",
     "keys missing": b'{"kind": "Jar"}',
+    "nested lists": b"[" * 200_000,
+    "nested objects": b'{"format": 3, "facts": ' + b'{"a":' * 100_000,
 }
 
 
@@ -239,3 +244,22 @@ def test_a_checkpoint_is_no_part_of_the_artifact(jar: Path) -> None:
     (jar / CHECKPOINT).mkdir()
     (jar / CHECKPOINT / "state.bin").write_bytes(b"half")
     assert Jar.read(jar).digest == Jar.seal(jar, FACTS).digest
+
+
+def test_a_card_is_read_in_bounded_memory_however_large_it_is(jar: Path) -> None:
+    # Sparse: it takes no room on the disk.
+    os.truncate(jar / "card.json", 100 << 30)
+    with pytest.raises(DataRefused, match=r"card\.json: not a card this version can read \(expected a file of at most"):
+        Jar.read(jar)
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/b", "<b>a</b>", "$\\frac$", "", "A", "a" * 41, "a\n"])
+def test_no_card_names_a_candidate_that_params_yaml_could_not(tmp_path: Path, name: str) -> None:
+    model = seal_model(tmp_path / "model", "vgg16")
+    card = json.loads((model.path / "card.json").read_text())
+    card["facts"]["candidate"] = name
+    card["digest"] = TrainedModel._digest(model.path, model.facts.model_copy(update={"candidate": name}), {})
+    card["checksum"] = json_sha256({key: value for key, value in card.items() if key != "checksum"})
+    (model.path / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    with pytest.raises(DataRefused, match="not a card this version can read"):
+        TrainedModel.read(model.path)

@@ -136,3 +136,13 @@ def test_what_its_name_does_not_promise_is_refused(tmp_path: Path, name: str, ma
     make(tmp_path / name)
     with pytest.raises(Unreadable):
         content_sha256(tmp_path / name)
+
+
+@pytest.mark.parametrize(("rows", "text"), [(10_000_000, "x" * 20), (4_000, "x" * 1_000_000)])
+def test_a_table_that_repeats_a_value_without_end_is_refused(tmp_path: Path, rows: int, text: str) -> None:
+    # Repeated values take nothing in the file.
+    same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), [text])
+    pq.write_table(pa.table({"study": same}), tmp_path / "t.parquet")
+    assert (tmp_path / "t.parquet").stat().st_size < 1_000_000
+    with pytest.raises(Unreadable, match="more than 100 times its size"):
+        content_sha256(tmp_path / "t.parquet")

@@ -31,8 +31,15 @@ from components.artifacts.parts import (
     ShardsPart,
     ShardsPartFacts,
 )
-from components.artifacts.promotion import Decision, Promotion, PromotionFacts
-from components.artifacts.registration import Opened, OtherProtocol, RegisteredModel, Registration, RegistrationFacts
+from components.artifacts.promotion import Criterion, Decision, Promotion, PromotionFacts
+from components.artifacts.registration import (
+    GateFigures,
+    Opened,
+    OtherProtocol,
+    RegisteredModel,
+    Registration,
+    RegistrationFacts,
+)
 from components.artifacts.shards import RECORDS, Cohort, PartFacts, Shards, ShardsFacts, SplitFacts
 from components.artifacts.trained_model import CURVES, WEIGHTS, Offsets, TrackedRun, TrainedModel, TrainedModelFacts
 from components.base.errors import DataRefused
@@ -75,7 +82,11 @@ REGISTERED = RegisteredModel(
     evaluation_digest="e7" * 32, data_digest="da" * 32, body_parts=("wrist",), code_revision=COMMIT,
     training_seconds=12.5, protocol=PROTOCOL, calibration=CALIBRATED["calibration"], offsets=OFFSETS,
     scores=make_scores(0.8),
+    gate=GateFigures(
+        abnormal_patients=31, normal_patients=32, parts={"wrist": 90}, expected_error=0.1, expected_error_by_chance=0.2
+    ),
 )  # fmt: skip
+ASKED = Criterion(name="Golden set", passed=True, words="as before", split="test")
 OPENED = Opened(
     models=5, protocols=(OtherProtocol(versions=("mura 1", "mura 2"), differences=("min_auroc 0.8, now 0.6",)),)
 )
@@ -108,7 +119,9 @@ FACTS: dict[type[Artifact[Any]], Any] = {
     ),
     Registration: RegistrationFacts(versions=(REGISTERED,), opened=OPENED, trial="puffy-dogs"),
     Promotion: PromotionFacts(
-        alias="champion", decision=Decision(outcome="promoted", reasons=("better",), on_test=("better there",)),
+        alias="champion", decision=Decision(
+            outcome="promoted", reasons=("better",), on_test=("better there",), criteria=(ASKED,)
+        ),
         challenger=REGISTERED,
         previous=REGISTERED.model_copy(update={"version": 2}), current=REGISTERED, candidates=(REGISTERED,),
         opened=OPENED,

@@ -1,6 +1,6 @@
 import pytest
 
-from components.base.urls import without_credentials
+from components.base.urls import mlflow_page, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,20 @@ def test_a_long_line_of_others_is_read_in_steps_as_many_as_its_length_asks_for(p
     # With the square of the length it would take minutes.
     line = piece * (60_000 // len(piece)) + " @=:"
     assert without_credentials(line) == line
+
+
+@pytest.mark.parametrize(
+    ("uri", "page", "address"),
+    [
+        ("http://mlflow:5000/", "", "http://mlflow:5000/#/?workflowType=machine_learning"),
+        (
+            "https://ann:secret@mlflow.example.org/team",
+            "models/a model/versions/3",
+            "https://mlflow.example.org/team/#/models/a%20model/versions/3?workflowType=machine_learning",
+        ),
+        ("sqlite:///mlflow.db", "models/mura", ""),
+        ("off", "", ""),
+    ],
+)
+def test_pages_of_mlflow_open_as_trainings(uri: str, page: str, address: str) -> None:
+    assert mlflow_page(uri, page) == address

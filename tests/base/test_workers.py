@@ -206,6 +206,8 @@ def test_ctrl_c_while_workers_start_is_one_line(tmp_path: Path) -> None:
         "def same(number):\n"
         "    return number\n"
         "if __name__ == '__main__':\n"
+        # A shell starts what runs in the background with Ctrl-C ignored.
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "    try:\n"
         "        with workers.in_order(same, range(20), workers=2) as results:\n"
         "            list(results)\n"

@@ -1,0 +1,226 @@
+"""The key that signs here, and the keys whose signatures are believed here.
+
+The private key never lies in the repository or in the registry. The public keys lie outside of the registry: otherwise
+whoever can write there could replace them.
+"""
+
+import hashlib
+import logging
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from components.base.errors import UsageError, first_line
+
+logger = logging.getLogger(__name__)
+
+SIGNING_KEY = "MURA_SIGNING_KEY"
+"""The private key: a file, or the PEM itself, as secrets of a cluster become variables."""
+TRUSTED_KEYS = "MURA_TRUSTED_KEYS"
+"""The public keys: a directory of `*.pub`, a file, or the PEM of one or several."""
+TRUSTED = Path("trusted_keys")
+"""Where they lie in a checkout, unless the environment says otherwise."""
+_CURVES = ("secp256r1", "secp384r1", "secp521r1")
+_PUBLIC = re.compile(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
+_MOST = 100_000  # bytes of a file of keys
+
+
+class Trusted(NamedTuple):
+    """A public key."""
+
+    name: str
+    """For people: its file without `.pub`, or the first digits of its fingerprint."""
+    fingerprint: str
+    """sha256 (hex) of its PEM; a signature names it."""
+    pem: bytes
+
+
+def signing_key() -> bytes:
+    """The private key that signs here, PEM.
+
+    In a checkout that trusts nobody yet, the first use makes a pair of keys.
+
+    Raises:
+        UsageError: there is none, it cannot be read, or its signatures would not be believed here.
+    """
+    given = os.environ.get(SIGNING_KEY, "")
+    place = Path(given) if given else default()
+    if given.lstrip().startswith("-----BEGIN"):
+        pem = given.encode()
+    elif given or place.exists():
+        pem = _content(place, f"Set {SIGNING_KEY} to the private key: a file, or its PEM")
+    else:
+        pem = _first(place)
+    public = public_of(pem, SIGNING_KEY if given else str(place))
+    if not _is_said():
+        _trust(public)
+    known = {key.fingerprint: key for key in trusted()}
+    if public.fingerprint not in known:
+        raise UsageError(
+            f"The key that signs here ({public.fingerprint[:12]}, {SIGNING_KEY if given else place}) is not among the "
+            f"trusted keys ({_where()}): nobody here would believe its signature. Set {SIGNING_KEY} to the key of a "
+            "trusted one, or have whoever keeps the trusted keys add its public key: mura keys"
+        )
+    return pem
+
+
+def derived(purpose: str) -> bytes:
+    """32 secret bytes that belong to the key that signs here: the same for the same key and purpose.
+
+    Args:
+        purpose: what they are for. Other purposes have other bytes.
+
+    Raises:
+        UsageError: as `signing_key`.
+    """
+    key = serialization.load_pem_private_key(signing_key(), None)
+    form = key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=purpose.encode()).derive(form)
+
+
+def trusted() -> tuple[Trusted, ...]:
+    """The keys whose signatures are believed here, by name.
+
+    Raises:
+        UsageError: there is none, or one cannot be read.
+    """
+    given = os.environ.get(TRUSTED_KEYS, "")
+    place = Path(given) if given else TRUSTED
+    found: list[tuple[bytes, str | None]] = []
+    if given.lstrip().startswith("-----BEGIN"):
+        found = [(text.encode(), None) for text in _PUBLIC.findall(given)]
+    else:
+        for file in sorted(place.glob("*.pub")) if place.is_dir() else [place] if place.is_file() else []:
+            text = _content(file, "It holds public keys").decode(errors="replace")
+            found += [(pem.encode(), file.stem if place.is_dir() else None) for pem in _PUBLIC.findall(text)]
+    if not found:
+        raise UsageError(
+            f"Expected the public keys of those who may register models, in {_where()}; found none. Get them from "
+            f"whoever registers models, not from the registry, or set {TRUSTED_KEYS}."
+        )
+    return tuple(sorted(_public(pem, name) for pem, name in found))
+
+
+def environment() -> dict[str, str]:
+    """The variables that give another process the key that signs here and the keys that are believed, as PEM.
+
+    Raises:
+        UsageError: as `signing_key`.
+    """
+    own = signing_key().decode()
+    return {SIGNING_KEY: own, TRUSTED_KEYS: "".join(key.pem.decode() for key in trusted())}
+
+
+def default() -> Path:
+    """Where the private key lies unless the environment says otherwise."""
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "mura" / "signing.pem"
+
+
+def make(place: Path) -> None:
+    """Make a private key, for its owner alone. One that is there stays.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    work = place.with_name(f".{place.name}.{os.getpid()}")
+    with open(os.open(work, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:  # noqa: PTH123 - with a mode
+        file.write(drawn())
+    try:
+        # Another process may make one at the same time: a link never replaces a file.
+        place.hardlink_to(work)
+    except FileExistsError:
+        pass
+    finally:
+        work.unlink()
+
+
+def drawn() -> bytes:
+    """A new private key, PEM."""
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def public_of(pem: bytes, where: str) -> Trusted:
+    """The public key of a private one.
+
+    Args:
+        pem: the private key.
+        where: it was found, for people.
+
+    Raises:
+        UsageError: it is no private key of a kind that signs here.
+    """
+    try:
+        key = serialization.load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise UsageError(
+            f"{where}: expected a private key as PEM, without a password ({first_line(error)})."
+        ) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _CURVES:
+        raise UsageError(f"{where}: expected a private key of an elliptic curve, such as `mura keys` makes.")
+    return _named(key.public_key(), None)
+
+
+def _first(place: Path) -> bytes:
+    """A new private key, where nobody is trusted yet."""
+    if _is_said() or not Path("dvc.yaml").is_file():
+        raise UsageError(
+            f"Expected the private key that signs what is registered, in {SIGNING_KEY} or {place}; found none. "
+            "Make one with `mura keys`, or get it from whoever registers models."
+        )
+    make(place)
+    logger.warning("Made a key that signs what is registered, %s. Keep it, and keep it secret.", place)
+    return _content(place, "It was just made")
+
+
+def _trust(public: Trusted) -> None:
+    """Trust the own key, where nobody is trusted yet."""
+    TRUSTED.mkdir(exist_ok=True)
+    file = TRUSTED / f"{os.environ.get('USER') or 'own'}.pub"
+    file.write_bytes(public.pem)
+    logger.warning("%s is trusted from now on. Commit it: whoever uses the models needs it.", file)
+
+
+def _is_said() -> bool:
+    """Whether anybody said who is trusted."""
+    return bool(os.environ.get(TRUSTED_KEYS)) or any(TRUSTED.glob("*.pub"))
+
+
+def _where() -> str:
+    given = os.environ.get(TRUSTED_KEYS, "")
+    return TRUSTED_KEYS if given.lstrip().startswith("-----BEGIN") else str(given or f"{TRUSTED}/")
+
+
+def _content(place: Path, advice: str) -> bytes:
+    try:
+        if place.stat().st_size > _MOST:
+            raise UsageError(f"{place}: too large for a key. {advice}.")
+        return place.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{place}: cannot be read ({error.strerror}). {advice}.") from error
+
+
+def _public(pem: bytes, name: str | None) -> Trusted:
+    try:
+        key = serialization.load_pem_public_key(pem)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise UsageError(f"{_where()}: {name or 'a key'} is no public key ({first_line(error)}).") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
+        raise UsageError(f"{_where()}: {name or 'a key'} is not of an elliptic curve, as `mura keys` makes them.")
+    return _named(key, name)
+
+
+def _named(key: ec.EllipticCurvePublicKey, name: str | None) -> Trusted:
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    fingerprint = hashlib.sha256(pem).hexdigest()
+    return Trusted(name or fingerprint[:12], fingerprint, pem)

@@ -1,7 +1,6 @@
 """DVC: its repository, its tracked files and its remotes."""
 
 import importlib.util
-import json
 import os
 import re
 import subprocess
@@ -10,9 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import yaml
-
-from components.base import space
+from components.base import documents, space
 from components.base.errors import OutsideFailed, UsageError, first_line
 from components.base.urls import without_credentials
 
@@ -66,7 +63,7 @@ def add(path: Path) -> str:
     """
     # With ./ in front, a name that begins with - is no option.
     _run(path, path.parent, "add", f"./{path.name}")
-    pointer = yaml.safe_load(path.with_name(f"{path.name}.dvc").read_text(encoding="utf-8"))
+    pointer = documents.yaml_of(path.with_name(f"{path.name}.dvc").read_text(encoding="utf-8"))
     return str(pointer["outs"][0]["md5"])
 
 
@@ -84,7 +81,7 @@ def commit(stages: Sequence[str]) -> list[str]:
         OutsideFailed: the disk is full, or another DVC is at work here.
     """
     here = Path.cwd()
-    changes = json.loads(_run(here, here, "status", "--json", *stages))
+    changes = documents.json_of(_run(here, here, "status", "--json", *stages))
     stale = [stage for stage in stages if changes.get(stage, ["always changed"]) != ["always changed"]]
     if stale:
         _run(here, here, "commit", "--force", *stale)

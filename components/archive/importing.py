@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import yaml
 
-from components.archive import dvc, known_md5, mura_v1_1
+from components.archive import dvc, known_md5, mura_v1_1, zip_entry
 from components.archive.archive import Archive, is_remote
 from components.archive.mura_csv import folder_of, is_sidecar, read_listing
-from components.base import space
+from components.base import documents, space
 from components.base.errors import DataChanged, DataRefused, MuraError, UsageError
 from components.base.files import alone, write_text
 from components.base.progress import Bar
@@ -23,8 +23,6 @@ from components.params.document import read_params
 
 logger = logging.getLogger(__name__)
 
-# With a fixed date, the same directory gives the same zip. This is the earliest date of the zip format.
-_DATE = (1980, 1, 1, 0, 0, 0)
 # `archive: value  # comment`, the value plain or in quotes.
 _ARCHIVE_LINE = re.compile(
     r"^(archive:[ \t]*)(?:\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\n]|'')*'|[^\s#'\"][^\n]*?)([ \t]+#[^\n]*)?([ \t]*\r?)$",
@@ -181,7 +179,7 @@ def switch(params: Path, archive: str) -> None:
 
 def _names(text: str, archive: str) -> bool:
     try:
-        document = yaml.safe_load(text)
+        document = documents.yaml_of(text)
     except yaml.YAMLError:
         return False
     return isinstance(document, dict) and document.get("archive") == archive
@@ -199,6 +197,15 @@ def _destination(archive: Archive, out: Path | None, root: Path) -> Path:
     is_file_here = not is_remote(archive.place) and archive.version is not None
     inside = out is None and is_file_here and here.is_relative_to(root)
     path = here if inside else (out or root / "data" / f"{archive.name.removesuffix('.zip')}.zip")
+    return inside_of(root, path)
+
+
+def inside_of(root: Path, path: Path) -> Path:
+    """A path of the repository, without links.
+
+    Raises:
+        UsageError: it leads elsewhere, or no text can name it.
+    """
     real = path.resolve()
     if any("\ud800" <= character <= "\udfff" for character in real.name):
         raise UsageError(f"{real}: its name is not UTF-8, so no text can name it. Choose another with --out.")
@@ -263,10 +270,7 @@ def _pack(archive: Archive, path: Path) -> str:
         archive.expect(names)
         with Bar(len(names), "import: files") as bar:
             for name in names:
-                entry = zipfile.ZipInfo(name, _DATE)
-                entry.create_system = 3  # Unix, on every platform
-                entry.external_attr = 0o100644 << 16
-                made.writestr(entry, archive.bytes_of(name))
+                zip_entry.add(made, name, archive.bytes_of(name))
                 bar.advance()
     return _md5(path)
 

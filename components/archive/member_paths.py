@@ -8,7 +8,7 @@ LAYOUT = "{train,valid}/XR_<PART>/patient<ID>/study<N>_{positive,negative}/image
 # [0-9], because \d matches digits of every script; at most 18 digits, to fit into 64 bits.
 _PARTS = (
     ("train or valid", r"(?:train|valid)"),
-    ("XR_<PART>, in capitals", r"XR_[A-Z]+"),
+    ("XR_<PART>, in capitals", r"XR_[A-Z](?:_?[A-Z0-9])*"),
     ("patient<ID>", r"patient[0-9]+"),
     ("study<N>_positive or study<N>_negative", r"study[0-9]+_(?:positive|negative)"),
     ("image<N>.png", r"image[0-9]{1,18}\.png"),

@@ -4,12 +4,13 @@ import csv
 import difflib
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 
-from components.archive.csv_rows import rows
+from components.archive.csv_rows import Problems, rows
 from components.artifacts.manifest import LABEL_NAMES
+from components.base import documents
 from components.base.errors import DataRefused, UsageError
 from components.base.files import json_sha256
 from components.base.urls import S3_SCHEME
@@ -17,8 +18,6 @@ from components.params.ingest import MAX_MEMBERS
 
 COLUMNS = ("study", "old", "new", "source", "reason")
 WORDS = {"0": 0, "normal": 0, "negative": 0, "1": 1, "abnormal": 1, "positive": 1}
-# Rows that a refusal names.
-NAMED_ROWS = 5
 MAX_BYTES = 64_000_000
 
 
@@ -75,22 +74,21 @@ class Overlay:
             return cls._parse(Path("the overlay"), _stored(place), most)
         path = Path(place)
         try:
-            with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+            content = documents.content(path, MAX_BYTES)
+        except documents.TooLarge as error:
+            raise DataRefused(f"{path}: no file, or more than {MAX_BYTES:,} bytes. Is this an overlay?") from error
         except OSError as error:
             raise UsageError(
                 f"{path}: cannot be read ({error.strerror}). `labels.overlay` of params.yaml names a CSV with the "
                 f"columns {','.join(COLUMNS)}; data/overlay.csv is one without rows."
             ) from error
-        if len(content) > MAX_BYTES:
-            raise DataRefused(f"{path}: more than {MAX_BYTES:,} bytes. Is this an overlay?")
         return cls._parse(path, content, most)
 
     @classmethod
     def _parse(cls, path: Path, content: bytes, most: int) -> Self:
         header: tuple[str, ...] | None = None
         opinions: dict[str, Opinion] = {}
-        problems = _Problems(path)
+        problems = Problems(path)
         try:
             # Empty lines are skipped. Rows are counted as records: a field may contain a line break.
             for row, fields in rows(content, str(path), most, strict=True):
@@ -139,7 +137,7 @@ class Overlay:
         if not self.opinions:
             return {}
         studies = {key(study): study for study in official}
-        problems = _Problems(self.path)
+        problems = Problems(self.path)
         for opinion in self.opinions:
             study = studies.get(opinion.study)
             if study is None:
@@ -148,33 +146,6 @@ class Overlay:
                 problems.add(_contradiction, opinion, official[study])
         problems.refuse()
         return {studies[opinion.study]: opinion for opinion in self.opinions}
-
-
-class _Problems:
-    """Rows that are refused. The first are named; of the others only the number counts, and costs nothing."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._named: list[str] = []
-        self._count = 0
-
-    def add(self, say: Callable[..., str], *about: object) -> None:
-        """Add a row. `say` tells what is wrong with it."""
-        self._count += 1
-        if self._count <= NAMED_ROWS:
-            self._named.append(say(*about))
-
-    def refuse(self) -> None:
-        """Refuse the file if there are any.
-
-        Raises:
-            DataRefused: there are.
-        """
-        if not self._count:
-            return
-        more = f"; and {self._count - NAMED_ROWS:,} more" if self._count > NAMED_ROWS else ""
-        many = f"{self._count:,} rows are" if self._count > 1 else "one row is"
-        raise DataRefused(f"{self._path}: {many} refused: {'; '.join(self._named)}{more}. Correct them or remove them.")
 
 
 def _header(path: Path, fields: list[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from components.archive import member_paths
+from components.archive.about_images import About, read_about
 from components.archive.archive import Archive
 from components.archive.mura_csv import SOURCE_SPLITS, Listing, folder_of, is_sidecar, read_listing
 from components.archive.overlay import Opinion, Overlay
@@ -36,6 +37,8 @@ class Contents(NamedTuple):
     """Without the archive's md5."""
     empty_studies: set[str]
     """Labelled studies without an image."""
+    about: About | None
+    """What an archive of somebody's own says besides."""
 
     def has(self, image: str) -> bool:
         """Whether an image is in the archive."""
@@ -58,6 +61,8 @@ class Contents(NamedTuple):
             row |= {"overlay": opinion.new, "overlay_source": opinion.source, "overlay_reason": opinion.reason}
         if said := member_paths.read(image):
             row |= said._asdict()
+        if self.about and row["listed"]:
+            row |= self.about.of(image)
         split = SOURCE_SPLITS.get(row["source_split"])
         row["split"] = TUNING if split == TRAIN and row.get("patient") in self.tuning else split
         return row
@@ -116,6 +121,7 @@ def read_contents(archive: Archive, names: Names, overlay: Overlay | None, param
     """
     choice = Choice(params.chosen)
     listing = read_listing(archive, names.members)
+    about = read_about(archive, names.members, listing)
     every = sorted({*names.pictures, *listing.images})
     choice.check(archive, every)
     images = [image for image in every if choice.has(image)]
@@ -141,8 +147,10 @@ def read_contents(archive: Archive, names: Names, overlay: Overlay | None, param
         empty_studies=len(without_image),
         left_out_images=len(left_out),
         left_out_studies=choice.studies_by_part(left_out),
+        archive_parts=about.body_parts if about else None,
+        kept=about.columns if about else (),
     )
-    return Contents(images, names.chosen, listing, opinions, tuning, facts, without_image)
+    return Contents(images, names.chosen, listing, opinions, tuning, facts, without_image, about)
 
 
 def _is_picture(member: str) -> bool:

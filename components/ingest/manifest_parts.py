@@ -66,10 +66,10 @@ def merge(archive: Archive, parts: Sequence[ManifestPart], out: Path) -> Manifes
                 f"contents {origin.contents[:12]}. Name that one with --archive."
             )
         md5 = workers.aside(archive.md5)
-        with TableWriter(out / TABLE) as table:
+        with TableWriter(out / TABLE, origin.manifest.kept) as table:
             for part in parts:
                 before = table.rows
-                for rows in read_in_batches(part.path / TABLE):
+                for rows in read_in_batches(part.path / TABLE, origin.manifest.kept):
                     table.add(rows)
                 share = Part(part.facts.part, origin.parts).share(origin.manifest.images)
                 if table.rows - before != share.stop - share.start:

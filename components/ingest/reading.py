@@ -71,6 +71,6 @@ def write_rows(contents: Contents, images: Sequence[str], facts: Iterator[dict[s
             problems += row["problem"] is not None
             yield row
 
-    with TableWriter(out / TABLE) as table:
+    with TableWriter(out / TABLE, contents.facts.kept) as table:
         table.add_described(rows())
     return problems

@@ -16,6 +16,7 @@ GROUP = 131_072
 # Rows that are dictionaries at one time: 2.5 kB each.
 BATCH = 4_096
 
+# Of every table; those of KEPT come after them where an archive has them.
 COLUMNS = {
     "image": "str",
     "study": "str",
@@ -57,9 +58,15 @@ COLUMNS = {
 class TableWriter:
     """Writes rows in order. The same rows give the same bytes, however they are split over calls."""
 
-    def __init__(self, path: Path) -> None:
-        """Begin a file."""
-        self._writer = pq.ParquetWriter(path, schema(), compression="zstd")
+    def __init__(self, path: Path, kept: tuple[str, ...] = ()) -> None:
+        """Begin a file.
+
+        Args:
+            path: the file.
+            kept: columns of KEPT that it has besides COLUMNS.
+        """
+        self._schema = schema(kept)
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._waiting: list[pa.Table] = []
         self.rows = 0
         """Written, or waiting for a whole group."""
@@ -71,11 +78,11 @@ class TableWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is None and (self._waiting or not self.rows):
-            self._write(pa.concat_tables([schema().empty_table(), *self._waiting]))
+            self._write(pa.concat_tables([self._schema.empty_table(), *self._waiting]))
         self._writer.close()
 
     def add(self, rows: pa.Table) -> None:
-        """Add rows, with the columns of COLUMNS."""
+        """Add rows, with the columns of the table."""
         while len(rows):
             room = GROUP - self.rows % GROUP
             self._waiting.append(rows[:room])
@@ -89,23 +96,24 @@ class TableWriter:
         """Add rows as dictionaries. What a row lacks is missing."""
         iterator = iter(rows)
         while some := list(islice(iterator, BATCH)):
-            self.add(pa.Table.from_pylist(some, schema()))
+            self.add(pa.Table.from_pylist(some, self._schema))
 
     def _write(self, rows: pa.Table) -> None:
         # In one piece: the pages of a file depend on the pieces.
         self._writer.write_table(rows.combine_chunks(), row_group_size=GROUP)
 
 
-def read_in_batches(path: Path) -> Iterator[pa.Table]:
+def read_in_batches(path: Path, kept: tuple[str, ...] = ()) -> Iterator[pa.Table]:
     """The rows of a table, a few at a time."""
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(BATCH):
-            yield pa.Table.from_batches([batch]).cast(schema())
+            yield pa.Table.from_batches([batch]).cast(schema(kept))
 
 
 @cache
-def schema() -> pa.Schema:
+def schema(kept: tuple[str, ...] = ()) -> pa.Schema:
     """Types of the columns, and pandas' description of them."""
+    columns = COLUMNS | dict.fromkeys(kept, "str")
     values = {"str": "", "Int64": 0, "Float64": 0.0, "bool": False, "object": b""}
-    row = pd.DataFrame([{name: values[kind] for name, kind in COLUMNS.items()}]).astype(COLUMNS)
+    row = pd.DataFrame([{name: values[kind] for name, kind in columns.items()}]).astype(columns)
     return pa.Table.from_pandas(row, preserve_index=False).schema

@@ -1,4 +1,4 @@
-"""The four networks: pixels in, logit out; every scaling lives inside."""
+"""The four networks, and ensembles of them: pixels in, logit out; every scaling lives inside."""
 
 import warnings
 from collections.abc import Iterator
@@ -14,6 +14,8 @@ from components.base import surroundings
 from components.base.errors import DataRefused, ServiceUnreachable, UsageError, first_line
 from components.network import weights_file
 from components.network.augmentation import augmentation
+from components.network.combining import Part, combine, flipped
+from components.params.ensemble import EnsembleParams
 from components.params.train import TrainParams
 
 # Where keras.applications downloads weights without the top from.
@@ -77,17 +79,36 @@ def build(
     return model
 
 
-def load(model: TrainedModel) -> keras.Model:
-    """Rebuild a trained network in float32.
+def load(model: TrainedModel, flips: bool = False) -> keras.Model:
+    """Rebuild a trained network or an ensemble in float32.
 
     The architecture is built by code and the weights are numbers, so the file cannot run code.
+
+    Args:
+        model: what to load.
+        flips: whether the logit is the mean of those of the image and its mirror image. An ensemble has its own choice
+            of that on its card, which stays as it is.
 
     Raises:
         DataRefused: the weights do not belong to the architecture on the card.
     """
-    facts = model.facts
-    params = TrainParams.of_card(facts.params, model.path / model.CARD)
-    return load_weights(model.weights, params, facts.image_size, facts.seed)
+    facts, card = model.facts, model.path / model.CARD
+    if facts.members:
+        parts = [
+            Part(
+                each.candidate,
+                build(TrainParams.of_card(each.params, card), facts.image_size, seed=each.seed, augment=False),
+                each.intercept,
+                each.slope,
+            )
+            for each in facts.members
+        ]
+        network = combine(facts.candidate, parts, EnsembleParams.of_card(facts.params, card).flips)
+        return _with_weights(network, model.weights, facts.architecture)
+    assert facts.seed is not None, "the card of a training has it"
+    params = TrainParams.of_card(facts.params, card)
+    network = load_weights(model.weights, params, facts.image_size, facts.seed)
+    return flipped(network) if flips else network
 
 
 def load_weights(weights: Path, params: TrainParams, image_size: int, seed: int) -> keras.Model:
@@ -96,13 +117,17 @@ def load_weights(weights: Path, params: TrainParams, image_size: int, seed: int)
     Raises:
         DataRefused: the weights do not belong to the architecture.
     """
-    network = build(params, image_size, seed=seed, augment=False)
+    return _with_weights(build(params, image_size, seed=seed, augment=False), weights, params.architecture)
+
+
+def _with_weights(network: keras.Model, weights: Path, architecture: str) -> keras.Model:
+    """A network with the weights of a file."""
     try:
         weights_file.check(weights, network)
         with _strictly():
             network.load_weights(weights)
     except (ValueError, OSError, LookupError, TypeError, AttributeError, RuntimeError, UserWarning) as error:
-        raise DataRefused(f"{weights}: not the weights of {params.architecture} ({first_line(error)}).") from error
+        raise DataRefused(f"{weights}: not the weights of {architecture} ({first_line(error)}).") from error
     return network
 
 

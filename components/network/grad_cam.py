@@ -8,7 +8,8 @@ finding that the network used, and show a place where there is none.
 
 import math
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from functools import partial
+from typing import Any, Literal, NamedTuple, get_args
 
 import keras
 import numpy as np
@@ -59,7 +60,7 @@ class GradCam:
         before, inner, after = _parts(network)
         cells = PIXELS if before is None else _places(before, PIXELS)[id(before.outputs[0])]
         places = _places(inner, cells)
-        tensors = [each for each in _cuts(inner) if len(each.shape) == 4]
+        tensors = [each for each in cuts(inner) if len(each.shape) == 4]
         enough = min(min_cells, max(min(each.shape[1:3]) for each in tensors))
         chosen = [each for each in tensors if min(each.shape[1:3]) >= enough][-1]
         self.layer = str(chosen._keras_history.operation.name)
@@ -70,6 +71,10 @@ class GradCam:
         """Where they lie in the picture."""
         self._front = [each for each in (before, keras.Function(inner.inputs[0], chosen)) if each is not None]
         self._rear = [each for each in (keras.Function(chosen, inner.outputs[0]), after) if each is not None]
+        # As a graph: the gradients for filters, which nobody asks for, are left out. Run operation by operation, the
+        # way back through a narrow network corrupts memory (TensorFlow 2.21 on x86; glibc's MALLOC_CHECK_=3 tells it).
+        pictures = tf.TensorSpec((None, *network.input.shape[1:]), tf.uint8)
+        self._graphs = {each: tf.function(partial(self._cells, method=each), [pictures]) for each in get_args(Method)}
 
     def maps(self, pixels: NDArray[np.uint8], method: Method = "hires_cam", batch_size: int = BATCH_SIZE) -> Array:
         """Compute the maps of pictures. The same pictures give the same maps.
@@ -83,7 +88,7 @@ class GradCam:
             float32 [N, S, S], not negative: how much each place speaks for abnormal. Maps of a network have one scale.
         """
         cells = [
-            self._cells(tf.constant(pixels[start : start + batch_size]), method).numpy()
+            self._graphs[method](tf.constant(pixels[start : start + batch_size])).numpy()
             for start in range(0, len(pixels), batch_size)
         ]
         small = np.concatenate([np.zeros((0, *self.shape), np.float32), *cells])
@@ -110,7 +115,7 @@ class GradCam:
 
 def _parts(network: keras.Model) -> tuple[keras.Function | None, keras.Function, keras.Function | None]:
     """The network as up to three graphs: before the backbone, the backbone, and after it; or all in one."""
-    found = [node for node in _nodes(network) if node.operation.name == BACKBONE]
+    found = [node for node in nodes(network) if node.operation.name == BACKBONE]
     if not found:
         return None, network, None
     (node,) = found
@@ -118,18 +123,18 @@ def _parts(network: keras.Model) -> tuple[keras.Function | None, keras.Function,
     return before, node.operation, keras.Function(node.outputs[0], network.outputs[0])
 
 
-def _nodes(graph: keras.Function) -> Iterator[Any]:
+def nodes(graph: keras.Function) -> Iterator[Any]:
     """Its nodes, each after those that it needs."""
     for depth in sorted(graph._nodes_by_depth, reverse=True):
         yield from (node for node in graph._nodes_by_depth[depth] if not node.is_input)
 
 
-def _cuts(graph: keras.Function) -> Iterator[keras.KerasTensor]:
+def cuts(graph: keras.Function) -> Iterator[keras.KerasTensor]:
     """The tensors from the first convolution on behind which nothing else of what was before is used."""
-    nodes = list(_nodes(graph))
-    last_use = {id(each): number for number, node in enumerate(nodes) for each in node.input_tensors}
+    every = list(nodes(graph))
+    last_use = {id(each): number for number, node in enumerate(every) for each in node.input_tensors}
     open_until, convolved = -1, False
-    for number, node in enumerate(nodes):
+    for number, node in enumerate(every):
         convolved = convolved or isinstance(node.operation, layers.Conv2D)
         open_until = max([open_until, *(last_use[id(each)] for each in node.input_tensors)])
         if convolved and open_until == number and len(node.outputs) == 1:
@@ -144,7 +149,7 @@ def _places(graph: keras.Function, first: Cells) -> dict[int, Cells]:
     convolutions have no padding, would be off by a tenth of the picture at its edges.
     """
     places = {id(each): first for each in graph.inputs}
-    for node in _nodes(graph):
+    for node in nodes(graph):
         given = [places[id(each)] for each in node.input_tensors]
         # Branches that meet have one step. Their middles may differ by half of one.
         cells = Cells(sum(each.first for each in given) / len(given), given[0].step)

@@ -1,13 +1,17 @@
 """params.yaml as a whole: every choice, one section per step."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
+from components.base import documents
 from components.base.errors import UsageError
+from components.base.step import STEPS
 from components.base.urls import check_written_out
+from components.params.ensemble import EnsembleParams
 from components.params.evaluate import EvaluateParams
 from components.params.ingest import IngestParams
 from components.params.kubeflow import KubeflowParams
@@ -17,13 +21,15 @@ from components.params.register import RegisterParams
 from components.params.section import Section
 from components.params.shard import ShardParams
 from components.params.stress import StressParams
-from components.params.train import TrainSection
+from components.params.train import TrainSection, named
 from components.params.tune import TuneParams
 from components.params.validate import ValidateParams
 from components.params.wrong_choices import told
 
-# Sections with an entry for each candidate, `train.vgg16`.
-SECTIONS_BY_ENTRY = ("train",)
+# Largest params.yaml, bytes: reading as much takes half a minute.
+MOST = 1 << 20
+SECTIONS_BY_ENTRY: Mapping[str, str] = {"train": "train", "ensemble": "ensembles"}
+"""Sections with an entry for each candidate, `train.vgg16`, by the step that has them."""
 
 
 class PhantomParams(Section):
@@ -62,6 +68,7 @@ class Params(Section):
     validate_: ValidateParams = Field(alias="validate")
     shard: ShardParams
     train: TrainSection
+    ensembles: dict[str, EnsembleParams] = Field(description="By name, in the order of reports; {} for none")
     protocol: ProtocolParams
     evaluate: EvaluateParams
     register_: RegisterParams = Field(alias="register")
@@ -70,11 +77,36 @@ class Params(Section):
     tune: TuneParams
     kubeflow: KubeflowParams
 
+    @field_validator("ensembles", mode="before")
+    @classmethod
+    def _named(cls, entries: Any) -> Any:
+        """The key of an entry is the name of the ensemble."""
+        if not isinstance(entries, dict):
+            return entries
+        return {name: named(name, entry) for name, entry in entries.items()}
+
+    @model_validator(mode="after")
+    def _members_of_ensembles(self) -> Self:
+        there = ", ".join(self.train.candidates)
+        for name, ensemble in self.ensembles.items():
+            if name in self.train.candidates:
+                raise ValueError(f"ensembles.{name}: a candidate of `train` has this name; rename one of them")
+            for member in ensemble.chosen(self.train.candidates):
+                if member not in self.train.candidates:
+                    raise ValueError(f"ensembles.{name}.members: no candidate {member}; there are {there}")
+            if len(ensemble.chosen(self.train.candidates)) < 2:
+                raise ValueError(
+                    f"ensembles.{name}: expected two candidates or more, there is {there} alone; `ensembles: {{}}` is "
+                    "for no ensemble"
+                )
+        return self
+
     @model_validator(mode="after")
     def _profiles_of_steps(self) -> Self:
         # A profile of a step that does not exist would be passed over in silence.
         steps = [f"{step}.{name}" for step in ("train", "evaluate") for name in self.train.candidates]
-        steps += ["default", "ingest", "validate", "shard", "train", "evaluate", "register", "promote", "notify"]
+        steps += [f"{step}.{name}" for step in ("ensemble", "evaluate") for name in self.ensembles]
+        steps += ["default", *STEPS, "notify"]
         for name in self.kubeflow.steps:
             if name not in steps:
                 raise ValueError(f"kubeflow.steps.{name}: no such step; there are {', '.join(steps)}")
@@ -104,12 +136,12 @@ def read_params(path: Path) -> Params:
         UsageError: the file is missing, is not YAML, or a choice in it is unknown, missing or out of bounds.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = documents.yaml_of(documents.content(path, MOST).decode("utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file; run in the project's directory, or name one with --params.") from None
     except yaml.MarkedYAMLError as error:
         raise UsageError(f"{path}: not readable as YAML ({_yaml_fault(error)}).") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: not readable as YAML ({' '.join(str(error).split())}).") from error
     params: Params = _validate(Params, document, str(path))
     return params
@@ -127,19 +159,22 @@ def _yaml_fault(error: yaml.MarkedYAMLError) -> str:
 def section(params: Params, name: str, path: Path) -> BaseModel:
     """A section by its dotted name: `shard`, or `train.vgg16` (also `train.candidates.vgg16`) for a candidate.
 
+    An ensemble's is `ensembles.NAME`.
+
     Raises:
         UsageError: there is none of that name.
     """
     head, _, key = name.partition(".")
     fields = {field.alias or attribute: attribute for attribute, field in Params.model_fields.items()}
     found = getattr(params, fields[head], None) if head in fields else None
-    if isinstance(found, TrainSection):
+    if isinstance(found, TrainSection | dict):
         # As the file itself has it, too.
         key = key.removeprefix("candidates.")
-        if key not in found.candidates:
-            entries = ", ".join(f"{head}.{entry}" for entry in found.candidates)
-            raise UsageError(f"{path}: no section {name}; it has {entries}.")
-        found = found.candidates[key]
+        entries = found.candidates if isinstance(found, TrainSection) else found
+        if key not in entries:
+            there = ", ".join(f"{head}.{entry}" for entry in entries) or f"none of {head}"
+            raise UsageError(f"{path}: no section {name}; it has {there}.")
+        found = entries[key]
     elif key:
         found = None
     if not isinstance(found, BaseModel):
@@ -148,12 +183,12 @@ def section(params: Params, name: str, path: Path) -> BaseModel:
 
 
 def parse(kind: type[Section], document: Any, where: str) -> Section:
-    """A section from JSON, as Kubeflow hands it over.
+    """A section from JSON, as Kubeflow hands it over: in full, or brief.
 
     Raises:
         UsageError: a choice in it is unknown, missing or out of bounds.
     """
-    parsed: Section = _validate(kind, document, where)
+    parsed: Section = _validate(kind, kind.in_full(document), where)
     return parsed
 
 

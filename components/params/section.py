@@ -13,6 +13,15 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def brief(self) -> dict[str, Any]:
+        """The choices as JSON, for an orchestrator."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def in_full(cls, brief: Any) -> Any:
+        """What `brief` gave, as the section takes it. Anything else is left as it is."""
+        return brief
+
     @classmethod
     def of_card(cls, found: Any, card: Path) -> Self:
         """The section that an artifact was made with.

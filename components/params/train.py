@@ -6,28 +6,37 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, create_model, field_validator, model_validator
+from pydantic import AfterValidator, Field, ModelWrapValidatorHandler, create_model, model_validator
 from pydantic.fields import FieldInfo
 
+from components.base import names
 from components.params.section import Section
 
 Architecture = Literal["custom_cnn", "vgg16", "vgg19", "inception_v3"]
 Residence = Literal["auto", "memory", "disk"]
 TITLES: dict[str, str] = {
-    "custom_cnn": "custom CNN", "vgg16": "VGG-16", "vgg19": "VGG-19", "inception_v3": "Inception V3"
+    "custom_cnn": "custom CNN", "vgg16": "VGG-16", "vgg19": "VGG-19", "inception_v3": "Inception V3",
 }  # fmt: skip
 """Architectures as people write them."""
 WITHOUT_BATCH_NORM = ("vgg16", "vgg19")
+WITHOUT = ("shrinkage", "clip_norm", "averaging", "dropout", "rotation", "zoom", "shift", "brightness", "contrast")
+"""Choices that leave a part of the training out where they are 0."""
 
 
-# Names of directories, charts, MLflow runs and Kubeflow tasks are made of it.
-_NAME = re.compile(r"(?=.{1,40}$)[a-z](_?[a-z0-9])*")
+def _printable_everywhere(name: str) -> str:
+    if len(name) > names.LONGEST or not re.fullmatch(names.PATTERN, name):
+        raise ValueError("expected 1 to 40 of a-z, 0-9 and single _ between them, and a letter first")
+    return name
+
+
+CandidateName = Annotated[str, AfterValidator(_printable_everywhere)]
+"""Name of a candidate: of a network, or of an ensemble."""
 
 
 class TrainParams(Section):
     """How one network is trained."""
 
-    candidate: str = Field(description="Name of the candidate; in params.yaml the key of its entry")
+    candidate: CandidateName = Field(description="Name of the candidate; in params.yaml the key of its entry")
     architecture: Architecture = Field(description="custom_cnn, vgg16, vgg19 or inception_v3")
     weights: str = Field(description="none, imagenet, or a .weights.h5 file of the backbone")
     epochs: int = Field(gt=0, description="Epochs with all layers, at most")
@@ -71,12 +80,17 @@ class TrainParams(Section):
         "free, else on disk"
     )
 
-    @field_validator("candidate")
+    def brief(self) -> dict[str, Any]:
+        """The choices as JSON, without those that are 0 and leave a part of the training out.
+
+        What a run on Kubeflow is told stands in its state a dozen times.
+        """
+        return {name: each for name, each in super().brief().items() if each or name not in WITHOUT}
+
     @classmethod
-    def _printable_everywhere(cls, name: str) -> str:
-        if not _NAME.fullmatch(name):
-            raise ValueError("expected 1 to 40 of a-z, 0-9 and single _ between them, and a letter first")
-        return name
+    def in_full(cls, brief: Any) -> Any:
+        """What `brief` gave, with the choices that it left out."""
+        return {**dict.fromkeys(WITHOUT, 0), **brief} if isinstance(brief, dict) else brief
 
     @property
     def weights_file(self) -> Path | None:
@@ -141,7 +155,7 @@ class TrainSection(Section):
         # What the default has too much or wrong is told of the default, not of each candidate.
         known = {key: value for key, value in shared.items() if key in TrainParams.model_fields}
         return section | {
-            "candidates": {name: _complete(name, entry, known) for name, entry in section["candidates"].items()}
+            "candidates": {name: named(name, entry, known) for name, entry in section["candidates"].items()}
         }
 
     @model_validator(mode="wrap")
@@ -167,11 +181,16 @@ def _ignored(entry: Mapping[str, Any], candidate: TrainParams) -> str | None:
     return None
 
 
-def _complete(name: str, entry: Any, shared: dict[str, Any]) -> Any:
+def named(name: str, entry: Any, shared: Mapping[str, Any] | None = None) -> Any:
+    """The entry of a candidate with its name, and with what it shares with others; what is no entry as it is.
+
+    Raises:
+        ValueError: the entry itself names a candidate.
+    """
     if entry is None:
         entry = {}
     if not isinstance(entry, dict):
         return entry
     if "candidate" in entry:
         raise ValueError(f"the key {name} names the candidate; remove `candidate` from its entry")
-    return {"candidate": name, **shared, **entry}
+    return {"candidate": name, **(shared or {}), **entry}

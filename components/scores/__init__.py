@@ -15,10 +15,17 @@ operating_points.py
              the thresholds that tuning chooses
 reliability.py
              how well probabilities agree with what was observed
+slices.py    studies measured apart: by body part, number of views and others
+floor.py     what can be known without looking at the bones
 both_splits.py
              calibration, thresholds and scores from predictions: `evaluate` measures, `register` measures again
+familiarity.py
+             which views are unlike those of the training, with a stated share of false alarms
 curves.py    points of the ROC, precision-recall, calibration and decision curves
+bands.py     pointwise bands around ROC and precision-recall curves
 charts.py    matplotlib figures of these, and their PNG bytes
 calibration_charts.py
              those of calibration and decisions
+comparison_charts.py, side_by_side.py
+             those of several models
 """

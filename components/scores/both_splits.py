@@ -5,16 +5,25 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 
-from components.artifacts.evaluation import BothReliabilities, PointScores, RawAndCalibrated, SplitScores
+from components.artifacts.evaluation import (
+    Both,
+    BothReliabilities,
+    Floor,
+    Groups,
+    PointScores,
+    RawAndCalibrated,
+    SplitScores,
+)
 from components.artifacts.manifest import TEST, TUNING
 from components.artifacts.trained_model import Offsets
 from components.params.protocol import ProtocolParams
-from components.scores import metrics, operating_points
+from components.scores import floor, metrics, operating_points, slices
 from components.scores.calibration import Calibrated, calibrate
 from components.scores.reliability import measure as measure_reliability
 from components.scores.studies import Studies, StudyLogits
@@ -31,6 +40,8 @@ class BothSplits(NamedTuple):
     tuning: SplitScores
     test: SplitScores
     reliability: BothReliabilities
+    slices: Both[dict[str, Groups]]
+    floor: Floor
     relabelled: int
     """Number of test studies with another label in the overlay."""
     second: SplitScores
@@ -43,7 +54,8 @@ class BothSplits(NamedTuple):
         """Measure. Equal predictions, protocol and seed give equal scores.
 
         Args:
-            predictions: one row per image, as an Evaluation has it. Tuning gives calibration and thresholds.
+            predictions: one row per image, as an Evaluation has it. Tuning gives calibration and thresholds. What the
+                manifest does not know need not be there.
             learned: the offsets of the model's card.
             protocol: which operating point decides, and the sensitivity that one of them reaches.
             seed: of the folds, and of the draws of the calibration error by chance.
@@ -74,6 +86,7 @@ class BothSplits(NamedTuple):
         opinions = _opinions(predictions)
         others = _relabelled(found.test, opinions)
         relabelled = int(np.sum(others.abnormal != found.test.abnormal))
+        table = _table(predictions, answers, found, opinions)
         return cls(
             calibrated=found,
             points=points,
@@ -81,9 +94,11 @@ class BothSplits(NamedTuple):
             tuning=deciding.tuning,
             test=deciding.test,
             reliability=BothReliabilities(**reliability),
+            slices=_slices(table, found, protocol, deciding.threshold),
+            floor=_floor(table, found, protocol, deciding.threshold),
             relabelled=relabelled,
             second=metrics.score(others, deciding.threshold) if relabelled else deciding.test,
-            table=_table(answers, found, opinions),
+            table=table,
         )
 
 
@@ -111,21 +126,49 @@ def _relabelled(studies: Studies, opinions: Mapping[str, int]) -> Studies:
     return dataclasses.replace(studies, abnormal=np.array(labels, np.int64))
 
 
-def _table(answers: Mapping[str, StudyLogits], found: Calibrated, opinions: Mapping[str, int]) -> pd.DataFrame:
+def _slices(
+    table: pd.DataFrame, found: Calibrated, protocol: ProtocolParams, threshold: float
+) -> Both[dict[str, Groups]]:
+    """The groups of every slice of the protocol."""
+    score = partial(metrics.score, threshold=threshold)
+    tuning, test = (
+        slices.measure(protocol.slices, table[table["split"] == split], studies, score)
+        for split, studies in ((TUNING, found.tuning), (TEST, found.test))
+    )
+    return Both(tuning=tuning, test=test)
+
+
+def _floor(table: pd.DataFrame, found: Calibrated, protocol: ProtocolParams, threshold: float) -> Floor:
+    """What the floor reaches at a threshold that tuning chooses by the protocol's rule, and what the model adds."""
+    tuning, test = (table.loc[table["split"] == split, "floor"].to_numpy(np.float64) for split in (TUNING, TEST))
+    own = operating_points.choose_threshold(found.tuning.abnormal, tuning, protocol.operating_point, protocol.target)
+    return Floor(
+        threshold=own,
+        tuning=floor.compare(found.tuning, tuning, (threshold, own)),
+        test=floor.compare(found.test, test, (threshold, own)),
+    )
+
+
+def _table(
+    predictions: pd.DataFrame, answers: Mapping[str, StudyLogits], found: Calibrated, opinions: Mapping[str, int]
+) -> pd.DataFrame:
     tables = []
+    floors = predictions.groupby(predictions["study"].astype(str))["floor"].first()
     for split, studies, fold in (
         (TUNING, found.tuning, found.fold),
         (TEST, found.test, [pd.NA] * len(found.test)),
     ):
-        overlay = [opinions.get(study, pd.NA) for study in studies.study.tolist()]
+        names = studies.study.tolist()
         columns = {
             "study": studies.study,
             "patient": studies.patient,
             "body_part": studies.body_part,
             "split": split,
             "abnormal": studies.abnormal,
-            "overlay": pd.array(overlay, "Int64"),
+            "overlay": pd.array([opinions.get(study, pd.NA) for study in names], "Int64"),
             "views": answers[split].views,
+            **slices.of_studies(predictions, names),
+            "floor": floors.loc[names].to_numpy(np.float64),
             "logit": answers[split].logit,
             "offset": found.offset[split],
             "fold": pd.array(fold, "Int64"),

@@ -70,29 +70,11 @@ class Row:
 def roc(curve: RocCurve, scores: SplitScores) -> Figure:
     """The ROC curve with the operating point and its intervals."""
     figure = _figure(5.6, 5.6)
-    axes = _roc_plane(figure)
+    axes = roc_plane(figure)
     axes.plot(curve.false_positive_rate, curve.sensitivity, color=BLUE, label=f"AUROC {scores.auroc}")
     label = f"Operating point: sensitivity {_short(scores.sensitivity)}, specificity {_short(scores.specificity)}"
     _cross(axes, (_false_positive_rate(scores), scores.sensitivity), VERMILION, "o", label)
     axes.legend(loc="lower right")
-    return figure
-
-
-@mpl.rc_context(STYLE)
-def roc_curves(models: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Figure:
-    """ROC curves of several models.
-
-    Args:
-        models: false-positive rates and sensitivities by the name to show.
-    """
-    figure = _figure(5.6, 5.9 + 0.2 * len(models))
-    axes = _roc_plane(figure)
-    handles = []
-    for (name, (rate, sensitivity)), color, style in zip(
-        models.items(), cycle(COLORS), cycle(("-", "--", "-.", ":")), strict=False
-    ):
-        handles += axes.plot(rate, sensitivity, color=color, linestyle=style, linewidth=1.6, label=name)
-    figure.legend(handles=handles, loc="outside lower left", handlelength=3)
     return figure
 
 
@@ -104,7 +86,7 @@ def operating_points(versions: Mapping[str, SplitScores]) -> Figure:
         versions: scores by the name to show.
     """
     figure = _figure(5.6, 5.9 + 0.2 * len(versions))
-    axes = _roc_plane(figure)
+    axes = roc_plane(figure)
     handles = []
     for (name, scores), color, marker in zip(versions.items(), cycle(COLORS), cycle(MARKERS), strict=False):
         _cross(axes, (_false_positive_rate(scores), scores.sensitivity), color, marker, name)
@@ -125,24 +107,30 @@ def precision_recall(curve: PrecisionRecallCurve, scores: SplitScores) -> Figure
     label = f"Average precision {scores.average_precision}"
     axes.step(curve.sensitivity, curve.ppv, where="pre", color=BLUE, linewidth=1.5, label=label)
     _cross(axes, (scores.sensitivity, scores.ppv), VERMILION, "o", "Operating point")
-    _unit_axes(axes, "Recall: share of abnormal studies found", "Precision: share of called studies that is abnormal")
+    precision_recall_axes(axes)
     axes.legend(loc="lower left")
     return figure
 
 
-def body_parts(overall: SplitScores, parts: Mapping[str, SplitScores]) -> Figure:
-    """AUROC and kappa of each body part with their intervals, under those of all studies."""
+def groups(overall: SplitScores, found: Mapping[str, SplitScores]) -> Figure:
+    """AUROC and kappa of each group of studies with their intervals, under those of all studies."""
     rows = [
         Row(f"All ({overall.n_studies:,})", overall.auroc, overall.cohen_kappa, strong=True),
-        *(Row(f"{name} ({part.n_studies:,})", part.auroc, part.cohen_kappa) for name, part in parts.items()),
+        *(Row(f"{name} ({group.n_studies:,})", group.auroc, group.cohen_kappa) for name, group in found.items()),
     ]
-    return forest(rows)
+    # A page has several of them.
+    return forest(rows, 0.3)
 
 
 @mpl.rc_context(STYLE)
-def forest(rows: Sequence[Row]) -> Figure:
-    """AUROC and kappa side by side, one line per row, the first on top."""
-    figure = _figure(9.2, 1.3 + 0.42 * len(rows))
+def forest(rows: Sequence[Row], line: float = 0.42) -> Figure:
+    """AUROC and kappa side by side, one line per row, the first on top.
+
+    Args:
+        rows: what to show.
+        line: height of a row, inches.
+    """
+    figure = _figure(9.2, 1.3 + line * len(rows))
     left, right = figure.subplots(1, 2, sharey=True)
     _forest_panel(left, [(row.strong, row.auroc, row.tuning_auroc) for row in rows], 0.5)
     _forest_panel(right, [(row.strong, row.cohen_kappa, row.tuning_cohen_kappa) for row in rows], 0.0)
@@ -286,11 +274,17 @@ def _zoom_to_best_corner(axes: Axes, scores: Iterable[SplitScores]) -> None:
         axes.set(xlim=(-margin, 1 - corner + margin), ylim=(corner - margin, 1 + margin))
 
 
-def _roc_plane(figure: Figure) -> Axes:
+def roc_plane(figure: Figure) -> Axes:
+    """The axes of a ROC curve."""
     axes = figure.subplots()
     axes.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle=":")
     _unit_axes(axes, "False-positive rate (1 - specificity)", "Sensitivity")
     return axes
+
+
+def precision_recall_axes(axes: Axes) -> None:
+    """Make axes those of a precision-recall curve."""
+    _unit_axes(axes, "Recall: share of abnormal studies found", "Precision: share of called studies that is abnormal")
 
 
 def _unit_axes(axes: Axes, x: str, y: str) -> None:

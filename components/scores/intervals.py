@@ -67,6 +67,23 @@ def limits(samples: Samples) -> dict[str, Limits]:
     return {name: method.limits(samples).where(method.patients(samples)) for name, method in METHODS.items()}
 
 
+def share(chosen: Array, patient: Array) -> Interval:
+    """The share of studies that are chosen, with its interval: Wilson's, with the effective number of studies.
+
+    Args:
+        chosen: bool [S].
+        patient: str [S].
+
+    Raises:
+        ValueError: there is no study.
+    """
+    if not len(chosen):
+        raise ValueError("expected at least one study, got none.")
+    _, index = np.unique(patient, return_inverse=True)
+    studies, right = (np.bincount(index, each)[None].astype(np.float64) for each in (None, chosen))
+    return _share(right, studies).where(np.array([studies.shape[1]])).interval()
+
+
 def freedom(patients: Array, present: Array) -> Array:
     """Degrees of freedom of the variance of a sum over patients, float64 [D].
 
@@ -132,7 +149,7 @@ def _auroc(samples: Samples) -> Limits:
     m, n = _abnormal(samples).sum(axis=1), _normal(samples).sum(axis=1)
     # At the edge both variances are 0. There half a discordant pair decides, with the studies of a patient all alike.
     half = ratio(np.full_like(m, 0.5), m * n)
-    alike = np.maximum(_largest_effect(_abnormal(samples)), _largest_effect(_normal(samples)))
+    alike = np.maximum(largest_effect(_abnormal(samples)), largest_effect(_normal(samples)))
     size = ratio(found + half * alike, hanley_mcneil(value, m, n) + half)
     reach = stdtrit(degrees, UPPER) ** 2 * size
     low, high = (
@@ -159,7 +176,7 @@ def _kappa(samples: Samples) -> Limits:
     low, high = _on_scale(samples, value, patients, _FISHER)
     n = samples.studies.sum(axis=1)
     share = _abnormal(samples).sum(axis=1) / n
-    _, few = wilson(np.zeros_like(n), n / _largest_effect(samples.studies))
+    _, few = wilson(np.zeros_like(n), n / largest_effect(samples.studies))
     by_chance = 2 * share * (1 - share)
     low = np.where(value == 1, np.maximum(1 - ratio(few, by_chance), -1), low)
     high = np.where(value == -1, np.minimum(1 - ratio(1 - few, by_chance), 1), high)
@@ -169,8 +186,7 @@ def _kappa(samples: Samples) -> Limits:
 def _share(right: Array, all_: Array) -> Limits:
     """Wilson's interval of a share, with the number of studies divided by the design effect (Rao & Scott 1992).
 
-    The design effect is between 1, all studies independent, and that of studies of a patient that are all alike. It
-    is learned from the rarer of right and wrong, and one such study more is taken to be of the second kind.
+    The design effect is between 1, all studies independent, and that of studies of a patient that are all alike.
 
     Args:
         right: float64 [D, P], studies of each patient that count above and below the line.
@@ -181,9 +197,8 @@ def _share(right: Array, all_: Array) -> Limits:
     contributions = right - np.nan_to_num(share)[:, None] * all_
     independent = n * share * (1 - share)
     effect = np.divide(variance(contributions, patients), independent, out=np.ones_like(n), where=independent > 0)
-    alike, rarer = _largest_effect(all_), n * np.minimum(share, 1 - share)
-    effect = np.clip((rarer * effect + alike) / (rarer + 1), 1, alike)
-    return Limits(share, *wilson(share, ratio(n, effect)))
+    alike = largest_effect(all_)
+    return Limits(share, *wilson(share, ratio(n, np.clip(design_effect(effect, share, n, alike), 1, alike))))
 
 
 def _f1(samples: Samples) -> Limits:
@@ -235,7 +250,23 @@ def _on_scale(samples: Samples, centre: Array, patients: Array, scale: _Scale) -
         return scale.back(middle - half), scale.back(middle + half)
 
 
-def _largest_effect(studies: Array) -> Array:
+def design_effect(found: Array, share: Array, n: Array, alike: Array) -> Array:
+    """A design effect, as far as it can be learned; shapes of one sort.
+
+    It is learned from the rarer of right and wrong, and one such study more is taken to be of a patient whose studies
+    are all alike.
+
+    Args:
+        found: the effect in these studies.
+        share: of those that are right.
+        n: number of studies.
+        alike: the effect if the studies of a patient are all alike.
+    """
+    rarer = n * np.minimum(share, 1 - share)
+    return np.asarray((rarer * found + alike) / (rarer + 1))
+
+
+def largest_effect(studies: Array) -> Array:
     """Design effect if the studies of a patient are all alike, float64 [D].
 
     Args:

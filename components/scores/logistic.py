@@ -47,6 +47,29 @@ def fit(design: Array, offset: Array, abnormal: Array) -> Fit:
     Raises:
         ValueError: a column is dependent on the others.
     """
+    found, change, state = _search(design, offset, abnormal)
+    back = np.linalg.inv(change)
+    parts = state.weight[:, None, None] * design[:, :, None] * design[:, None, :]
+    return Fit(back @ found, back @ state.inverse @ back.T, state.scores @ change, parts)
+
+
+def coefficients(design: Array, offset: Array, abnormal: Array) -> Array:
+    """The coefficients of `fit` alone, float64 [K]: without what each study adds, which takes K times the design.
+
+    Args:
+        design: as of `fit`.
+        offset: as of `fit`.
+        abnormal: as of `fit`.
+
+    Raises:
+        ValueError: a column is dependent on the others.
+    """
+    found, change, _ = _search(design, offset, abnormal)
+    return np.asarray(np.linalg.inv(change) @ found)
+
+
+def _search(design: Array, offset: Array, abnormal: Array) -> "tuple[Array, Array, _State]":
+    """The estimate in orthonormal columns, the matrix that leads to them, and what holds there."""
     # Orthonormal columns: the penalty is the same, and no unit is too large or too small.
     basis, change = np.linalg.qr(design)
     if np.abs(np.diag(change)).min() <= 1e-12 * np.abs(change).max():
@@ -65,9 +88,7 @@ def fit(design: Array, offset: Array, abnormal: Array) -> Fit:
             if reached.likelihood >= state.likelihood - NOISE * abs(state.likelihood):
                 break
         found, state = found + step / 2**half, reached
-    back = np.linalg.inv(change)
-    parts = state.weight[:, None, None] * design[:, :, None] * design[:, None, :]
-    return Fit(back @ found, back @ state.inverse @ back.T, state.scores @ change, parts)
+    return found, change, state
 
 
 class _State(NamedTuple):

@@ -5,12 +5,12 @@ than the intervals of both models let expect.
 """
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtrit
 
 from components.artifacts.evaluation import Interval
 from components.scores import intervals
 from components.scores.influence import Samples
-from components.scores.intervals import UPPER, Limits
+from components.scores.intervals import UPPER, Limits, Z
 from components.scores.rates import SHARES
 from components.scores.studies import Array, Studies, ratio
 
@@ -40,6 +40,24 @@ def difference(one: Studies, other: Studies, thresholds: tuple[float, float]) ->
     return {name: each.interval() for name, each in found.items()}
 
 
+def power(found: Interval, margin: float) -> float | None:
+    """How often a model that is as good as another passes a margin: its interval's lower end lies above minus that.
+
+    The normal distribution is taken, with the standard error of the interval found.
+
+    Args:
+        found: the difference of two models, with its interval.
+        margin: at least 0.
+
+    Returns:
+        A share; None if there is no interval.
+    """
+    if found.low is None or found.high is None:
+        return None
+    reach = (found.high - found.low) / 2
+    return float(ndtr(Z * (margin / reach - 1)))
+
+
 def limits(one: Samples, other: Samples) -> dict[str, Limits]:
     """The difference of every metric, by name, in the order of reports.
 
@@ -62,7 +80,7 @@ def limits(one: Samples, other: Samples) -> dict[str, Limits]:
         widest = 2 if name == "cohen_kappa" else 1
         each = Limits(value, np.maximum(value - reach, -widest), np.minimum(value + reach, widest))
         if name in _RANKINGS:
-            each = _both_perfect(name, one, other, each)
+            each = _at_the_edge(name, one, other, each)
         found[name] = each.where(counted)
     return found
 
@@ -91,15 +109,20 @@ def _least_error(name: str, samples: Samples) -> Array:
     return ratio(np.ones_like(tp), studies[name])
 
 
-def _both_perfect(name: str, one: Samples, other: Samples, found: Limits) -> Limits:
-    """Two perfect rankings show no difference. How much they may differ is in their own intervals.
+def _at_the_edge(name: str, one: Samples, other: Samples, found: Limits) -> Limits:
+    """The limits where a ranking is perfect: its patients then do not vary, and their variance says nothing.
 
-    Square and add (Newcombe 1998, method 10) comes down to this there.
+    Square and add (Newcombe 1998, method 10) takes both models' own intervals. It does not know that they were measured
+    on the same patients, so its intervals are rather too long.
     """
-    perfect = (one.metrics[name].value == 1) & (other.metrics[name].value == 1)
+    mine, theirs = one.metrics[name].value, other.metrics[name].value
+    perfect = (mine == 1) | (theirs == 1)
     if not perfect.any():
         return found
-    mine, theirs = (intervals.METHODS[name].limits(each) for each in (one, other))
+    a, b = (intervals.METHODS[name].limits(each) for each in (one, other))
+    down, up = np.hypot(mine - a.low, b.high - theirs), np.hypot(a.high - mine, theirs - b.low)
     return Limits(
-        found.value, np.where(perfect, theirs.low - 1, found.low), np.where(perfect, 1 - mine.low, found.high)
+        found.value,
+        np.where(perfect, np.maximum(found.value - down, -1), found.low),
+        np.where(perfect, np.minimum(found.value + up, 1), found.high),
     )

@@ -27,39 +27,18 @@ class Studies:
     def __len__(self) -> int:
         return len(self.study)
 
-    @classmethod
-    def of_images(
-        cls,
-        study: ArrayLike,
-        patient: ArrayLike,
-        body_part: ArrayLike,
-        abnormal: ArrayLike,
-        probability: ArrayLike,
-    ) -> Self:
-        """Reduce one row per image to one row per study: the mean of the probabilities.
+    def where(self, chosen: Array) -> Self:
+        """Some of the studies, in their order.
 
         Args:
-            study: str [N], the study each image belongs to.
-            patient: str [N].
-            body_part: str [N].
-            abnormal: int [N], the study's label, 0 or 1.
-            probability: float [N], of abnormality, in [0, 1].
-
-        Raises:
-            ValueError: lengths differ, a label or probability is out of range, or two views of a study disagree
-                in patient, body part or label.
+            chosen: bool [S].
         """
-        keys = _words(study)
-        distinct, first = _first_views(keys, patient, body_part, abnormal)
-        _, mean = study_probability(probability, keys)
-        labels, mean = checked(np.asarray(abnormal)[first], mean)
-        return cls(distinct, _words(patient)[first], _words(body_part)[first], labels, mean)
-
-    def of_part(self, body_part: str) -> Self:
-        """The studies of one body part."""
-        mine = self.body_part == body_part
         return type(self)(
-            self.study[mine], self.patient[mine], self.body_part[mine], self.abnormal[mine], self.probability[mine]
+            self.study[chosen],
+            self.patient[chosen],
+            self.body_part[chosen],
+            self.abnormal[chosen],
+            self.probability[chosen],
         )
 
 
@@ -131,38 +110,11 @@ def sigmoid(logit: ArrayLike) -> Array:
     return probability
 
 
-def study_probability(probability: ArrayLike, study: ArrayLike) -> tuple[Array, Array]:
-    """Mean probability of abnormality over the views of each study.
+def study_logit(logit: ArrayLike, study: ArrayLike) -> tuple[Array, Array]:
+    """Logit of the mean probability of abnormality over the views of each study.
 
     The arithmetic mean is what MURA's authors use (arXiv:1712.06957). The order of the views does not matter,
     to the last bit.
-
-    Args:
-        probability: float [N], one per image, in [0, 1].
-        study: int or str [N], the study each image belongs to.
-
-    Returns:
-        The distinct studies, [S] in ascending order, and their probabilities, float64 [S].
-
-    Raises:
-        ValueError: lengths differ, there is no image, or a probability lies outside [0, 1].
-    """
-    values, keys = np.asarray(probability, dtype=np.float64), np.asarray(study)
-    if keys.dtype == object:
-        keys = keys.astype(str)
-    if values.ndim != 1 or values.shape != keys.shape:
-        raise ValueError(f"expected one probability per image, got shapes {values.shape} and {keys.shape} (studies).")
-    if not len(values):
-        raise ValueError("expected at least one image, got none.")
-    _check_probability(values)
-    # Summed in ascending order: float addition is not associative.
-    order = np.lexsort((values, keys))
-    distinct, first, count = np.unique(keys[order], return_index=True, return_counts=True)
-    return distinct, np.clip(np.add.reduceat(values[order], first) / count, 0, 1)
-
-
-def study_logit(logit: ArrayLike, study: ArrayLike) -> tuple[Array, Array]:
-    """Logit of the mean probability of abnormality over the views of each study.
 
     It is finite where the mean itself would be 0 or 1 to the last bit. With p = sigmoid(x), the logit of the mean is
     log(sum p) - log(sum (1 - p)), and log p and log(1 - p) are known from x without ever computing p.

@@ -10,7 +10,7 @@ import pandas as pd
 
 from components.archive import mura_v1_1
 from components.archive.member_paths import LAYOUT
-from components.artifacts.manifest import BODY_PARTS, SPLITS, TEST, TRAIN, TUNING, ManifestFacts
+from components.artifacts.manifest import SPLITS, TEST, TRAIN, TUNING, ManifestFacts
 from components.params.validate import ValidateParams
 from components.validate.great_expectations import Column, gxe
 from components.validate.tables import BLANK_STD
@@ -100,7 +100,7 @@ def _completeness(facts: ManifestFacts) -> list[Any]:
 
 
 def _records(facts: ManifestFacts) -> list[Any]:
-    parts = facts.body_parts or BODY_PARTS
+    parts = facts.known_parts
     only_found = Column("found") == True  # noqa: E712, a condition is built here
     return [
         _expect(

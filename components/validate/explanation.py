@@ -1,6 +1,5 @@
 """`mura validate --explain`: what is known about one image, and what the last validation found."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from components.artifacts.manifest import DUPLICATES, LABEL_NAMES, OFFENDERS, SUMMARY, Manifest
+from components.base import documents
 from components.base.errors import UsageError, printable
 from components.base.words import count
 from components.validate.tables import similarity_in_words
@@ -106,7 +106,7 @@ def _found(member: str, table: pd.DataFrame, manifest: Manifest, out: Path) -> I
     if not (reports / SUMMARY).is_file():
         yield "validation", f"none in {out} yet: run `mura validate`"
         return
-    summary = json.loads((reports / SUMMARY).read_text(encoding="utf-8"))
+    summary = documents.json_of(documents.content(reports / SUMMARY))
     stale = "" if summary["manifest"]["digest"] == manifest.digest else ", of another manifest: validate again"
     yield "validation", f"{summary['verdict']}, {reports}{stale}"
     pairs = pd.read_parquet(reports / DUPLICATES)

@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from components.archive.archive import Archive
-from components.artifacts.manifest import BODY_PARTS, SPLITS, ManifestFacts
+from components.artifacts.manifest import SPLITS, ManifestFacts
 from components.base.errors import printable
 from components.pages.render import render
 from components.validate.drawings import histogram
@@ -154,7 +154,7 @@ def _pairs(pairs: pd.DataFrame, images: pd.DataFrame, pictures: Pictures) -> lis
 
 
 def _parts(images: pd.DataFrame, facts: ManifestFacts) -> list[str]:
-    return sorted(set(images["body_part"].dropna()) | set(facts.body_parts or BODY_PARTS))
+    return sorted(set(images["body_part"].dropna()) | set(facts.known_parts))
 
 
 def _by_split(images: pd.DataFrame) -> dict[str, dict[str, int | float | None]]:

@@ -320,7 +320,8 @@ def drifts(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
         _drift("body parts", "body part", "PSI", _categories(before["body_part"], now["body_part"])),
         _drift("labels", "abnormal share", "Cohen's h", drift.shares(_abnormal(before), _abnormal(now))),
     ]
-    for part in BODY_PARTS:
+    seen = {*now["body_part"].dropna(), *before["body_part"].dropna()}
+    for part in sorted({*BODY_PARTS, *map(str, seen)}):
         sides = [_abnormal(studies[studies["body_part"] == part]) for studies in (before, now)]
         rows.append(_drift("labels", f"abnormal share, {part}", "Cohen's h", drift.shares(*sides)))
     rows.append(_drift("modes", "mode", "PSI", _categories(reference["mode"], table["mode"])))

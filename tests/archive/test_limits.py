@@ -12,7 +12,8 @@ from miniature import ROOT, archive, images, lists, use_cores, write_zip
 
 from components.archive import csv_rows
 from components.archive.archive import Archive
-from components.archive.overlay import NAMED_ROWS, Overlay
+from components.archive.csv_rows import NAMED_ROWS
+from components.archive.overlay import Overlay
 from components.base.errors import DataRefused
 
 HEADER = b"study,old,new,source,reason\n"

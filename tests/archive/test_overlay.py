@@ -1,3 +1,4 @@
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -188,3 +189,9 @@ def test_an_overlay_is_the_same_as_a_file_and_as_text(tmp_path: Path) -> None:
     assert Overlay.read(text).opinions == Overlay.read(tmp_path / "overlay.csv").opinions
     with pytest.raises(DataRefused, match="the overlay: expected the header"):
         Overlay.read("patient,label\n")
+
+
+def test_a_pipe_is_no_overlay_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "overlay.csv")
+    with pytest.raises(DataRefused, match="no file"):
+        Overlay.read(tmp_path / "overlay.csv")

@@ -34,6 +34,7 @@ def test_takes_pixels_and_gives_one_finite_logit_for_each(name: str) -> None:
     assert model.count_params() < 25_000_000  # no 124 million fully connected weights
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_the_signal_neither_dies_nor_explodes_on_its_way(name: str) -> None:
     model = architectures.build(params(name), 64, seed=1)
@@ -60,6 +61,7 @@ def test_the_custom_cnn_is_as_wide_as_asked() -> None:
     assert wide.get_layer("mean").output.shape[-1] == 2 * narrow.get_layer("mean").output.shape[-1] == 128
 
 
+@pytest.mark.long
 def test_float16_gives_a_float32_logit_and_scales_the_loss() -> None:
     model = architectures.build(params("custom_cnn", width=4), 32, seed=1, precision="mixed_float16")
     phases.compile_for(model, phases.phases(params("custom_cnn"))[-1], params("custom_cnn"), 3)

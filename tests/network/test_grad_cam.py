@@ -1,5 +1,8 @@
 """Maps of what a network used: where they are taken, where their cells lie, and that they point to the finding."""
 
+import os
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,10 @@ from components.network import architectures, backend
 from components.network.grad_cam import GradCam
 from components.params.document import read_params
 
-CANDIDATES = read_params(Path(__file__).parents[2] / "params.yaml").train.candidates
+pytestmark = pytest.mark.long
+
+ROOT = Path(__file__).parents[2]
+CANDIDATES = read_params(ROOT / "params.yaml").train.candidates
 RANDOM = np.random.default_rng(0)
 
 
@@ -160,3 +166,25 @@ def test_nothing_speaks_for_abnormal_where_there_is_no_finding(taught: Any) -> N
     pixels, labels, _ = discs(3, 60)
     strongest = GradCam(taught).maps(pixels).max(axis=(1, 2))
     assert np.median(strongest[labels == 0]) < np.median(strongest[labels == 1]) / 3
+
+
+NARROW = """
+import numpy as np, yaml
+from components.network import architectures, backend
+from components.network.grad_cam import GradCam
+from components.params.train import TrainParams
+backend.prepare()
+document = yaml.safe_load(open("params.yaml"))["train"]["default"]
+params = TrainParams(**document, candidate="narrow", architecture="custom_cnn").model_copy(update={"width": 8})
+found = GradCam(architectures.build(params, 32, seed=1, augment=False))
+for count in (8, 13, 14, 5, 8, 1, 3, 8, 64):
+    found.maps(np.random.default_rng(count).integers(0, 256, (count, 32, 32, 1), dtype=np.uint8), batch_size=8)
+"""
+
+
+def test_maps_of_a_narrow_network_leave_the_memory_whole() -> None:
+    # Where glibc has no such library, the loader goes on without it.
+    checked = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3"}
+    words = [sys.executable, "-c", NARROW]
+    done = subprocess.run(words, env=os.environ | checked, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,4 +1,5 @@
 import copy
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -9,7 +10,6 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
-from components.artifacts.manifest import BODY_PARTS
 from components.base.errors import UsageError
 from components.params.document import Params, parse, read_params, section
 from components.params.ingest import IngestParams
@@ -126,8 +126,8 @@ BAD: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
         put("train.candidates.vgg16.candidate", "vgg19"),
     ),
     "an unknown body part": (
-        r"ingest\.body_parts: .*no body part 'knee'; there are elbow, finger, forearm, hand, humerus, shoulder, wrist",
-        put("ingest.body_parts", ["wrist", "knee"]),
+        r"ingest\.body_parts: .*no body part 'lower leg': expected a name such as wrist or lower_leg",
+        put("ingest.body_parts", ["wrist", "lower leg"]),
     ),
     "a body part in capitals": (r"ingest\.body_parts: .*no body part 'WRIST'", put("ingest.body_parts", ["WRIST"])),
     "a body part twice": (r"ingest\.body_parts: .*named twice", put("ingest.body_parts", ["wrist", "wrist"])),
@@ -213,8 +213,8 @@ TOLD_FIRST: dict[str, tuple[type[Section], dict[str, Any], str]] = {
     ),
     "a wrong value": (
         IngestParams,
-        {"body_parts": ["knee"]},
-        f"body_parts: no body part 'knee'; there are {', '.join(BODY_PARTS)} (and 1 more).",
+        {"body_parts": ["Knee"]},
+        "body_parts: no body part 'Knee': expected a name such as wrist or lower_leg (and 1 more).",
     ),
     "a decimal comma": (
         IngestParams,
@@ -324,6 +324,7 @@ def test_a_section_is_found_by_its_name(params: Params, name: str, kind: type) -
 def test_a_candidate_is_the_default_and_what_it_changes(tmp_path: Path, known: dict[str, Any]) -> None:
     document = copy.deepcopy(known)
     document["stress"]["candidates"] = []
+    document["ensembles"] = {}
     document["train"]["candidates"] = {
         "wide": {"architecture": "vgg16", "epochs": 3},
         "plain": {"architecture": "vgg16"},
@@ -392,3 +393,14 @@ def test_a_place_may_have_any_other_name(tmp_path: Path, known: dict[str, Any], 
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(known | {"archive": archive}))
     assert read_params(path).archive == archive
+
+
+@pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), lambda path: path.write_text("[" * 9999)],
+    ids=["a pipe", "a device", "nested"],
+)
+def test_what_is_no_file_of_choices_is_not_waited_for(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / "params.yaml")
+    with pytest.raises(UsageError, match=r"params\.yaml: not readable as YAML"):
+        read_params(tmp_path / "params.yaml")

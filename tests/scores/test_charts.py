@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scored_studies import rows_of
 
 from components.artifacts.evaluation import Interval
 from components.scores import charts, curves, metrics
-from components.scores.studies import Studies
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def studies():
     probability = 1 / (1 + np.exp(-(random.normal(size=140) + 1.5 * abnormal - 0.7)))
     part = np.array(["wrist", "hand"])[random.integers(0, 2, 140)]
     keys = [f"study{i:03}" for i in range(140)]
-    return Studies.of_images(keys, keys, part, abnormal, probability)
+    return rows_of(keys, keys, part, abnormal, probability)
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,13 @@ def scores(studies):
 
 @pytest.fixture(scope="module")
 def one_class():
-    return metrics.score(Studies.of_images(["a", "b"], ["p", "q"], ["hand"] * 2, [1, 1], [0.4, 0.9]), 0.5)
+    return metrics.score(rows_of(["a", "b"], ["p", "q"], ["hand"] * 2, [1, 1], [0.4, 0.9]), 0.5)
 
 
 @pytest.fixture(scope="module")
 def perfect():
     keys = list("abcd")
-    return metrics.score(Studies.of_images(keys, keys, ["hand"] * 4, [0, 0, 1, 1], [0, 0.1, 0.9, 1]), 0.5)
+    return metrics.score(rows_of(keys, keys, ["hand"] * 4, [0, 0, 1, 1], [0, 0.1, 0.9, 1]), 0.5)
 
 
 def epochs(number):
@@ -241,8 +241,8 @@ def test_a_perfect_model_has_an_axis_of_some_width(perfect):
     assert area.get_xlim() == pytest.approx((0.9, 1.0))
 
 
-def test_body_parts_stand_under_all_studies_with_their_counts(scores, one_class):
-    figure = charts.body_parts(scores, {"wrist": scores, "hand": one_class})
+def test_groups_stand_under_all_studies_with_their_counts(scores, one_class):
+    figure = charts.groups(scores, {"wrist": scores, "hand": one_class})
     area, _ = figure.axes
     assert [text.get_text() for text in area.get_yticklabels()] == ["All (140)", "wrist (140)", "hand (2)"]
     assert [text.get_text() for text in area.texts] == [str(scores.auroc), str(scores.auroc), "n/a"]

@@ -5,11 +5,11 @@ import pytest
 import sklearn.metrics as oracle
 from hypothesis import given
 from hypothesis import strategies as st
-from scored_studies import columns, drawn, quick, scored, studies_of
+from scored_studies import columns, drawn, quick, rows_of, scored, studies_of
 
 from components.artifacts.evaluation import METRIC_TITLES, Confusion
 from components.scores import metrics
-from components.scores.studies import Studies, auroc
+from components.scores.studies import auroc
 
 # Point values
 
@@ -103,8 +103,8 @@ def test_the_order_of_rows_does_not_matter():
     patient = np.array([f"patient{i // 3}" for i in range(100)])
     order = np.random.default_rng(4).permutation(100)
     part = np.array(["hand"] * 100)
-    one = Studies.of_images(keys, patient, part, abnormal, probability)
-    two = Studies.of_images(keys[order], patient[order], part, abnormal[order], probability[order])
+    one = rows_of(keys, patient, part, abnormal, probability)
+    two = rows_of(keys[order], patient[order], part, abnormal[order], probability[order])
     assert metrics.score(one, 0.5) == metrics.score(two, 0.5)
 
 
@@ -123,7 +123,7 @@ def test_one_patient_has_values_but_no_intervals():
 
 
 def test_no_study_cannot_be_scored():
-    studies = studies_of([0, 1], [0.2, 0.6]).of_part("hand")
+    studies = studies_of([0, 1], [0.2, 0.6]).where(np.zeros(2, bool))
     with pytest.raises(ValueError, match="at least one study"):
         metrics.score(studies, 0.5)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scored_studies import drawn, studies_of
 
-from components.artifacts.evaluation import METRIC_TITLES
+from components.artifacts.evaluation import METRIC_TITLES, Interval
 from components.scores import metrics, paired
 
 HALVES = (0.5, 0.5)
@@ -86,6 +86,18 @@ def test_two_perfect_models_may_differ():
     assert (found.low, found.value, found.high) == pytest.approx((alone.low - 1, 0, 1 - alone.low))
 
 
+def test_a_perfect_ranking_may_be_less_so_than_it_looks():
+    abnormal = (np.arange(60) < 12).astype(int)
+    perfect, constant = studies_of(abnormal, 0.1 + 0.6 * abnormal), studies_of(abnormal, np.full(60, 0.5))
+    low = metrics.score(perfect, 0.5).auroc.low
+    found = paired.difference(perfect, constant, HALVES)["auroc"]
+    assert found.value == 0.5
+    assert found.low == pytest.approx(low - 0.5, abs=0.02)
+    assert found.low < 0.49
+    mirrored = paired.difference(constant, perfect, HALVES)["auroc"]
+    assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
+
+
 def test_too_few_patients_of_either_model_give_no_interval():
     abnormal = (np.arange(60) < 9).astype(int)
     probability = np.random.default_rng(0).random(60)
@@ -112,3 +124,10 @@ def test_fewer_studies_are_refused():
             dataclasses.replace(other, **{name: getattr(other, name)[1:] for name in vars(other)}),
             HALVES,
         )
+
+
+@pytest.mark.parametrize(("reach", "share"), [(0.02, 0.5), (0.0145, 0.77), (0.05, 0.12)])
+def test_the_power_of_a_margin_is_that_of_the_interval(reach, share):
+    found = Interval(value=0.3, low=0.3 - reach, high=0.3 + reach)
+    assert paired.power(found, 0.02) == pytest.approx(share, abs=0.005)
+    assert paired.power(Interval(value=0.3, low=None, high=None), 0.02) is None

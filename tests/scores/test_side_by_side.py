@@ -33,11 +33,3 @@ def test_operating_points_are_of_the_split():
         split: legend(side_by_side.operating_points([Candidate("one", SCORES)], split)) for split in ("tuning", "test")
     }
     assert shown == {"tuning": [f"one: AUROC {around(0.8)}"], "test": [f"one: AUROC {around(0.7)}"]}
-
-
-def test_each_roc_curve_has_its_line_and_no_two_of_many_look_alike():
-    figure = charts.roc_curves({f"v{number}": ([0, 0.1, 1], [0, number / 20, 1]) for number in range(20)})
-    lines = [line for line in figure.axes[0].lines if line.get_label().startswith("v")]
-    assert [line.get_ydata()[1] for line in lines] == [number / 20 for number in range(20)]
-    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 20
-    assert legend(figure) == [f"v{number}" for number in range(20)]

@@ -5,53 +5,32 @@ import pytest
 import sklearn.metrics as oracle
 from hypothesis import given
 from hypothesis import strategies as st
-from scored_studies import columns, quick, scored
+from scored_studies import columns, quick, rows_of, scored
 
 from components.base import code
-from components.scores.studies import Studies, StudyLogits, auroc, sigmoid, study_logit, study_probability
-
-
-def test_a_study_gets_the_mean_of_its_views():
-    distinct, mean = study_probability([0.2, 0.9, 0.4], [7, 3, 7])
-    assert distinct.tolist() == [3, 7]
-    assert mean == pytest.approx([0.9, 0.3])
-
-
-@quick
-@given(st.lists(st.tuples(st.integers(0, 3), st.floats(0, 1)), min_size=1, max_size=30), st.randoms())
-def test_the_order_of_images_does_not_matter_to_the_last_bit(rows, random):
-    shuffled = list(rows)
-    random.shuffle(shuffled)
-    one, two = (study_probability([p for _, p in r], [s for s, _ in r]) for r in (rows, shuffled))
-    assert np.array_equal(one[0], two[0])
-    assert np.array_equal(one[1], two[1])
+from components.scores.studies import StudyLogits, auroc, sigmoid, study_logit
 
 
 @pytest.mark.parametrize(
-    ("probability", "study", "message"),
-    [
-        ([0.5], [1, 2], "one probability per image"),
-        ([], [], "at least one image"),
-        ([0.5, 1.5], [1, 2], r"in \[0, 1\], got 1.5"),
-        ([0.5, float("nan")], [1, 2], "got nan"),
-        ([-0.1], [1], "got -0.1"),
-    ],
-)
-def test_what_is_no_probability_is_refused(probability, study, message):
+    ("probability", "message"),
+    [([0.5], "one label per probability"), ([0.5, 1.5], r"in \[0, 1\], got 1.5"), ([0.5, float("nan")], "got nan"),
+     ([-0.1, 0.5], "got -0.1")],
+)  # fmt: skip
+def test_what_is_no_probability_is_refused(probability, message):
     with pytest.raises(ValueError, match=message):
-        study_probability(probability, study)
+        auroc([0, 1], probability)
 
 
-def test_studies_are_ascending_and_keep_their_facts():
-    studies = Studies.of_images(
-        ["b", "a", "b"], ["p2", "p1", "p2"], ["hand", "wrist", "hand"], [1, 0, 1], [0.2, 0.1, 0.6]
-    )
+def test_no_study_has_no_auroc():
+    with pytest.raises(ValueError, match="at least one study"):
+        auroc([], [])
+
+
+def test_some_of_the_studies_keep_their_facts():
+    studies = rows_of(["b", "a"], ["p2", "p1"], ["hand", "wrist"], [1, 0], [0.4, 0.1])
     assert studies.study.tolist() == ["a", "b"]
-    assert studies.patient.tolist() == ["p1", "p2"]
-    assert studies.body_part.tolist() == ["wrist", "hand"]
-    assert studies.abnormal.tolist() == [0, 1]
-    assert studies.probability == pytest.approx([0.1, 0.4])
-    assert studies.of_part("hand").study.tolist() == ["b"]
+    assert studies.where(studies.body_part == "hand").study.tolist() == ["b"]
+    assert studies.where(studies.body_part == "hand").probability == pytest.approx([0.4])
 
 
 @pytest.mark.parametrize(
@@ -64,12 +43,12 @@ def test_studies_are_ascending_and_keep_their_facts():
 )
 def test_views_of_a_study_that_disagree_are_refused(patient, part, label, named):
     with pytest.raises(ValueError, match=f"wrist/study1: expected one {named} for all its views"):
-        Studies.of_images(["wrist/study1"] * 2, patient, part, label, [0.1, 0.2])
+        StudyLogits.of_images(["wrist/study1"] * 2, patient, part, label, [0.1, 0.2])
 
 
 def test_a_label_other_than_0_and_1_is_refused():
     with pytest.raises(ValueError, match=r"labels 0 \(normal\) and 1 \(abnormal\), got \[2\]"):
-        Studies.of_images(["a"], ["p"], ["hand"], [2], [0.1])
+        StudyLogits.of_images(["a"], ["p"], ["hand"], [2], [0.1])
 
 
 @quick
@@ -110,7 +89,8 @@ def test_sigmoid_stays_finite_for_any_logit():
 @given(st.lists(st.tuples(st.integers(0, 4), st.floats(-30, 30, width=32)), min_size=1, max_size=20))
 def test_the_logit_of_a_study_is_that_of_its_mean_probability(rows):
     study, logit = (np.array(column) for column in zip(*rows, strict=True))
-    distinct, mean = study_probability(sigmoid(logit), study)
+    distinct = np.unique(study)
+    mean = [sigmoid(logit[study == each]).mean() for each in distinct]
     found, views = study_logit(logit, study)
     assert sigmoid(found) == pytest.approx(mean, rel=1e-9)
     assert views.tolist() == [int(np.sum(study == each)) for each in distinct]

@@ -87,6 +87,7 @@ def share_found(planted: Planted, kind: str) -> float:
     return sum(pair in found for pair in mine) / len(mine)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", COPIES)
 def test_copies_of_every_kind_are_found(planted: Planted, kind: str) -> None:
     # Which few of a hundred are missed is chance; the benchmark counts over many.

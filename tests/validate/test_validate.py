@@ -326,12 +326,14 @@ def test_warning_is_reported_and_does_not_refuse(
     assert member in json.dumps(entry(out, warning)["members"])
 
 
+@pytest.mark.long
 def test_empty_table_is_refused(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
     with pytest.raises(DataRefused, match="not_empty is broken: the manifest has no images"):
         judge(seal(table.head(0)), PARAMS, out)
     assert failed(out) == {"not_empty", "splits_present"}
 
 
+@pytest.mark.long
 def test_table_cut_short_is_refused(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
     with pytest.raises(DataRefused, match="complete"):
         judge(seal(table, images=len(table) + 1), PARAMS, out)
@@ -345,6 +347,7 @@ def test_archive_of_other_pictures_is_refused(table: pd.DataFrame, seal: Callabl
     assert refused.value.keep is None
 
 
+@pytest.mark.long
 def test_refusal_is_one_line_that_counts_what_it_does_not_name(
     table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
@@ -382,6 +385,7 @@ def test_refusal_leaves_the_reports_and_no_manifest(
     }
 
 
+@pytest.mark.long
 def test_units_are_counted_not_their_rows(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
     judge(seal(table), PARAMS, out)
     assert entry(out, "mode")["tested"] == len(table)
@@ -390,6 +394,7 @@ def test_units_are_counted_not_their_rows(table: pd.DataFrame, seal: Callable[..
     assert entry(out, "abnormal_share")["tested"] == 3 * len(BODY_PARTS)
 
 
+@pytest.mark.long
 def test_expectation_that_cannot_be_evaluated_does_not_hold(
     table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
@@ -443,6 +448,7 @@ class Page(HTMLParser):
         self.text += data
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [None, damaged], ids=["accepted", "refused"])
 def test_page_needs_nothing_but_itself(
     fault: Fault | None, table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
@@ -475,6 +481,7 @@ def test_hostile_names_stay_text(table: pd.DataFrame, seal: Callable[..., Manife
         assert "<script src='http://example.org/x.js'></script>$HOME" in page.text
 
 
+@pytest.mark.long
 def test_data_digest_is_of_images_labels_and_splits_in_any_order(
     table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
@@ -483,6 +490,7 @@ def test_data_digest_is_of_images_labels_and_splits_in_any_order(
     assert valid.facts.data_digest == json_sha256(sorted([i, s, int(a), p] for i, s, a, p in rows))
 
 
+@pytest.mark.long
 def test_only_copies_in_another_split_are_named_as_such(
     table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
@@ -546,6 +554,7 @@ def test_every_expectation_has_a_fault_to_tell() -> None:
     assert set(FAULTS) == set(DEFAULTS)
 
 
+@pytest.mark.long
 def test_many_misnamed_images_are_one_fault_that_comes_first(
     table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
@@ -562,6 +571,7 @@ def test_many_misnamed_images_are_one_fault_that_comes_first(
     assert len(told) < 340
 
 
+@pytest.mark.long
 def test_a_problem_with_brackets_gets_no_second_pair(
     table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
@@ -574,6 +584,7 @@ def test_a_problem_with_brackets_gets_no_second_pair(
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("column", "value"), [("channel_difference", 10), ("rim", 110.0)])
 def test_what_is_within_the_limit_is_let_pass(
     column: str, value: float, table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
@@ -582,6 +593,7 @@ def test_what_is_within_the_limit_is_let_pass(
     assert judge(seal(table), PARAMS, out).facts.warnings == ()
 
 
+@pytest.mark.long
 def test_a_body_part_of_the_test_alone_is_refused(
     table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
@@ -765,6 +777,7 @@ def test_what_has_moved_since_a_reference_is_told(
     assert "Since the reference" in Page(out / "report.html").text
 
 
+@pytest.mark.long
 def test_few_studies_do_not_drift_by_chance(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
     few = table[table["patient"].isin([f"patient{n:05d}" for n in (1, 2, 3, 5)])]
     assert judge(seal(table), PARAMS, out, seal(few, place="reference")).facts.warnings == ()
@@ -827,6 +840,7 @@ def test_chosen_body_parts_are_held_against_their_published_counts(
     )
 
 
+@pytest.mark.long
 def test_a_chosen_body_part_that_differs_from_the_published_counts_is_named(
     mura: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:
@@ -838,6 +852,7 @@ def test_a_chosen_body_part_that_differs_from_the_published_counts_is_named(
         judge(seal(wrists.iloc[1:], body_parts=("wrist",)), PUBLISHED, out)
 
 
+@pytest.mark.long
 def test_another_archive_is_not_held_against_the_published_counts_unless_it_is_said_to_be_it(
     table: pd.DataFrame, seal: Callable[..., Manifest], out: Path
 ) -> None:

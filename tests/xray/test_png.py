@@ -222,6 +222,7 @@ def test_a_bomb_is_refused_before_memory_is_taken(colour: int) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.long
 def test_the_largest_pictures_and_the_worst_bombs_within_the_limits_are_decoded_in_little_memory() -> None:
     # One process for all. 5,000 x 5,000 pixels of 4 channels of 16 bits have 200 MB; a text that would unpack to a
     # gigabyte and pixels that would go on for ever are not unpacked.

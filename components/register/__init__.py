@@ -2,18 +2,21 @@
 
 versions.py         the step: pairs models with evaluations, makes the versions, writes receipt and page
 measured_again.py   the scores of an evaluation, from its predictions
-page.py             the page of the test split and its charts
+comparison.py       the differences between candidates, and to the versions that hold an alias
+adoption.py         --adopt: a version from before versions were signed
+page.py             the page that compares the candidates, and its charts
 report.html         its template
 """
 
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 from components.artifacts.evaluation import Evaluation
 from components.artifacts.registration import Registration, RegistrationFacts
 from components.artifacts.trained_model import TrainedModel
-from components.base.step import Declaration
+from components.base.step import Declaration, Question
 from components.base.variables import EXPERIMENT
 from components.params.register import RegisterParams
 
@@ -25,7 +28,8 @@ def register(
 ) -> Registration:
     """Register each model with its evaluation, and open the test split. Doing it again keeps the versions.
 
-    The report shows what all candidates reach on the test split, and how many models were ever measured on it.
+    The report compares all candidates on the tuning and on the test split, with each other and with the versions that
+    hold an alias, and says how many models were ever measured on the test split.
     Give all candidates in one command. In an experiment of DVC nothing is registered; the result only says that it was
     a trial.
 
@@ -58,4 +62,32 @@ def _check() -> None:
     tracking.require("register")
 
 
-DECLARES = Declaration(check=_check)
+def _adopted(given: str, flags: dict[str, Any]) -> str:
+    """Answer --adopt."""
+    from components.params.document import read_params, section
+    from components.register.adoption import adopt
+
+    uri = given
+    if given.isascii() and given.isdigit():
+        file = Path(flags.get("params") or "params.yaml")
+        params = section(read_params(file), "register", file)
+        assert isinstance(params, RegisterParams), "that is its section"
+        uri = f"models:/{params.model}/{given}"
+    models, evaluations = ([Path(each) for each in flags.get(name) or ()] for name in ("models", "evaluations"))
+    made = adopt(uri, models, evaluations)
+    return f"{uri} is {made.model} version {made.version} now, signed. Promote that one: mura promote"
+
+
+DECLARES = Declaration(
+    questions=(
+        Question(
+            "--adopt",
+            "VERSION",
+            "Sign a version that was registered before versions were signed: its evaluation is measured again, and it "
+            "is registered anew. Its model and evaluation are looked for in artifacts/, or named with --model and "
+            "--evaluation.",
+            _adopted,
+        ),
+    ),
+    check=_check,
+)

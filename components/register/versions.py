@@ -15,14 +15,17 @@ from components.artifacts.registration import (
     Registration,
     RegistrationFacts,
     other_protocols,
+    ranked,
 )
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import UsageError
 from components.base.files import json_sha256, write_text
 from components.base.words import count, in_words
+from components.params.protocol import ProtocolParams
 from components.params.register import RegisterParams
 from components.register import measured_again
-from components.register.page import curve_of, draw, registration_page
+from components.register.comparison import Entry, of_first, with_first, with_holder
+from components.register.page import Compared, draw, registration_page
 from components.tracking import measured_models, model_registry
 
 logger = logging.getLogger(__name__)
@@ -31,23 +34,47 @@ logger = logging.getLogger(__name__)
 def run(models: list[TrainedModel], evaluations: list[Evaluation], params: RegisterParams, out: Path) -> Registration:
     """Do what `components.register.register` says."""
     candidates = _pairs(models, evaluations)
-    for model, evaluation in candidates:
-        measured_again.check(model, evaluation)
-    curves = [curve_of(evaluation) for _, evaluation in candidates]
+    found = [measured_again.check(model, evaluation) for model, evaluation in candidates]
     logger.info("register: %s as %s", ", ".join(model.facts.candidate for model, _ in candidates), params.model)
     versions = tuple(
-        model_registry.ensure_version(params.model, model, evaluation, tracking.ensure_model(model))
+        model_registry.ensure_version(
+            params.model, model, evaluation, tracking.ensure_predictor(model, evaluation, params.model)
+        )
         for model, evaluation in candidates
     )
     for version in versions:
         write_text(out / f"{version.candidate}.json", version.model_dump_json(indent=2) + "\n")
         says = "register: %s is %s version %s, test AUROC %s"
         logger.info(says, version.candidate, version.model, version.version, version.scores.test.auroc)
-    facts = RegistrationFacts(versions=versions, opened=_opened(versions))
-    figures = draw(facts, {version.version: curve for version, curve in zip(versions, curves, strict=True)})
+    entries = [
+        Entry(version, model, evaluation.facts, measured)
+        for version, (model, evaluation), measured in zip(versions, candidates, found, strict=True)
+    ]
+    compared = _compared(params.model, entries, _opened(versions))
+    figures = draw(compared)
     (out / FOREST).write_bytes(figures.forest)
-    write_text(out / REPORT, registration_page(facts, figures))
-    return Registration.seal(out, facts)
+    write_text(out / REPORT, registration_page(compared, figures))
+    return Registration.seal(out, compared.facts)
+
+
+def _compared(name: str, entries: list[Entry], opened: Opened) -> Compared:
+    """Compare the candidates with each other, and with the versions that hold an alias now."""
+    versions = tuple(entry.version for entry in entries)
+    protocol = ProtocolParams.model_validate(versions[0].protocol)
+    by_number = {entry.version.version: entry for entry in entries}
+    ordered = [by_number[version.version] for version in ranked(versions, protocol.primary_metric)]
+    aliases = model_registry.aliases(name)
+    others = [
+        with_holder(ordered, model_registry.holder(name, number, held))
+        for number, held in aliases.items()
+        if number not in by_number
+    ]
+    for contrast in others:
+        for missing in contrast.missing:
+            logger.warning("register: no difference: %s", missing)
+    facts = RegistrationFacts(versions=versions, opened=opened, comparisons=of_first(ordered, others, aliases))
+    among = with_first(ordered)
+    return Compared.of(facts, ordered, aliases, [among, *others] if among else others)
 
 
 def _opened(versions: tuple[RegisteredModel, ...]) -> Opened:

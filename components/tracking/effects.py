@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from mlflow import MlflowClient
+from mlflow.entities import DatasetInput
 from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
+from mlflow.exceptions import MlflowException
 
 from components.tracking import failures
 
@@ -48,6 +51,33 @@ def ensure(find: Callable[[], T | None], make: Callable[[], T]) -> T:
         time.sleep(pause)
         pause *= 2
     return found
+
+
+def ensure_inputs(client: MlflowClient, run_id: str, inputs: list[DatasetInput]) -> None:
+    """Log datasets as inputs of a run. Those that it has already are not logged again.
+
+    Where two runs log a new dataset at the same time, the server's database takes one and fails the other. The second
+    attempt finds the dataset.
+
+    Raises:
+        MlflowException and others of `failures.SERVICE_ERRORS`: MLflow refuses it, or does not answer.
+    """
+
+    def find() -> bool | None:
+        has = client.get_run(run_id).inputs
+        logged = {(each.dataset.name, each.dataset.digest) for each in has.dataset_inputs} if has else set()
+        return {(each.dataset.name, each.dataset.digest) for each in inputs} <= logged or None
+
+    def make() -> bool:
+        try:
+            client.log_inputs(run_id, inputs)
+        except MlflowException as error:
+            if not failures.is_of_its_database(error):
+                raise
+            client.log_inputs(run_id, inputs)
+        return True
+
+    ensure(find, make)
 
 
 @contextmanager

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 import mlflow
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 from google.protobuf.json_format import ParseError
 from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
 from sqlalchemy.exc import SQLAlchemyError
 
 from components.base import answers, patience
@@ -39,11 +41,15 @@ OLDEST = 3
 _PATIENCE = 60.0  # with files, outside a pod, seconds
 _SHORTEST = 10.0  # with files, if our patience is 0: a busy server needs some seconds for the first byte
 _DENIED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED")
+# What MLflow's basic-auth app answers to a user who may not do something.
+_NOT_ALLOWED = "Permission denied"
+# Files are sent by plain HTTP, whose errors have a number alone.
+_BY_STATUS = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED"}
 _DENIED_BY_DATABASE = ("authentication failed", "Access denied for user", "pg_hba.conf")
 _NO_MLFLOW = ("ENDPOINT_NOT_FOUND", "not in a valid JSON format")
 _MISSING = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
 # A server calls it a bad request that its own database fails.
-_OF_ITS_DATABASE = re.compile(r"\([\w.]+\.\w*(Error|Exception)\)")
+_OF_ITS_DATABASE = re.compile(r"\([\w.]+\.(errors\.\w+|\w*(Error|Exception))\)")
 _WRONG = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", *_MISSING)
 
 
@@ -163,13 +169,32 @@ def may_pass(error: Exception) -> bool:
     return isinstance(told, ServiceUnreachable) and not isinstance(told, ServiceRefused)
 
 
+def is_of_its_database(error: Exception) -> bool:
+    """Whether an error of MLflow says that the server's own database failed."""
+    return bool(_OF_ITS_DATABASE.search(str(error)))
+
+
 def is_missing(error: Exception) -> bool:
     """Whether an error of MLflow says that something does not exist."""
     return getattr(error, "error_code", "") in _MISSING
 
 
+def is_hidden(error: Exception) -> bool:
+    """Whether an error of MLflow says that something does not exist, or is not shown to this user.
+
+    Of a run or a logged model, a server with users says the same in both cases: otherwise its answers would tell which
+    ids exist. For reading alone: what may not be written is refused, not missing.
+    """
+    return is_missing(error) or (_code(error) == "PERMISSION_DENIED" and _NOT_ALLOWED in str(error))
+
+
+def _code(error: Exception) -> str:
+    status: int = getattr(getattr(error, "response", None), "status_code", 0)
+    return getattr(error, "error_code", None) or _BY_STATUS.get(status, "")
+
+
 def _told(error: Exception, doing: str) -> MuraError:
-    code, line = getattr(error, "error_code", ""), one_line(error)
+    code, line = _code(error), one_line(error)
     if isinstance(error, ImportError):
         return UsageError(
             f"{address.shown()} needs a package that is not installed ({line}). Install it, or set {address.URI}."
@@ -178,6 +203,12 @@ def _told(error: Exception, doing: str) -> MuraError:
         return ServiceUnreachable(
             f"MLflow at {address.shown()} gave {wrong} while {doing}. Is {address.URI} right? If so, run the same "
             "command again."
+        )
+    if code == "PERMISSION_DENIED" and _NOT_ALLOWED in str(error):
+        return ServiceRefused(
+            f"MLflow at {address.shown()} does not let {_user()} do this: {doing}. Ask whoever administers the server "
+            "for the permission EDIT, or set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD to those of a user "
+            "who has it (docs/security.md)."
         )
     if code in _DENIED:
         return ServiceRefused(
@@ -196,11 +227,17 @@ def _told(error: Exception, doing: str) -> MuraError:
             f"What answers at {address.shown()} does not know how to do this: {doing}. It is an MLflow older than "
             f"{OLDEST}.0, or another program. Upgrade the server, or set {address.URI} to the address of another."
         )
-    if code in _WRONG and not _OF_ITS_DATABASE.search(str(error)):
+    if code in _WRONG and not is_of_its_database(error):
         return UsageError(f"MLflow at {address.shown()} refused {doing}: {line}")
     return ServiceUnreachable(
         f"MLflow at {address.shown()} failed while {doing}: {line} When it works again, run the same command again."
     )
+
+
+def _user() -> str:
+    """The user that MLflow is asked as, for people."""
+    name = get_default_host_creds(address.current()).username or urlsplit(address.current()).username
+    return f"the user {name}" if name else "this user"
 
 
 def _other_schema(found: str) -> MuraError:

@@ -5,12 +5,12 @@ Importing this module imports Keras.
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -36,6 +36,20 @@ SLOWEST = 1 << 20
 """A store that takes fewer bytes in a second hangs."""
 
 
+class Described(NamedTuple):
+    """What a logged model is."""
+
+    name: str
+    kind: str
+    """Its type, for people."""
+    known: Mapping[str, str]
+    """Tags that it is found again by."""
+    tags: Mapping[str, str]
+    """Other tags."""
+    signed_for: str = ""
+    """Name of the registered model that its files are signed for; empty for a network alone."""
+
+
 def log(
     client: MlflowClient, run: MlflowRun, name: str, model: keras.Model, tags: Mapping[str, str], patience: float
 ) -> str:
@@ -55,9 +69,30 @@ def log(
     Raises:
         ServiceUnreachable: MLflow or its artifact store does not answer.
     """
+    known = {WEIGHTS_SHA256: _weights_sha256(model)}
+    return store(client, run, Described(name, "image classifier", known, tags), partial(_save, model), patience)
+
+
+def store(
+    client: MlflowClient,
+    run: MlflowRun,
+    described: Described,
+    save: Callable[[LoggedModel, Path], None],
+    patience: float,
+) -> str:
+    """Store files as a logged model of a run, once. It is found again by its tags. Parameters and results as `log`.
+
+    Args:
+        client: client of the server.
+        run: the run that made the model.
+        described: what the logged model is.
+        save: writes the files into an empty directory.
+        patience: how long to wait for a server that does not answer, seconds.
+    """
     run_id, doing = run.info.run_id, "storing the model"
-    weights = _weights_sha256(model)
-    ours = f"source_run_id = '{run_id}' and tags.{WEIGHTS_SHA256} = '{weights}'"
+    ours = " and ".join(
+        [f"source_run_id = '{run_id}'", *(f"tags.{tag} = '{text}'" for tag, text in described.known.items())]
+    )
 
     def find() -> LoggedModel | None:
         return next(iter(client.search_logged_models([run.info.experiment_id], filter_string=ours)), None)
@@ -65,31 +100,34 @@ def log(
     def create() -> LoggedModel:
         return client.create_logged_model(
             run.info.experiment_id,
-            name=name,
+            name=described.name,
             source_run_id=run_id,
-            tags={**tags, WEIGHTS_SHA256: weights},
+            tags={**described.tags, **described.known},
             params=client.get_run(run_id).data.params,
-            model_type="image classifier",
+            model_type=described.kind,
         )
 
     logged = failures.insist(doing, lambda: effects.ensure(find, create), patience)
     if logged.status == "READY":
-        fault = failures.insist(doing, lambda: stored_model.fault(client, logged.model_id), patience)
+        signed_for = described.signed_for
+        look = partial(stored_model.fault, client, logged.model_id, signed_for=signed_for)
+        fault = failures.insist(doing, look, patience)
         if fault is None:
             return f"models:/{logged.model_id}"
     with TemporaryDirectory() as folder:
-        _save(model, logged, Path(folder))
-        digest = file_sha256(Path(folder) / stored_model.NETWORK)
+        save(logged, Path(folder))
+        files = {tag: Path(folder) / file for tag, file in stored_model.FILES.items()}
+        digests = {tag: file_sha256(file) for tag, file in files.items() if file.is_file()}
         size = sum(path.stat().st_size for path in Path(folder).rglob("*"))
 
-        def store() -> None:
+        def send_all() -> None:
             send = partial(client.log_model_artifacts, logged.model_id, folder)
             failures.transfer(doing, send, failures.file_seconds() + size / SLOWEST)
-            client.set_logged_model_tags(logged.model_id, {stored_model.NETWORK_SHA256: digest})
+            client.set_logged_model_tags(logged.model_id, digests)
             _name_output(client, run_id, logged.model_id)
             client.finalize_logged_model(logged.model_id, "READY")
 
-        failures.insist(doing, store, patience)
+        failures.insist(doing, send_all, patience)
     return f"models:/{logged.model_id}"
 
 

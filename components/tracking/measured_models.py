@@ -10,8 +10,9 @@ from mlflow.entities.model_registry import ModelVersion
 from components import tracking
 from components.artifacts.manifest import TEST
 from components.artifacts.registration import RegisteredModel
+from components.base.errors import DataRefused
 from components.tracking import failures, model_registry, split_data
-from components.tracking.publish import MODEL_DIGEST
+from components.tracking.stored_model import MODEL_DIGEST
 
 # Experiments that are asked about in one request.
 EXPERIMENTS = 100
@@ -40,14 +41,14 @@ def on_test(test_digest: str) -> Measured:
         counted = {each.source.removeprefix("models:/") for each in versions}
         logged = (each for each in _logged(client, test_digest) if each.model_id not in counted)
         models |= {each.tags.get(MODEL_DIGEST, each.model_id) for each in logged}
-    return Measured(models, list(_readable(versions)))
+        return Measured(models, list(_readable(versions)))
 
 
 def _readable(versions: list[ModelVersion]) -> Iterator[RegisteredModel]:
     for version in sorted(versions, key=lambda each: (each.name, int(each.version))):
         try:
             yield model_registry.facts_of(version)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, DataRefused):
             # Somebody else's, or changed. Its model is counted.
             continue
 

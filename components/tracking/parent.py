@@ -41,12 +41,12 @@ def home(client: MlflowClient) -> Home:
         try:
             found = client.get_run(run_id)
         except MlflowException as error:
-            if not (failures.is_missing(error) or error.error_code == "INVALID_PARAMETER_VALUE"):
+            if not (failures.is_hidden(error) or error.error_code == "INVALID_PARAMETER_VALUE"):
                 raise
             found = None
     if found is None or found.info.lifecycle_stage != "active":
         raise UsageError(
-            f"{RUN_ID} is {run_id}, and MLflow at {address.shown()} has no such run. "
+            f"{RUN_ID} is {run_id}, and MLflow at {address.shown()} has no such run for this user. "
             f"Unset it, or set {address.URI} to the server of that run."
         )
     return Home(found.info.experiment_id, {MLFLOW_PARENT_RUN_ID: run_id})

@@ -1,21 +1,22 @@
-"""Trained models that are not on this server yet: made with another server, or pulled by DVC."""
+"""Models that are not on this server yet: made with another server, pulled by DVC, or ensembles."""
 
 import csv
 import logging
 import math
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
 
-from components.artifacts.trained_model import TrackedRun, TrainedModel
+from components.artifacts.trained_model import TrackedRun, TrainedModel, TrainedModelFacts
 from components.base.errors import ServiceRefused
+from components.base.files import file_sha256
 from components.tracking import address, failures, parent, readiness, server, stored_model
 from components.tracking.run import Description, Run, new_run
+from components.tracking.stored_model import EVALUATION_DIGEST, MODEL_DIGEST, WEIGHTS_FILE_SHA256
 
 logger = logging.getLogger(__name__)
-
-MODEL_DIGEST = "model_digest"
 
 
 @failures.patient
@@ -41,7 +42,7 @@ def ensure_model(model: TrainedModel) -> TrackedRun:
     readiness.check(client, parent.home(client).experiment)
     run = _publish(client, model)
     with failures.refusals(f"fetching {model.facts.candidate}"):
-        fault = stored_model.fault(client, _id(run.model_uri))
+        fault = stored_model.fault(client, _id(run.model_uri), known=tags_of(model))
     if fault:
         raise ServiceRefused(
             f"{model.facts.candidate} was stored in MLflow at {address.shown()} and cannot be loaded from there: "
@@ -50,11 +51,16 @@ def ensure_model(model: TrainedModel) -> TrackedRun:
     return run
 
 
+def tags_of(model: TrainedModel) -> dict[str, str]:
+    """Tags of a logged model that tell which artifact it is: the digest, and the weights alone."""
+    return {MODEL_DIGEST: model.digest, WEIGHTS_FILE_SHA256: file_sha256(model.weights)}
+
+
 def _find(client: MlflowClient, model: TrainedModel) -> tuple[TrackedRun | None, str | None]:
     """The model on this server, if it can be loaded; else why one that is there cannot."""
-    lost = None
+    lost, known = None, tags_of(model)
     for logged in (*_recorded(client, model), *_published(client, model)):
-        fault = stored_model.fault(client, logged.model_id)
+        fault = stored_model.fault(client, logged.model_id, known=known)
         if fault is None:
             # The digest was not known when the training logged the model.
             if MODEL_DIGEST not in logged.tags:
@@ -74,17 +80,17 @@ def _recorded(client: MlflowClient, model: TrainedModel) -> list[LoggedModel]:
     try:
         return [client.get_logged_model(name)]
     except MlflowException as error:
-        if failures.is_missing(error):
+        if failures.is_hidden(error):
             return []
         raise
 
 
 def _published(client: MlflowClient, model: TrainedModel) -> list[LoggedModel]:
-    """Models that were published from the same artifact, newest first."""
+    """Models that were published from the same artifact, newest first; no predictors."""
     found: list[LoggedModel] = client.search_logged_models(
         [parent.home(client).experiment], filter_string=f"tags.{MODEL_DIGEST} = '{model.digest}'"
     )
-    return found
+    return [each for each in found if EVALUATION_DIGEST not in each.tags]
 
 
 def _publish(client: MlflowClient, model: TrainedModel) -> TrackedRun:
@@ -96,7 +102,7 @@ def _publish(client: MlflowClient, model: TrainedModel) -> TrackedRun:
     description = Description(
         candidate=facts.candidate,
         architecture=facts.architecture,
-        params={**facts.params, "seed": facts.seed, "image_size": facts.image_size},
+        params={**_params(facts), "image_size": facts.image_size},
         tags={
             MODEL_DIGEST: model.digest,
             "data_digest": facts.data_digest,
@@ -108,13 +114,25 @@ def _publish(client: MlflowClient, model: TrainedModel) -> TrackedRun:
         environment=facts.environment,
         key=model.digest,
     )
-    with new_run(client, description) as run:
+    with new_run(client, description, facts.run.run_id) as run:
         _log_curves(run, model)
-        uri = run.log_model(architectures.load(model), tags={MODEL_DIGEST: model.digest})
+        uri = run.log_model(architectures.load(model), tags=tags_of(model))
     return TrackedRun(run_id=run.run_id, model_uri=uri)
 
 
+def _params(facts: TrainedModelFacts) -> dict[str, Any]:
+    """What a training was given; of an ensemble, its members and how each counts."""
+    if not facts.members:
+        return {**facts.params, "seed": facts.seed}
+    told = ("architecture", "model_digest", "intercept", "slope")
+    members = {each.candidate: each.model_dump(mode="json", include=set(told)) for each in facts.members}
+    return {**facts.params, "members": ", ".join(members), "member": members}
+
+
 def _log_curves(run: Run, model: TrainedModel) -> None:
+    """Log the learning curves. An ensemble has none."""
+    if model.facts.members:
+        return
     with model.curves.open(newline="") as file:
         for row in csv.DictReader(file):
             points = {name: _number(text) for name, text in row.items() if name not in ("epoch", "phase")}

@@ -71,10 +71,16 @@ class Description(NamedTuple):
     answer when it was created."""
 
 
+Point = tuple[str, int, float]
+"""Of a learning curve: the metric's name, the epoch, the value."""
+
+
 class Run:
     """An open run. If the server does not answer, metrics are kept and sent later."""
 
-    def __init__(self, client: MlflowClient, run: MlflowRun, name: str, patience: float) -> None:
+    def __init__(  # Parameters: what is known of the run, and how it is reached
+        self, client: MlflowClient, run: MlflowRun, name: str, patience: float, there: frozenset[Point] = frozenset()
+    ) -> None:
         """Use `training_run`."""
         self.run_id: str = run.info.run_id
         self.patience = patience
@@ -85,6 +91,7 @@ class Run:
         self._client = client
         self._name = name
         self._undelivered: list[Metric] = []
+        self._there = there
         self._lost = False
 
     def log_epoch(self, epoch: int, metrics: Mapping[str, float], at: int | None = None) -> None:
@@ -92,8 +99,7 @@ class Run:
 
         The curves are a group of their own, `epoch/`. MLflow shows it before the scores in `test/` and `tuning/`.
 
-        A resumed training may log an epoch again. MLflow keeps both points and shows the later one; they are equal,
-        because trainings are deterministic.
+        A resumed training may log an epoch again. What the server has is not sent again: MLflow would keep both points.
 
         Args:
             epoch: counted from 1.
@@ -102,7 +108,8 @@ class Run:
         """
         now = time.time_ns() // 1_000_000 if at is None else at
         # The time is set here: a point that is sent again after a lost answer is still one point.
-        self._undelivered += [Metric(f"epoch/{name}", float(value), now, epoch) for name, value in metrics.items()]
+        points = [Metric(f"epoch/{name}", float(value), now, epoch) for name, value in metrics.items()]
+        self._undelivered += [each for each in points if (each.key, each.step, each.value) not in self._there]
         if not (self._lost and server.silence()):
             self._send()
 
@@ -237,15 +244,16 @@ def training_run(description: Description, run_id: str | None = None, patience: 
         yield Unrecorded()
         return
     client = server.connect()
-    found = waiting.insist(lambda: _begun(client, description, run_id), server.patience(elsewhere=0.0))
-    run = Run(client, found, description.candidate, server.patience(_PATIENCE) if patience is None else patience)
+    found, there = waiting.insist(lambda: _begun(client, description, run_id), server.patience(elsewhere=0.0))
+    patient = server.patience(_PATIENCE) if patience is None else patience
+    run = Run(client, found, description.candidate, patient, there)
     logger.info("MLflow run %s at %s", run.run_id, address.shown())
     with opened(client, run):
         yield run
 
 
-def _begun(client: MlflowClient, description: Description, run_id: str | None) -> MlflowRun:
-    """A new run for a training, or the one to resume, described."""
+def _begun(client: MlflowClient, description: Description, run_id: str | None) -> tuple[MlflowRun, frozenset[Point]]:
+    """A new run for a training, or the one to resume, described; and the points that it has."""
     with failures.refusals("beginning a run"):
         home, params = parent.home(client), _flat(description.params)
         readiness.check(client, home.experiment)
@@ -257,24 +265,39 @@ def _begun(client: MlflowClient, description: Description, run_id: str | None) -
         else:
             client.update_run(found.info.run_id, status="RUNNING")
         _describe(client, found.info.run_id, description, params, home.tags)
-        return found
+        return found, _points(client, found)
+
+
+def _points(client: MlflowClient, run: MlflowRun) -> frozenset[Point]:
+    """The learning curves that a run has."""
+    curves = [name for name in run.data.metrics if name.startswith("epoch/")]
+    found = (each for name in curves for each in client.get_metric_history(run.info.run_id, name))
+    return frozenset((each.key, each.step, each.value) for each in found)
 
 
 @contextmanager
-def new_run(client: MlflowClient, description: Description) -> Iterator[Run]:
-    """Open a run for a training that is over: the one that an attempt before did not end well, or a new one."""
+def new_run(client: MlflowClient, description: Description, run_id: str = "") -> Iterator[Run]:
+    """Open a run for a training that is over: the one that it began, or an attempt before, or a new one.
+
+    Args:
+        client: client of the server.
+        description: what the run says about the training.
+        run_id: the run that the training began before it lost the server; empty if it had none.
+    """
     patient = server.patience(elsewhere=0.0)
 
-    def begin() -> MlflowRun:
+    def begin() -> tuple[MlflowRun, frozenset[Point]]:
         home, params = parent.home(client), _flat(description.params)
-        found = _begun_before(client, home, description, "!= 'FINISHED'")
+        found = _find(client, run_id) if run_id else None
+        if found is None or found.info.experiment_id != home.experiment or _disagree(found, params):
+            found = _begun_before(client, home, description, "!= 'FINISHED'")
         if found.info.status != "RUNNING":
             client.update_run(found.info.run_id, status="RUNNING")
         _describe(client, found.info.run_id, description, params, home.tags)
-        return found
+        return found, _points(client, found)
 
-    created = failures.insist("beginning a run", begin, patient)
-    run = Run(client, created, description.candidate, patient)
+    created, there = failures.insist("beginning a run", begin, patient)
+    run = Run(client, created, description.candidate, patient, there)
     with opened(client, run):
         yield run
 
@@ -308,7 +331,7 @@ def _find(client: MlflowClient, run_id: str) -> MlflowRun | None:
     try:
         found = client.get_run(run_id)
     except MlflowException as error:
-        if failures.is_missing(error):
+        if failures.is_hidden(error):
             return None
         raise
     return found if found.info.lifecycle_stage == "active" else None
@@ -363,7 +386,7 @@ def _describe(
             source=json.dumps({"uri": dataset.source}),
             profile=json.dumps({f"{split}_images": count for split, count in dataset.images.items()}),
         )
-        client.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
+        effects.ensure_inputs(client, run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", "training")])])
 
 
 def _end_badly(client: MlflowClient, run_id: str, status: str) -> None:

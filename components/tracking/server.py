@@ -39,6 +39,7 @@ PLACES = "mura-places"
 _PROBE_SECONDS = 4
 _LONGEST_PROBE = 30.0  # until the last byte of its answer, seconds
 _PAUSE = 2.0  # seconds between two probes
+_opened: list[tuple[str | None, ...]] = []  # the server that was opened last, and the login: once is enough
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
@@ -63,6 +64,10 @@ def connect() -> MlflowClient:
 
 
 def _open() -> MlflowClient:
+    login = get_default_host_creds(address.current())
+    place = (address.current(), os.environ.get(address.REGISTRY_URI), login.username, login.password, login.token)
+    if _opened == [place]:
+        return MlflowClient(tracking_uri=place[0], registry_uri=place[1] or place[0])
     database = local_database.path_of(address.current())
     with failures.refusals("opening it"), local_database.alone_at(database), warnings.catch_warnings():
         # MLflow's tables use a loader that SQLAlchemy 2.1 drops.
@@ -78,6 +83,8 @@ def _open() -> MlflowClient:
             tracking_uri=address.current(), registry_uri=os.environ.get(address.REGISTRY_URI) or address.current()
         )
         client.search_registered_models(max_results=1)  # the registry opens its store at the first request
+        if address.is_web():
+            _opened[:] = [place]
         return client
 
 

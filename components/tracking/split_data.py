@@ -14,6 +14,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from components.artifacts.evaluation import Interval, Scores, SplitScores
 from components.artifacts.manifest import TEST, TUNING
 from components.artifacts.trained_model import TrackedRun
+from components.tracking import effects
 
 NAMES: Mapping[str, str] = {TUNING: "mura-tuning", TEST: "mura-test"}
 """Of the datasets, by split."""
@@ -30,7 +31,7 @@ def log(client: MlflowClient, run: TrackedRun, scores: Scores, data_digest: str)
         scores: of the model.
         data_digest: of the data set that the splits are of.
     """
-    _log_splits(client, run.run_id, scores, data_digest)
+    effects.ensure_inputs(client, run.run_id, list(_splits(scores, data_digest)))
     model_id = run.model_uri.removeprefix("models:/")
     logged = {(each.key, each.value, each.dataset_digest) for each in client.get_logged_model(model_id).metrics or []}
     now = time.time_ns() // 1_000_000
@@ -63,10 +64,7 @@ def _values(scores: SplitScores) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _log_splits(client: MlflowClient, run_id: str, scores: Scores, data_digest: str) -> None:
-    inputs = client.get_run(run_id).inputs
-    logged = {(each.dataset.name, each.dataset.digest) for each in inputs.dataset_inputs} if inputs else set()
-    splits = []
+def _splits(scores: Scores, data_digest: str) -> Iterator[DatasetInput]:
     for split, name in NAMES.items():
         found = scores.of(split)
         profile = {"studies": found.n_studies, "abnormal_studies": found.n_abnormal, "patients": found.n_patients}
@@ -77,8 +75,4 @@ def _log_splits(client: MlflowClient, run_id: str, scores: Scores, data_digest: 
             source=json.dumps({"uri": f"{split} split of data set {data_digest}"}),
             profile=json.dumps(profile),
         )
-        if (data.name, data.digest) not in logged:
-            splits.append(DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, "evaluation")]))
-    if splits:
-        # MLflow itself makes one input of two that are equal.
-        client.log_inputs(run_id, splits)
+        yield DatasetInput(data, [InputTag(MLFLOW_DATASET_CONTEXT, "evaluation")])

@@ -16,11 +16,11 @@ from mlflow_way import FILES, Way, open_way
 
 from components import tracking
 from components.artifacts.evaluation import Evaluation
-from components.artifacts.registration import Registration, RegistrationFacts
+from components.artifacts.registration import RegisteredModel, Registration, RegistrationFacts
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import ServiceUnreachable
 from components.cli import doctor_mlflow
-from components.tracking import mlflow_settings, model_registry
+from components.tracking import mlflow_settings
 
 pytestmark = pytest.mark.long
 
@@ -99,11 +99,12 @@ def test_a_report_that_the_server_never_takes_is_told(
     make_model: Callable[..., TrainedModel],
     make_tracked: Callable[[], TrackedRun],
     make_evaluation: Callable[..., Evaluation],
+    register_hollow: Callable[..., RegisteredModel],
 ) -> None:
     model, run = make_model(), make_tracked()
     way.hangs = re.compile(rf"^PUT .*{FILES}.*report\.html")
     with pytest.raises(ServiceUnreachable, match="hangs while storing the report"):
-        model_registry.ensure_version("hung", model, make_evaluation(model), run)
+        register_hollow("hung", model, make_evaluation(model), run)
 
 
 def test_a_step_that_gave_up_ends_at_once(
@@ -112,10 +113,11 @@ def test_a_step_that_gave_up_ends_at_once(
     make_model: Callable[..., TrainedModel],
     make_tracked: Callable[[], TrackedRun],
     make_evaluation: Callable[..., Evaluation],
+    register_hollow: Callable[..., RegisteredModel],
 ) -> None:
     """MLflow's own threads would wait for ten minutes."""
     model = make_model()
-    version = model_registry.ensure_version("hung-promotion", model, make_evaluation(model), make_tracked())
+    version = register_hollow("hung-promotion", model, make_evaluation(model), make_tracked())
     (tmp_path / "registration").mkdir()
     Registration.seal(tmp_path / "registration", RegistrationFacts(versions=(version,)))
     way.hangs = re.compile(rf"^GET .*{FILES}.*model\.keras")

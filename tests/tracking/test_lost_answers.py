@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import re
 import threading
 import uuid
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from lying_proxy import LyingProxy, lost, lost_in_a_gateway, lying, repeated, status
+from lying_proxy import Answer, LyingProxy, lost, lost_in_a_gateway, lying, repeated, status
 
 from components import tracking
 from components.artifacts.evaluation import Evaluation
@@ -57,19 +58,19 @@ def evaluated(
     make_model: Callable[..., TrainedModel],
     make_evaluation: Callable[..., Evaluation],
     make_tracked: Callable[[], TrackedRun],
-) -> Callable[[], Evaluated]:
-    """A model that nobody has seen, on the server, and its evaluation."""
+) -> Callable[[str], Evaluated]:
+    """A model that nobody has seen, on the server, and its evaluation, signed for a name."""
 
-    def make() -> Evaluated:
+    def make(name: str) -> Evaluated:
         model = make_model(weights=uuid.uuid4().bytes, run=make_tracked())
-        return model, make_evaluation(model)
+        return model, make_evaluation(model, signed_for=name)
 
     return make
 
 
 def registered_and_promoted(pair: Evaluated, name: str) -> None:
     """What `register` and `promote` ask MLflow, without the charts."""
-    version = model_registry.ensure_version(name, *pair, tracking.ensure_model(pair[0]))
+    version = model_registry.ensure_version(name, *pair, tracking.ensure_predictor(*pair, name))
     assert pair[0].digest in measured_models.on_test(version.scores.test_digest).models
     assert model_registry.exists(version)
     assert model_registry.fault(version) is None
@@ -92,7 +93,7 @@ def registry(name: str, pair: Evaluated) -> Any:
     """What the registry says of a model, without its random names and times."""
     client = tracking.connect()
     versions = client.search_model_versions(f"name = '{name}'")
-    logged = client.get_logged_model(pair[0].facts.run.model_uri.removeprefix("models:/"))
+    logged = client.get_logged_model(tracking.ensure_predictor(*pair, name).model_uri.removeprefix("models:/"))
     run = pair[0].facts.run.run_id
     changes = {name: "NAME", run: "RUN", logged.model_id: "MODEL", pair[0].digest: "DIGEST", pair[1].digest: "EVAL"}
     changes |= {pair[1].digest[:12]: "EVAL"}
@@ -133,15 +134,17 @@ def requests_of(do: Callable[[], Any], proxy: LyingProxy) -> list[str]:
 
 
 def test_after_one_rerun_the_registry_is_that_of_an_undisturbed_run(
-    mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[], Evaluated]
+    mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[str], Evaluated]
 ) -> None:
-    pair, name = evaluated(), new_name()
+    name = new_name()
+    pair = evaluated(name)
     asked = requests_of(lambda: registered_and_promoted(pair, name), proxy)
     expected = registry(name, pair)
     acts = [number for number, request in enumerate(asked) if not request.startswith("GET")]
     assert len(acts) > 6
     for number, fault in zip(acts, itertools.cycle([lost, lost_in_a_gateway])):
-        pair, name = evaluated(), new_name()
+        name = new_name()
+        pair = evaluated(name)
         proxy.honest()
         proxy.nth(number, fault)
         insist(lambda: registered_and_promoted(pair, name), proxy)  # noqa: B023
@@ -149,12 +152,14 @@ def test_after_one_rerun_the_registry_is_that_of_an_undisturbed_run(
 
 
 def test_where_the_client_sends_again_no_answer_that_gets_lost_is_felt(
-    patient: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[], Evaluated]
+    patient: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[str], Evaluated]
 ) -> None:
-    pair, name = evaluated(), new_name()
+    name = new_name()
+    pair = evaluated(name)
     asked = requests_of(lambda: registered_and_promoted(pair, name), proxy)
     expected = registry(name, pair)
-    pair, name = evaluated(), new_name()
+    name = new_name()
+    pair = evaluated(name)
     lose_all(asked, proxy)
     registered_and_promoted(pair, name)
     assert len(proxy.spoiled) > 8
@@ -163,12 +168,14 @@ def test_where_the_client_sends_again_no_answer_that_gets_lost_is_felt(
 
 @pytest.mark.parametrize("kind", ["model-versions/create", "registered-models/create", "registered-models/alias"])
 def test_a_request_that_a_gateway_sends_twice_makes_one_thing(
-    kind: str, mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[], Evaluated]
+    kind: str, mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[str], Evaluated]
 ) -> None:
-    pair, name = evaluated(), new_name()
+    name = new_name()
+    pair = evaluated(name)
     registered_and_promoted(pair, name)
     expected = registry(name, pair)
-    pair, name = evaluated(), new_name()
+    name = new_name()
+    pair = evaluated(name)
     proxy.when(f"POST .*{kind}", repeated)
     insist(lambda: registered_and_promoted(pair, name), proxy)
     assert registry(name, pair) == expected
@@ -178,31 +185,48 @@ def test_a_request_that_a_gateway_sends_twice_makes_one_thing(
 
 
 def test_of_registrations_at_once_one_version_is_left(
-    mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[], Evaluated]
+    mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[str], Evaluated]
 ) -> None:
-    (model, evaluation), name = evaluated(), new_name()
+    name = new_name()
+    model, evaluation = evaluated(name)
     together = threading.Barrier(4, timeout=60)
 
     def wait(exchange: Any) -> None:
-        # Nobody has found a version when all make one.
+        # Nobody has found a dataset or a version when all make one.
         with contextlib.suppress(threading.BrokenBarrierError):
             together.wait()
         exchange.answer(exchange.ask())
 
-    proxy.when("POST .*model-versions/create", wait, times=4)
+    for kind in ("runs/log-inputs", "model-versions/create"):
+        proxy.when(f"POST .*{kind}", wait, times=4)
+    run = tracking.ensure_predictor(model, evaluation, name)
     with ThreadPoolExecutor(4) as pool:
-        ask = [pool.submit(model_registry.ensure_version, name, model, evaluation, model.facts.run) for _ in range(4)]
+        ask = [pool.submit(model_registry.ensure_version, name, model, evaluation, run) for _ in range(4)]
         versions = [each.result() for each in ask]
-    assert len(proxy.spoiled) == 4
+    assert len(proxy.spoiled) == 8
     assert [version.version for version in versions] == [1, 1, 1, 1]
     (held,) = tracking.connect().search_model_versions(f"name = '{name}'")
     assert held.version == "1"
 
 
-def test_a_version_of_one_that_was_killed_before_it_looked_is_deleted_by_the_next(
-    mlflow: pytest.MonkeyPatch, evaluated: Callable[[], Evaluated]
+@pytest.mark.parametrize("said", ["sqlite3.IntegrityError", "psycopg2.errors.UniqueViolation"])
+def test_a_data_set_that_another_run_logged_a_moment_ago_is_no_error(
+    said: str, mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[str], Evaluated]
 ) -> None:
-    pair, name = evaluated(), new_name()
+    name = new_name()
+    pair = evaluated(name)
+    error = {"error_code": "BAD_REQUEST", "message": f"({said}) duplicate key value violates unique constraint"}
+    refused = Answer(400, (("Content-Type", "application/json"),), json.dumps(error).encode())
+    proxy.when("POST .*runs/log-inputs", lambda exchange: exchange.answer(refused))
+    registered_and_promoted(pair, name)
+    assert len(proxy.spoiled) == 1
+
+
+def test_a_version_of_one_that_was_killed_before_it_looked_is_deleted_by_the_next(
+    mlflow: pytest.MonkeyPatch, evaluated: Callable[[str], Evaluated]
+) -> None:
+    name = new_name()
+    pair = evaluated(name)
     registered_and_promoted(pair, name)
     expected, client = registry(name, pair), tracking.connect()
     twin(client, name)
@@ -211,9 +235,10 @@ def test_a_version_of_one_that_was_killed_before_it_looked_is_deleted_by_the_nex
 
 
 def test_a_twin_that_somebody_gave_an_alias_stays(
-    mlflow: pytest.MonkeyPatch, evaluated: Callable[[], Evaluated], caplog: pytest.LogCaptureFixture
+    mlflow: pytest.MonkeyPatch, evaluated: Callable[[str], Evaluated], caplog: pytest.LogCaptureFixture
 ) -> None:
-    pair, name = evaluated(), new_name()
+    name = new_name()
+    pair = evaluated(name)
     registered_and_promoted(pair, name)
     client = tracking.connect()
     client.set_registered_model_alias(name, "shown", twin(client, name))
@@ -225,10 +250,11 @@ def test_a_twin_that_somebody_gave_an_alias_stays(
 def test_who_may_not_delete_a_twin_registers_all_the_same(
     mlflow: pytest.MonkeyPatch,
     proxy: LyingProxy,
-    evaluated: Callable[[], Evaluated],
+    evaluated: Callable[[str], Evaluated],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    pair, name = evaluated(), new_name()
+    name = new_name()
+    pair = evaluated(name)
     registered_and_promoted(pair, name)
     twin(tracking.connect(), name)
     proxy.when("DELETE .*model-versions", status(403), times=None)
@@ -380,6 +406,26 @@ def test_a_model_is_published_once_whatever_answers_get_lost(
         proxy.when(f"(POST|PATCH) .*{kind}", lost)
         insist(publish, proxy)
         assert recorded(name) == expected, kind
+
+
+def test_a_predictor_is_stored_once_whatever_answers_get_lost(
+    mlflow: pytest.MonkeyPatch,
+    proxy: LyingProxy,
+    trained: TrainedModel,
+    make_evaluation: Callable[..., Evaluation],
+) -> None:
+    evaluation, client = make_evaluation(trained), tracking.connect()
+    for kind in ("logged-models$", "runs/outputs", "logged-models/[^/]*$"):
+        name = of_its_own(mlflow)
+        proxy.honest()
+        tracking.ensure_model(trained)
+        proxy.when(f"(POST|PATCH) .*{kind}", lost)
+        run = insist(partial(tracking.ensure_predictor, trained, evaluation, "mura"), proxy)
+        assert tracking.ensure_predictor(trained, evaluation, "mura") == run
+        found = client.search_logged_models([client.get_experiment_by_name(name).experiment_id])
+        assert [each.status for each in found] == ["READY", "READY"], kind
+        assert f"models:/{found[0].model_id}" == run.model_uri
+        assert {each.source_run_id for each in found} == {run.run_id}
 
 
 def test_a_published_run_whose_end_was_refused_is_ended_by_the_next_attempt(

@@ -60,6 +60,7 @@ def training(run_id: str | None = None, candidate: str = "wide", **params: Any) 
     return tracking.training_run(description, run_id, 0.5)
 
 
+@pytest.mark.long
 def test_a_training_is_a_child_of_its_task_and_writes_nothing_into_it(plugin: Plugin, tmp_path: Path) -> None:
     task = plugin.task("train-wide")
     before = plugin.state(task), plugin.state(plugin.pipeline)
@@ -121,13 +122,15 @@ def test_trainings_of_one_shell_have_a_run_each(plugin: Plugin) -> None:
     assert {child.info.run_name for child in plugin.children(task)} == {"wide", "narrow"}
 
 
+@pytest.mark.long
 def test_registering_and_promoting_write_nothing_into_the_runs_of_their_tasks(
     plugin: Plugin, trained: TrainedModel, make_evaluation: Callable[..., Evaluation]
 ) -> None:
     register = plugin.task("register")
     before = plugin.state(register)
-    run = tracking.ensure_model(trained)
-    version = model_registry.ensure_version(f"mura-{plugin.experiment}", trained, make_evaluation(trained), run)
+    name, evaluation = f"mura-{plugin.experiment}", make_evaluation(trained)
+    run = tracking.ensure_predictor(trained, evaluation, name)
+    version = model_registry.ensure_version(name, trained, evaluation, run)
     assert [child.info.run_id for child in plugin.children(register)] == [run.run_id]
     assert plugin.state(register) == before
     promote = plugin.task("promote")

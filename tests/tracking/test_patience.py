@@ -65,15 +65,16 @@ def test_registering_and_promoting_wait_for_a_server_that_fails_for_a_moment(
     make_tracked: Callable[[], TrackedRun],
     make_evaluation: Callable[..., Evaluation],
 ) -> None:
-    model = make_model(run=make_tracked())
-    evaluation = make_evaluation(model)
+    model, name = make_model(run=make_tracked()), f"patient-{status}"
+    evaluation = make_evaluation(model, signed_for=name)
+    predictor = tracking.ensure_predictor(model, evaluation, name)
     for ask in (
         lambda: tracking.ensure_model(model),
-        lambda: model_registry.ensure_version(f"patient-{status}", model, evaluation, model.facts.run),
+        lambda: model_registry.ensure_version(name, model, evaluation, predictor),
     ):
         way.refuse(status, r"/logged-models|/model-versions|/registered-models", 1)
         ask()
-    version = model_registry.ensure_version(f"patient-{status}", model, evaluation, model.facts.run)
+    version = model_registry.ensure_version(name, model, evaluation, predictor)
     asked: list[Callable[[], Any]] = [
         lambda: model_registry.exists(version),
         lambda: model_registry.fault(version) is None,
@@ -111,3 +112,23 @@ def test_patience_ends(way: Way, pod: pytest.MonkeyPatch) -> None:
         tracking.connect()
     assert told.value.exit_code == 5
     assert sum("/registered-models/search" in request for request in way.requests) > 1
+
+
+@pytest.mark.parametrize("door", ["register", "promote", "predict"])
+def test_on_a_desk_a_server_that_is_away_is_asked_once_and_once_more(
+    door: str, way: Way, pod: pytest.MonkeyPatch, make_model: Callable[..., TrainedModel]
+) -> None:
+    """Each time for four seconds at most: who looks at a terminal hears of it soon."""
+    pod.delenv("KFP_RUN_ID")
+    model = make_model()
+    ask: dict[str, Callable[[], Any]] = {
+        "register": lambda: tracking.ensure_model(model),
+        "promote": lambda: model_registry.champion("mura", "champion"),
+        "predict": lambda: model_registry.version("mura", 1),
+    }
+    way.refuse(503, "/health", 3600)
+    with pytest.raises(ServiceUnreachable, match="does not answer") as told:
+        ask[door]()
+    assert told.value.exit_code == 5
+    assert set(way.requests) == {"GET /health"}
+    assert len(way.requests) <= 2

@@ -336,6 +336,7 @@ def test_a_deleted_experiment_named_by_its_id_is_told(mlflow_here: Path, monkeyp
 # What was trained without a run.
 
 
+@pytest.mark.long
 def test_a_model_without_a_run_gets_one_with_its_curves(mlflow_here: Path, trained: TrainedModel) -> None:
     facts = trained.facts.model_copy(update={"run": TrackedRun(run_id="", model_uri="")})
     run = tracking.ensure_model(TrainedModel.seal(trained.path, facts))

@@ -20,9 +20,16 @@ def columns(rows):
     return np.array([label for label, _ in rows]), np.array([value for _, value in rows], dtype=float)
 
 
+def rows_of(study, patient, body_part, abnormal, probability):
+    """Studies of rows in any order."""
+    order = np.argsort(np.asarray(study, str), kind="stable")
+    words = (np.asarray(column, str)[order] for column in (study, patient, body_part))
+    return Studies(*words, np.asarray(abnormal, np.int64)[order], np.asarray(probability, np.float64)[order])
+
+
 def studies_of(abnormal, probability, patient=None, body_part=None):
     n = len(abnormal)
-    return Studies.of_images(
+    return rows_of(
         [f"study{i:05}" for i in range(n)],
         [f"patient{i:05}" for i in range(n)] if patient is None else patient,
         ["wrist"] * n if body_part is None else body_part,

@@ -1,11 +1,14 @@
 """Measure a model: calibration and thresholds from the tuning split, numbers of the tuning and of the test split.
 
 measuring.py     the step: checks its inputs, measures, writes the artifact
-predictions.py   the model's answer to every tuning and test image
+predictions.py   the model's answer to every tuning and test image, and how far each is from the training pictures
 page.py          the two reports and their charts, from what was measured
 report.html      their template, for one split; cohort.html: the part about the data
+unlike.html      the part about pictures that are unlike the training data
 attribution.py   what the network used: maps over the surest studies; attribution.html shows them
 flow.py          the diagram from the archive to the splits
+floor.html       the part about what can be known without looking at the bones
+model_card.py    the model card, as Markdown and as a page; card_numbers.py: what it says of numbers; model_card.html
 calibration_page.py
                  the part of the reports that is about probabilities; calibration.html: its template
 """
@@ -32,11 +35,12 @@ def evaluate(  # Parameters: three artifacts, and the three that say how to meas
     """Predict the tuning and test studies, calibrate and choose thresholds on tuning, measure on both.
 
     The log, the report and everything that DVC shows are of the tuning split. What was measured on the test split lies
-    in `test.json` and `test.html`; look there when all choices are made. The official labels count. Where the manifest
-    has second opinions on labels, the test studies are measured once more by those, for comparison.
+    in `test.json`, `test.html` and the model card; look there when all choices are made. The official labels count.
+    Where the manifest has second opinions on labels, the test studies are measured once more by those, for comparison.
+    Beside the model stands its floor: what body part, number of views and picture size tell without its pictures.
 
     Args:
-        manifest: the table that the shards were packed from.
+        manifest: the table that the shards were packed from. Slices and the floor need it.
         shards: the images; the model must have been trained on the same data set.
         model: the model to measure.
         params: how to measure.

@@ -6,26 +6,25 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from components.artifacts.evaluation import (
-    METRICS,
+    CARD_PAGE,
+    CARD_TEXT,
+    FAMILIARITY,
     PREDICTIONS,
     REPORT,
     STUDIES,
-    SUMMARY,
-    TEST_METRICS,
     TEST_REPORT,
     Evaluation,
     EvaluationFacts,
+    Familiarity,
     Scores,
     SecondOpinion,
-    SplitScores,
 )
-from components.artifacts.manifest import BODY_PARTS, TEST, TUNING, ValidManifest
+from components.artifacts.manifest import TEST, TUNING, ValidManifest
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.base import provenance
@@ -34,19 +33,19 @@ from components.base.files import write_text
 from components.base.words import count
 from components.evaluate import attribution
 from components.evaluate.attribution import Attribution
+from components.evaluate.model_card import card_page, model_card
 from components.evaluate.page import Figures, Measured, Split, draw, evaluation_page
-from components.evaluate.predictions import predict
+from components.evaluate.predictions import Answers, predict
 from components.network import backend
+from components.pages.prose import markdown
 from components.params.evaluate import EvaluateParams
 from components.params.protocol import ProtocolParams
-from components.scores import curves, metrics
+from components.scores import curves, familiarity, floor, slices
 from components.scores.both_splits import BothSplits, answers_of
+from components.scores.json_files import json_files
 from components.scores.studies import Studies
 
 log = logging.getLogger(__name__)
-
-# What `register` draws of the test split.
-ROC = ("false_positive_rate", "sensitivity")
 
 
 def run(  # Parameters: those of the step
@@ -63,9 +62,10 @@ def run(  # Parameters: those of the step
     backend.prepare()
     started = time.monotonic()
     log.info("evaluate: %s on %s", model.facts.candidate, shards.path)
-    opinions = _opinions(manifest)
-    predictions = predict(shards, model, params.batch_size)
-    predictions.insert(6, "overlay", predictions["study"].map(opinions["overlay"]).astype("Int64"))
+    known = manifest.table
+    opinions, floors = _opinions(known), _floors(manifest, known)
+    answers = predict(shards, model, params, seed)
+    predictions = _with_manifest(answers.table, known, opinions, floors)
     _check_patients(predictions, shards)
     for split in (TUNING, TEST):
         _check_studies(predictions, split, shards)
@@ -93,50 +93,53 @@ def run(  # Parameters: those of the step
         ),
         operating_points=found.points,
         reliability=found.reliability,
+        slices=found.slices,
+        floor=found.floor,
         second_opinion=second or None,
+        false_alarms=familiarity.false_alarms(predictions, params.false_alarms, answers.pictures),
     )
     measured = Measured(facts, model.facts, manifest.facts, shards.facts, protocol, found.table, opinions)
-    of_tuning, of_test = _splits(found, protocol, partial(attribution.explain, model, shards))
+    # An ensemble has no map: those of its members have cells of different sizes, and stand on their own pages.
+    explain = None if model.facts.members else partial(attribution.explain, model, shards)
+    of_tuning, of_test = _splits(found, explain)
     predictions.to_parquet(out / PREDICTIONS, index=False)
     found.table.to_parquet(out / STUDIES, index=False)
-    _write(out, measured, of_tuning, of_test, pd.read_csv(model.curves))
+    _write_familiarity(out, facts, answers)
+    _write(out, measured, of_tuning, of_test, None if model.facts.members else pd.read_csv(model.curves))
     _log_result(facts, time.monotonic() - started)
     return Evaluation.seal(out, facts)
 
 
-def _splits(
-    found: BothSplits, protocol: ProtocolParams, explain: Callable[[str, Studies, float], Attribution]
-) -> tuple[Split, Split]:
+def _splits(found: BothSplits, explain: Callable[[str, Studies, float], Attribution] | None) -> tuple[Split, Split]:
     """What the page of tuning is about, and that of test."""
-    score = partial(metrics.score, threshold=found.threshold)
     studies = {TUNING: (found.calibrated.tuning, found.tuning), TEST: (found.calibrated.test, found.test)}
     tuning, test = (
-        Split(
-            name,
-            mine,
-            scores,
-            _by_part(mine, score) if "body_part" in protocol.slices else {},
-            explain(name, mine, found.threshold),
-        )
+        Split(name, mine, scores, found.slices.of(name), explain and explain(name, mine, found.threshold))
         for name, (mine, scores) in studies.items()
     )
     return tuning, test
 
 
-def _write(out: Path, measured: Measured, tuning: Split, test: Split, epochs: pd.DataFrame) -> None:
+def _write(out: Path, measured: Measured, tuning: Split, test: Split, epochs: pd.DataFrame | None) -> None:
     """Write what was measured: of the tuning split what is looked at often, of the test split files of its own."""
-    _write_json(out / METRICS, _metrics(measured, tuning) | {"threshold": measured.facts.scores.threshold})
-    _write_json(out / SUMMARY, _summary(measured.facts))
+    for name, content in json_files(measured.facts, test.studies).items():
+        write_text(out / name, json.dumps(content, indent=2, allow_nan=False) + "\n")
     figures = draw(measured, tuning, epochs)
     write_text(out / REPORT, evaluation_page(measured, tuning, figures))
     _write_plots(out / "plots", measured, tuning, figures)
-    opinion = measured.facts.second_opinion
-    second = {} if opinion is None else {"second_opinion": opinion.model_dump()}
-    curve = curves.roc_curve(test.studies.abnormal, test.studies.probability)
-    # Without the thresholds, of which the first is infinite: JSON has no such number.
-    points = {name: getattr(curve, name).tolist() for name in ROC}
-    _write_json(out / TEST_METRICS, _metrics(measured, test) | {"roc": points} | second)
-    write_text(out / TEST_REPORT, evaluation_page(measured, test, draw(measured, test)))
+    figures = draw(measured, test)
+    write_text(out / TEST_REPORT, evaluation_page(measured, test, figures))
+    card = model_card(measured, test, figures)
+    write_text(out / CARD_TEXT, markdown(card))
+    write_text(out / CARD_PAGE, card_page(card, measured))
+
+
+def _write_familiarity(out: Path, facts: EvaluationFacts, answers: Answers) -> None:
+    """Write what tells whether a view is like those of the training, if that is known."""
+    alarms = facts.false_alarms
+    if alarms is not None and answers.comparison is not None:
+        kept = Familiarity(threshold=alarms.threshold, pictures=alarms.pictures, comparison=answers.comparison)
+        write_text(out / FAMILIARITY, kept.model_dump_json() + "\n")
 
 
 def _check_inputs(manifest: ValidManifest, shards: Shards, model: TrainedModel) -> None:
@@ -165,10 +168,33 @@ def _check_patients(predictions: pd.DataFrame, shards: Shards) -> None:
         )
 
 
-def _opinions(manifest: ValidManifest) -> pd.DataFrame:
+def _opinions(known: pd.DataFrame) -> pd.DataFrame:
     """Second opinions by study: `overlay`, `overlay_source`, `overlay_reason`."""
-    table = manifest.table
-    return table[table["overlay"].notna()].drop_duplicates("study").set_index("study")
+    return known[known["overlay"].notna()].drop_duplicates("study").set_index("study")
+
+
+def _floors(manifest: ValidManifest, known: pd.DataFrame) -> "pd.Series[float]":
+    """What is known of each study without its pictures."""
+    try:
+        return floor.by_study(known)
+    except ValueError as error:
+        raise DataRefused(f"{manifest.path}: {error} Run ingest and validate again.") from error
+
+
+def _with_manifest(
+    predictions: pd.DataFrame, known: pd.DataFrame, opinions: pd.DataFrame, floors: "pd.Series[float]"
+) -> pd.DataFrame:
+    """The predictions with what else is measured by: second opinions, columns for slices, and the floor."""
+    by_image = known.set_index("image")
+    columns = {
+        "overlay": predictions["study"].map(opinions["overlay"]).astype("Int64"),
+        **{name: predictions["image"].map(by_image[name]) for name in slices.CARRIED if name in known},
+        "floor": predictions["study"].map(floors),
+        "sha256": predictions["image"].map(by_image["sha256"]),
+    }
+    last = ["logit", "distance"]
+    before = [name for name in predictions if name not in last]
+    return predictions.assign(**columns)[[*before, *columns, *last]]
 
 
 def _check_studies(predictions: pd.DataFrame, split: str, shards: Shards) -> None:
@@ -183,51 +209,6 @@ def _check_studies(predictions: pd.DataFrame, split: str, shards: Shards) -> Non
             f"{shards.path}: expected abnormal and normal studies in {split}, got {abnormal} abnormal of "
             f"{len(studies)}. Nothing can be measured; use a larger archive or tuning fraction."
         )
-
-
-def _by_part(studies: Studies, score: Callable[[Studies], SplitScores]) -> dict[str, SplitScores]:
-    found = set(studies.body_part.tolist())
-    parts = [part for part in BODY_PARTS if part in found] + sorted(found - set(BODY_PARTS))
-    return {part: score(studies.of_part(part)) for part in parts}
-
-
-def _metrics(measured: Measured, split: Split) -> dict[str, Any]:
-    facts = measured.facts
-    return {
-        split.name: split.scores.model_dump(),
-        "body_part": {part: found.model_dump() for part, found in split.body_parts.items()},
-        "operating_point": measured.protocol.operating_point,
-        "operating_points": {
-            name: {"threshold": point.threshold, split.name: point.of(split.name).model_dump()}
-            for name, point in facts.operating_points.items()
-        },
-        "calibration": facts.calibration.model_dump() | {split.name: facts.reliability.of(split.name).model_dump()},
-        "digests": {
-            "data": facts.data_digest,
-            "shards": facts.shards_digest,
-            "model": facts.model_digest,
-            "tuning": facts.scores.tuning_digest,
-            "test": facts.scores.test_digest,
-            "protocol": facts.protocol_digest,
-        },
-    }
-
-
-def _summary(facts: EvaluationFacts) -> dict[str, float | None]:
-    """What `dvc metrics show` and `dvc exp show` tell: nothing of the test split."""
-    tuning = facts.scores.tuning
-    values = {
-        "tuning_auroc": tuning.auroc.value,
-        "tuning_cohen_kappa": tuning.cohen_kappa.value,
-        "tuning_sensitivity": tuning.sensitivity.value,
-        "tuning_specificity": tuning.specificity.value,
-        "threshold": facts.scores.threshold,
-    }
-    return {name: None if value is None else round(value, 4) for name, value in values.items()}
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def _write_plots(folder: Path, measured: Measured, split: Split, figures: Figures) -> None:
@@ -268,6 +249,21 @@ def _log_result(facts: EvaluationFacts, seconds: float) -> None:
         TEST_REPORT,
         count(test.n_studies, "test study"),
     )
+    below = facts.floor.tuning
+    says = "evaluate: without looking at the bones (body part, views, picture size): tuning AUROC %s; the model adds %s"
+    log.info(says, below.auroc, below.auroc_gain)
+    if below.auroc_gain.low is None or below.auroc_gain.low <= 0:
+        says = "evaluate: %s is not shown to know more on tuning than body part, number of views and picture size tell"
+        log.warning(says, facts.candidate)
+    if facts.false_alarms is None:
+        log.warning(
+            "evaluate: too few tuning studies to tell what is unlike the training data: %s, at least %s are needed",
+            f"{tuning.n_studies:,}",
+            familiarity.fewest_studies(facts.params["false_alarms"]),
+        )
+    for name, groups in facts.slices.tuning.items():
+        if not groups:
+            log.warning("evaluate: the manifest has no column for the slice %s: nothing is measured by it", name)
     if opinion is not None:
         studies = count(opinion.studies, "test study")
         log.info("evaluate: the overlay gives %s another label; %s has the numbers by both", studies, TEST_REPORT)

@@ -6,7 +6,14 @@ from typing import NamedTuple
 import pandas as pd
 from markupsafe import Markup
 
-from components.artifacts.evaluation import FEWEST_PATIENTS, METRIC_TITLES, TEST_REPORT, EvaluationFacts, SplitScores
+from components.artifacts.evaluation import (
+    FEWEST_PATIENTS,
+    METRIC_TITLES,
+    TEST_REPORT,
+    EvaluationFacts,
+    Groups,
+    SplitScores,
+)
 from components.artifacts.manifest import LABEL_NAMES, TEST, ValidManifestFacts
 from components.artifacts.shards import ShardsFacts
 from components.artifacts.trained_model import TrainedModelFacts
@@ -14,9 +21,10 @@ from components.evaluate import flow
 from components.evaluate.attribution import Attribution
 from components.evaluate.calibration_page import CalibrationFigures, calibration_section, draw_calibration, rule
 from components.pages.render import picture, render
+from components.pages.subgroups import draw_subgroups, subgroups
 from components.params.protocol import ProtocolParams
 from components.params.train import title
-from components.scores import charts, curves, intervals, metrics
+from components.scores import charts, curves, familiarity, intervals, metrics
 from components.scores.studies import Studies
 
 TEMPLATE = Path(__file__).with_name("report.html")
@@ -46,8 +54,8 @@ class Split(NamedTuple):
     """`tuning` or `test`."""
     studies: Studies
     scores: SplitScores
-    body_parts: dict[str, SplitScores]
-    """Scores by body part, in the order to show; none where the protocol has no such slice."""
+    slices: dict[str, Groups]
+    """By slice, in the order to show."""
     attribution: Attribution | None = None
     """What the network used."""
 
@@ -58,8 +66,8 @@ class Figures(NamedTuple):
     roc: bytes
     precision_recall: bytes
     calibration: CalibrationFigures
-    body_parts: bytes | None
-    """None where the protocol has no such slice."""
+    subgroups: dict[str, bytes]
+    """By slice, where there are groups to compare."""
     learning_curves: bytes | None
     """None on the page of the test split."""
 
@@ -83,7 +91,7 @@ def draw(measured: Measured, split: Split, epochs: pd.DataFrame | None = None) -
         split: the one that the page is about.
         epochs: the learning curves of the model, if the page shows them.
     """
-    studies, scores, parts = split.studies, split.scores, split.body_parts
+    studies, scores = split.studies, split.scores
     roc = curves.roc_curve(studies.abnormal, studies.probability)
     precision_recall = curves.precision_recall_curve(studies.abnormal, studies.probability)
     best = measured.trained.best_epoch
@@ -91,7 +99,7 @@ def draw(measured: Measured, split: Split, epochs: pd.DataFrame | None = None) -
         roc=charts.png(charts.roc(roc, scores)),
         precision_recall=charts.png(charts.precision_recall(precision_recall, scores)),
         calibration=draw_calibration(measured.facts, measured.studies, split.name),
-        body_parts=charts.png(charts.body_parts(scores, parts)) if parts else None,
+        subgroups=draw_subgroups(scores, split.slices),
         learning_curves=None if epochs is None else charts.png(charts.learning_curves(epochs, best)),
     )
 
@@ -113,6 +121,7 @@ def evaluation_page(measured: Measured, split: Split, figures: Figures) -> str:
         LABEL_NAMES=LABEL_NAMES,
         TEST_REPORT=TEST_REPORT,
         title=title(facts.candidate, facts.architecture),
+        candidate_title=title,
         facts=facts,
         trained=measured.trained,
         manifest=measured.manifest,
@@ -122,7 +131,7 @@ def evaluation_page(measured: Measured, split: Split, figures: Figures) -> str:
         on_test=on_test,
         found=found,
         accuracy=metrics.rate("accuracy", found.confusion),
-        body_parts=split.body_parts,
+        subgroups=subgroups(split.slices, figures.subgroups),
         opinion=facts.second_opinion if on_test else None,
         relabelled=_relabelled(studies, measured.opinions)[:MOST_RELABELLED],
         missed=missed,
@@ -138,6 +147,7 @@ def evaluation_page(measured: Measured, split: Split, figures: Figures) -> str:
         rule_is_chosen=protocol.operating_point != "half",
         interval_methods=intervals.METHODS,
         fewest_patients=FEWEST_PATIENTS,
+        fewest_studies=familiarity.fewest_studies(facts.params["false_alarms"]),
         flow=flow.diagram(measured.manifest, measured.shards),
         **_pictures(split.name, figures),
     )
@@ -147,7 +157,6 @@ def _pictures(split: str, figures: Figures) -> dict[str, Markup | None]:
     said = {
         "roc": f"ROC curve of the {split} studies with the operating point",
         "precision_recall": f"Precision-recall curve of the {split} studies",
-        "body_parts": "AUROC and Cohen's kappa by body part with 95 % intervals",
         "learning_curves": "Loss, tuning AUROC and learning rate by epoch",
     }
     drawn = {name: getattr(figures, name) for name in said}

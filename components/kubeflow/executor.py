@@ -28,10 +28,10 @@ from components.artifacts.promotion import Promotion
 from components.artifacts.registration import RegisteredModel
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
-from components.base import code
+from components.base import code, documents
 from components.base.errors import DataRefused, OutsideFailed, UsageError
 from components.base.files import write_text
-from components.base.urls import without_credentials
+from components.base.urls import mlflow_page
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +41,16 @@ CODE = "code"
 """The input parameter with the digest of the code that the pipeline was compiled for."""
 NAME = "name"
 """The input parameter `archive_name`: what people call the archive. Its object on S3 is named by its content."""
-BROUGHT: Mapping[type[Artifact[Any]], str] = {Evaluation: "model"}
+BROUGHT: Mapping[type[Artifact[Any]], str] = {Evaluation: "model", Shards: "manifest"}
 """Artifacts in which another one lies, an input of their step, by its name. `register` finds each model in its
-evaluation: as inputs of its own, the models would take as much of a run's state as a whole step."""
+evaluation, `evaluate` the manifest in the shards: as inputs of their own, they would take as much of a run's state as a
+whole step."""
 WITHOUT_DIGEST = (ManifestPart, ShardsPart)
 """Artifacts whose digests Kubeflow is not told. `merge` reads them, and what decides them is an input of it too."""
 DIGITS = 32
 """Digits of a digest that Kubeflow is told, 128 bits. What it is told stands many times in the state of a run."""
+CODE_DIGITS = 16
+"""Digits of the digest of the code. It tells revisions of one project apart, and nobody forges it: 64 bits suffice."""
 # Where Kubeflow's launcher notes the store of an artifact, if there is no such note.
 _STORE = "store_session_info"
 # What a later run of the trainings alone may take, by the flag of `mura pipeline submit` that names it.
@@ -83,7 +86,7 @@ class ExecutorInput:
             UsageError: it has another form.
         """
         try:
-            document = json.loads(text)
+            document = documents.json_of(text)
             inputs = document.get("inputs", {})
             self.parameters: dict[str, Any] = inputs.get("parameterValues", {})
             self._inputs: dict[str, Any] = inputs.get("artifacts", {})
@@ -107,6 +110,12 @@ class ExecutorInput:
         """The directories of all input artifacts, by name."""
         return {name: mounted(found["artifacts"][0]["uri"]) for name, found in self._inputs.items()}
 
+    def several(self, word: str) -> tuple[Path, ...]:
+        """The directories of the input artifacts of a list, in its order. Kubeflow sorts inputs by their names."""
+        places = self.artifacts()
+        names = [name for name in places if re.fullmatch(rf"{word}_\d+", name)]
+        return tuple(places[name] for name in sorted(names, key=lambda name: int(name.rpartition("_")[2])))
+
     def output(self, kind: type[Artifact[Any]]) -> Path | None:
         """The directory for the result; None if it is no output of Kubeflow's."""
         found = self._outputs.get(noun(kind))
@@ -118,15 +127,23 @@ class ExecutorInput:
         Raises:
             OutsideFailed: one is gone, or a file of it.
         """
-        bringing = {noun(kind): along for kind, along in BROUGHT.items()}
         for name, found in self._inputs.items():
             uri = found["artifacts"][0]["uri"]
-            along = next((each for kind, each in bringing.items() if name.startswith(f"{kind}_")), None)
+            along = self._needed_of(name)
             if _is_gone(mounted(uri)) or (along is not None and _is_gone(brought(mounted(uri), along))):
                 raise OutsideFailed(
                     f"{name}: the cache's artifact is gone from the bucket, {uri}: objects were removed. Submit with "
                     "--no-cache, and let the bucket keep artifacts for as long as the cache is used."
                 )
+
+    def _needed_of(self, name: str) -> str | None:
+        """What the step reads of the artifact that an input brings along, by its name."""
+        for kind, along in BROUGHT.items():
+            # A step that reads one of them is told its digest, one that reads a list is not.
+            one = name == noun(kind) and f"{along}_{DIGEST}" in self.parameters and along not in self._inputs
+            if one or name.startswith(f"{noun(kind)}_"):
+                return along
+        return None
 
     def check(self, inputs: Mapping[str, Any], module: str) -> None:
         """Check that the artifacts are those that earlier steps made. Warn if the code is not that of the pipeline.
@@ -176,7 +193,9 @@ class ExecutorInput:
             artifact: the result, where Kubeflow takes it from.
             inputs: the step's arguments by name.
         """
-        if along := BROUGHT.get(type(artifact)):
+        along = BROUGHT.get(type(artifact))
+        # Shards that were merged have no manifest among their inputs, and bring none.
+        if along is not None and along in inputs:
             shutil.copytree(inputs[along].path, brought(artifact.path, along), copy_function=_link, dirs_exist_ok=True)
         if isinstance(artifact, TrainedModel) and (page := _mlflow(f"runs/{artifact.facts.run.run_id}")):
             # In the step's log, a tab of the user interface. Metadata would be copied into every step that reads it.
@@ -247,7 +266,7 @@ def _is_gone(path: Path) -> bool:
     if card is None:
         return True
     try:
-        return not all((path / name).is_file() for name in json.loads(card.read_bytes())["files"])
+        return not all((path / name).is_file() for name in documents.json_of(documents.content(card))["files"])
     except (ValueError, KeyError, TypeError):
         # Whoever reads it tells what is wrong with it.
         return False
@@ -256,18 +275,15 @@ def _is_gone(path: Path) -> bool:
 def _training(model: TrainedModel) -> Content:
     # Other names than those of the curves: Kubeflow's MLflow plugin logs these numbers to the run of the task.
     facts = model.facts
-    counts = {
-        "epochs": facts.epochs,
-        "best_epoch": facts.best_epoch,
-        "seconds": facts.seconds,
-        "parameters": facts.parameters,
-    }
+    counts = {"seconds": facts.seconds, "parameters": facts.parameters}
+    if not facts.members:
+        counts |= {"epochs": facts.epochs, "best_epoch": facts.best_epoch}
     return Content({f"best_tuning_{name}": value for name, value in facts.tuning.items()} | counts)
 
 
 def _scores(evaluation: Evaluation) -> Content:
     """Scores on the tuning split: people look at them at every run."""
-    summary = json.loads((evaluation.path / SUMMARY).read_text(encoding="utf-8"))
+    summary = documents.json_of((evaluation.path / SUMMARY).read_text(encoding="utf-8"))
     return Content({name: value for name, value in summary.items() if value is not None})
 
 
@@ -330,13 +346,8 @@ def _version_uri(version: RegisteredModel) -> str:
 
 def _mlflow(page: str) -> str:
     """A page of MLflow's user interface; empty if MLflow is not a server, or the page has no name."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if page.endswith("/"):
-        # A training that found no MLflow has no run.
-        return ""
-    if urlsplit(uri).scheme not in ("http", "https"):
-        return ""
-    return f"{without_credentials(uri).rstrip('/')}/#/{page}"
+    # A training that found no MLflow has no run.
+    return "" if page.endswith("/") else mlflow_page(os.environ.get("MLFLOW_TRACKING_URI", ""), page)
 
 
 VIEWS: Mapping[type[Artifact[Any]], Mapping[str, View]] = {

@@ -1,6 +1,5 @@
 """The steps of a run whose pods failed, asked of Kubernetes by a pod of the run."""
 
-import json
 import os
 import ssl
 import urllib.request
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from components.base import answers
+from components.base import answers, documents
 from components.kubeflow import argo
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -39,7 +38,7 @@ def steps(run: str) -> list[str]:
     trust = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
     open_ = partial(urllib.request.urlopen, timeout=_SECONDS, context=trust)
     with answers.limited(answers.LARGE, _LONGEST), open_(question) as answer:
-        pods = json.load(answer)
+        pods = documents.json_of(answer.read())
     try:
         return _failed(pods["items"])
     except (KeyError, TypeError, AttributeError) as error:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-from components.base import answers
+from components.base import answers, documents
 from components.base.errors import UsageError, printable
 from components.base.terminal import without_secrets
 from components.base.urls import without_credentials
@@ -42,7 +42,7 @@ def message(status: str, run: str) -> dict[str, Any]:
         run: its id.
     """
     try:
-        document = json.loads(status)
+        document = documents.json_of(status)
     except ValueError:
         document = {}
     found: dict[str, Any] = document if isinstance(document, dict) else {}
@@ -169,7 +169,7 @@ def _get(path: str) -> dict[str, Any]:
         # Not sent to the target of a redirect.
         question.add_unredirected_header("Authorization", f"Bearer {token.read_text(encoding='ascii').strip()}")
     with answers.limited(answers.LARGE, _LONGEST), urllib.request.urlopen(question, timeout=_SECONDS) as answer:  # noqa: S310
-        found: dict[str, Any] = json.load(answer)
+        found: dict[str, Any] = documents.json_of(answer.read())
     return found
 
 

@@ -1,68 +1,97 @@
-"""Find the champion in the registry, decide, and move the alias."""
+"""Find the challenger, put it to the champion, and write receipt, page and charts."""
 
-import json
 import logging
 from pathlib import Path
 
-from components.artifacts.manifest import TEST, TUNING
 from components.artifacts.promotion import REPORT, Promotion, PromotionFacts
-from components.artifacts.registration import RegisteredModel, Registration, ranked
-from components.base.errors import DataRefused, OutsideFailed, UsageError
-from components.base.files import CHECKPOINT, json_sha256, write_text
+from components.artifacts.registration import Comparison, RegisteredModel, Registration, ranked
+from components.base.errors import DataRefused, UsageError
+from components.base.files import write_text
 from components.params.promote import PromoteParams
 from components.params.protocol import ProtocolParams
-from components.promote.decision import decide
+from components.promote.challenge import Asked, Outcome, challenge
+from components.promote.decision import name
 from components.promote.page import draw, promotion_page
-from components.tracking import model_registry
+from components.tracking import audit, evidence_files, model_registry
 
 logger = logging.getLogger(__name__)
 
 
-def run(registration: Registration, params: PromoteParams, out: Path) -> Promotion:
+@evidence_files.read_once()
+def run(registration: Registration, params: PromoteParams, out: Path, asked: Asked) -> Promotion:
     """Do what `components.promote.promote` says."""
     candidates = _candidates(registration)
     protocol = _protocol(registration)
-    challenger = ranked(candidates, protocol.primary_metric)[0]
-    if fault := model_registry.fault(challenger):
-        raise OutsideFailed(
-            f"promote: {challenger.model} version {challenger.version} ({challenger.candidate}) cannot be loaded: "
-            f"{fault}. Run `mura register` again: it publishes the model anew."
-        )
-    previous = model_registry.champion(challenger.model, params.alias)
-    if previous is not None and (what := model_registry.contradiction(previous)):
-        raise DataRefused(
-            f"promote: the {params.alias}, {previous.model} version {previous.version}, is not what was registered: "
-            f"{what}. Somebody changed it. In MLflow, set the tag right, or give the alias to another version."
-        )
-    same = previous is None or previous.version == challenger.version
-    lost = None if previous is None or same else model_registry.fault(previous)
-    decision = decide(previous, challenger, protocol, lost)
-    # A run that was killed after it moved the alias finds the challenger as champion. The note that it left names the
-    # champion before.
-    intent = out / CHECKPOINT / "promotion.json"
-    if previous == challenger and (begun := _begun(intent, challenger)):
-        previous, decision = begun.previous, begun.decision
+    best = ranked(candidates, protocol.primary_metric)[0]
+    challenger = best if asked.candidate is None else _chosen(best.model, asked.candidate)
+    made = challenge(challenger, params.alias, asked)
+    tell(made)
+    previous = made.question.champion
     facts = PromotionFacts(
         alias=params.alias,
-        decision=decision,
+        decision=made.decision,
         challenger=challenger,
         previous=previous,
-        current=challenger if decision.promote else previous,
+        current=made.current,
         candidates=candidates,
+        question=made.question,
         opened=registration.facts.opened,
+        comparison=_comparison(registration, challenger, previous),
     )
-    if decision.promote:
-        _write_note(intent, facts)
-        model_registry.set_alias(challenger, params.alias)
-    logger.info("promote: %s: %s", decision.outcome, " ".join((*decision.reasons, *decision.on_test)))
-    write_text(out / REPORT, promotion_page(facts, protocol, draw(facts, protocol, TEST)))
-    # What DVC plots is of the tuning split.
-    figures = draw(facts, protocol, TUNING)
+    write_text(out / REPORT, promotion_page(facts, protocol))
+    figures = draw(facts, protocol)
     plots = out / "plots"
     plots.mkdir(exist_ok=True)
     (plots / "operating_points.png").write_bytes(figures.operating_points)
     (plots / "forest.png").write_bytes(figures.forest)
     return Promotion.seal(out, facts)
+
+
+@evidence_files.read_once()
+def by_hand(registration: Registration | None, params: PromoteParams, model: str, asked: Asked) -> Outcome:
+    """Decide without a receipt.
+
+    Args:
+        registration: the candidates; None if `asked` names the challenger.
+        params: the alias.
+        model: name of the registered model.
+        asked: what a person says.
+
+    Raises:
+        UsageError, DataRefused, ServiceUnreachable: as `components.promote.promote`.
+    """
+    if registration is None:
+        assert asked.candidate is not None, "the caller has checked it"
+        challenger = _chosen(model, asked.candidate)
+    else:
+        best = ranked(_candidates(registration), _protocol(registration).primary_metric)[0]
+        challenger = best if asked.candidate is None else _chosen(best.model, asked.candidate)
+    made = challenge(challenger, params.alias, asked)
+    tell(made)
+    return made
+
+
+def tell(made: Outcome) -> None:
+    """Log what was decided."""
+    decision = made.decision
+    if made.again and made.entry is not None:
+        challenger = made.question.challenger
+        record = f"entry {made.entry.number} of {audit.name_of(challenger.model)}, {made.entry.when[:10]}"
+        logger.info("promote: %s is already the champion: %s", name(challenger), record)
+        return
+    logger.info("promote: %s: %s", decision.outcome, " ".join((*decision.reasons, *decision.on_test)))
+
+
+def _chosen(model: str, number: int) -> RegisteredModel:
+    """The version that somebody named."""
+    if (found := model_registry.version(model, number)) is None:
+        raise UsageError(f"promote: {model} has no version {number}. `mura models` lists them.")
+    if what := model_registry.contradiction(found):
+        raise DataRefused(
+            f"promote: {model} version {number} is not what was registered: {what}. Somebody changed it. Run `mura "
+            "register` again."
+        )
+    return found
 
 
 def _candidates(registration: Registration) -> tuple[RegisteredModel, ...]:
@@ -89,6 +118,14 @@ def _candidates(registration: Registration) -> tuple[RegisteredModel, ...]:
     return candidates
 
 
+def _comparison(
+    registration: Registration, challenger: RegisteredModel, previous: RegisteredModel | None
+) -> Comparison | None:
+    """The difference of the two, if `register` found the same version with the alias."""
+    pair = (challenger.version, previous and previous.version)
+    return next((each for each in registration.facts.comparisons if (each.version, each.other) == pair), None)
+
+
 def _protocol(registration: Registration) -> ProtocolParams:
     """The protocol that all candidates were measured under.
 
@@ -102,29 +139,3 @@ def _protocol(registration: Registration) -> ProtocolParams:
             "them again, and run `mura register`."
         )
     return ProtocolParams.of_card(found[0], registration.path / registration.CARD)
-
-
-def _write_note(intent: Path, facts: PromotionFacts) -> None:
-    intent.parent.mkdir(exist_ok=True)
-    write_text(intent, _note(facts))
-
-
-def _note(facts: PromotionFacts) -> str:
-    """What is written down before the alias moves, with a checksum."""
-    said = facts.model_dump(mode="json")
-    return json.dumps({"facts": said, "checksum": json_sha256(said)})
-
-
-def _begun(intent: Path, challenger: RegisteredModel) -> PromotionFacts | None:
-    """The promotion of a challenger that was begun; None if there was none, or its note is damaged."""
-    try:
-        text = intent.read_text(encoding="utf-8")
-        begun = PromotionFacts.model_validate(json.loads(text)["facts"])
-    except FileNotFoundError:
-        return None
-    except (IsADirectoryError, ValueError, KeyError, TypeError, RecursionError):
-        text, begun = "", None
-    if begun is None or _note(begun) != text:
-        logger.warning("promote: the note of an earlier attempt, %s, is damaged; who was champion is lost", intent.name)
-        return None
-    return begun if begun.challenger == challenger and begun.decision.promote else None

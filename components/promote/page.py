@@ -1,23 +1,48 @@
 """The page of a promotion, and its charts."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from components.artifacts.evaluation import METRIC_TITLES
-from components.artifacts.promotion import PromotionFacts
-from components.artifacts.registration import RegisteredModel, other_protocols, ranked
+from components.artifacts.manifest import TEST, TUNING
+from components.artifacts.promotion import Criterion, Decision, PromotionFacts, VersionComparison
+from components.artifacts.registration import REPORT as COMPARISON_REPORT
+from components.artifacts.registration import Comparison, Difference, RegisteredModel, other_protocols, ranked
 from components.pages.render import picture, render
 from components.params.protocol import ProtocolParams
 from components.params.train import title
-from components.promote.decision import name
-from components.scores import charts, side_by_side
+from components.promote.decision import GAIN, name
+from components.scores import charts, paired, side_by_side
 from components.scores.side_by_side import Candidate
 
 TEMPLATE = Path(__file__).with_name("report.html")
 
 
+class Row(NamedTuple):
+    """A criterion, as the page shows it."""
+
+    name: str
+    verdict: str
+    """A word."""
+    style: str
+    """Class of the word."""
+    words: str
+
+
+class Compared(NamedTuple):
+    """The challenger minus another version."""
+
+    other: RegisteredModel
+    role: str
+    """Of the other."""
+    found: VersionComparison | Comparison
+    powers: dict[str, float]
+    """How often an equal model passes the margin on test, by metric; empty where nothing is known."""
+
+
 class Figures(NamedTuple):
-    """The charts of the page, PNG."""
+    """The charts for DVC, PNG."""
 
     operating_points: bytes
     """The threshold of each version, in the plane of a ROC curve."""
@@ -25,44 +50,52 @@ class Figures(NamedTuple):
     """AUROC and kappa of each version."""
 
 
-def draw(facts: PromotionFacts, protocol: ProtocolParams, split: str) -> Figures:
-    """Draw the candidates, best first, and the previous champion.
+def draw(facts: PromotionFacts, protocol: ProtocolParams) -> Figures:
+    """Draw what DVC plots: the candidates on the tuning split, best first, and the previous champion.
 
     Args:
         facts: the receipt.
         protocol: how they are ranked.
-        split: `test`, for the page: intervals of test, and values on tuning beside them. `tuning`: of tuning alone.
     """
-    current = facts.current
-    shown = [
-        Candidate(_label(model), model.scores, strong=current is not None and model.version == current.version)
-        for model in _shown(facts, protocol)
-    ]
+    candidates = ranked(facts.candidates, protocol.primary_metric)
+    if facts.previous is not None and facts.previous.version not in {model.version for model in candidates}:
+        candidates.append(facts.previous)
+    shown = _shown(facts, candidates)
     return Figures(
-        operating_points=charts.png(side_by_side.operating_points(shown, split)),
-        forest=charts.png(side_by_side.forest(shown, split)),
+        operating_points=charts.png(side_by_side.operating_points(shown, TUNING)),
+        forest=charts.png(side_by_side.forest(shown, TUNING)),
     )
 
 
-def promotion_page(facts: PromotionFacts, protocol: ProtocolParams, figures: Figures) -> str:
-    """Write which version is trusted now, and why: the decision first, then the candidates.
+def draw_forest(facts: PromotionFacts) -> bytes:
+    """Draw the chart of the page, PNG: the challenger and the champion before it, on test, with tuning beside."""
+    return charts.png(side_by_side.forest(_shown(facts, _before_and_after(facts)), TEST))
+
+
+def promotion_page(facts: PromotionFacts, protocol: ProtocolParams) -> str:
+    """Write which version is trusted now, and why: the decision first, then the two versions that it is about.
 
     Args:
         facts: the receipt.
         protocol: the rules of the decision.
-        figures: the charts, on test.
 
     Returns:
         HTML that needs no other file.
     """
-    shown = _shown(facts, protocol)
+    shown = _before_and_after(facts)
     champion = () if facts.previous is None else (facts.previous,)
     return render(
         TEMPLATE,
         METRIC_TITLES=METRIC_TITLES,
+        METRICS=tuple(Difference.model_fields),
+        SPLITS=(TUNING, TEST),
+        COMPARISON_REPORT=f"registration/{COMPARISON_REPORT}",
         title=title,
         name=name,
+        method=paired.METHOD,
         facts=facts,
+        rows=[_row(each, facts.decision) for each in facts.decision.criteria],
+        compared=_compared(facts, protocol),
         opened=facts.opened,
         protocol=protocol,
         candidates=ranked(facts.candidates, protocol.primary_metric),
@@ -74,16 +107,50 @@ def promotion_page(facts: PromotionFacts, protocol: ProtocolParams, figures: Fig
         ],
         ranked_by=lambda model: model.tuning(protocol.primary_metric),
         same_test=len({model.scores.test_digest for model in shown}) <= 1,
-        forest=picture(figures.forest, "Test AUROC and Cohen's kappa of each version with 95 % intervals"),
-        operating_points=picture(figures.operating_points, "Operating points of each version on test"),
+        forest=picture(draw_forest(facts), "Test AUROC and Cohen's kappa of the challenger and of the version before"),
     )
 
 
-def _shown(facts: PromotionFacts, protocol: ProtocolParams) -> list[RegisteredModel]:
-    candidates = ranked(facts.candidates, protocol.primary_metric)
-    if facts.previous is None or facts.previous.version in {model.version for model in candidates}:
-        return candidates
-    return [*candidates, facts.previous]
+def _row(each: Criterion, decision: Decision) -> Row:
+    if each.passed:
+        return Row(each.name, "passed", "promoted", each.words)
+    if each.passed is None:
+        return Row(each.name, "warning", "kept", each.words) if each.warning else Row(each.name, "", "soft", each.words)
+    if each.name == GAIN:
+        return Row(each.name, "not reached", "kept", each.words)
+    return Row(each.name, "vetoes" if decision.outcome == "refused" else "not passed", "refused", each.words)
+
+
+def _compared(facts: PromotionFacts, protocol: ProtocolParams) -> list[Compared]:
+    """The challenger minus the champion before, and minus the reference."""
+    asked, who = facts.question, facts.challenger
+    pairs: list[tuple[RegisteredModel | None, str, VersionComparison | Comparison | None]] = [
+        (facts.previous, f"{facts.alias} before", (asked.against_champion if asked else None) or facts.comparison),
+        (asked.reference if asked else None, "reference", asked.against_reference if asked else None),
+    ]
+    shown: dict[int, Compared] = {}
+    for other, role, found in pairs:
+        if other is not None and found and who is not None and other.version not in (who.version, *shown):
+            shown[other.version] = Compared(other, role, found, _powers(found.test, protocol.max_loss))
+    return list(shown.values())
+
+
+def _powers(found: Difference | None, margin: float) -> dict[str, float]:
+    known = (
+        {} if found is None else {each: paired.power(getattr(found, each), margin) for each in ("auroc", "cohen_kappa")}
+    )
+    return {each: share for each, share in known.items() if share is not None}
+
+
+def _before_and_after(facts: PromotionFacts) -> list[RegisteredModel]:
+    """The challenger, and the champion before if it is another version."""
+    both = [model for model in (facts.challenger, facts.previous) if model is not None]
+    return list({model.version: model for model in both}.values())
+
+
+def _shown(facts: PromotionFacts, models: Sequence[RegisteredModel]) -> list[Candidate]:
+    current = facts.current and facts.current.version
+    return [Candidate(_label(model), model.scores, strong=model.version == current) for model in models]
 
 
 def _label(model: RegisteredModel) -> str:

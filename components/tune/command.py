@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from optuna.trial import TrialState
 from pydantic import ValidationError
 
 from components.artifacts.shards import Shards
-from components.base import code
+from components.base import code, documents
 from components.base.errors import UsageError
 from components.base.files import write_text
 from components.base.words import count
@@ -79,7 +78,7 @@ def search(shards: Shards, file: Path, candidate: str, place: Place) -> Changed 
     text, params = _text(file), read_params(file)
     if candidate not in params.train.candidates:
         raise UsageError(f"{file}: no candidate {candidate}; there are {', '.join(params.train.candidates)}.")
-    question = ask(shards, params, yaml.safe_load(text)["train"], candidate)
+    question = ask(shards, params, documents.yaml_of(text)["train"], candidate)
     architectures.check_pretrained(question.params)
     backend.prepare()
     logger.info(

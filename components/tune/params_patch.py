@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from components.base import documents
 from components.base.errors import UsageError
 
 
@@ -27,10 +28,10 @@ def patched(text: str, candidate: str, values: Mapping[str, Any], place: str) ->
     made = text
     for name, value in values.items():
         made = _with(made, candidate, name, _written(value), place)
-    expected = yaml.safe_load(text)
+    expected = documents.yaml_of(text)
     candidates = expected["train"]["candidates"]
     candidates[candidate] = candidates[candidate] | dict(values)
-    if yaml.safe_load(made) != expected:
+    if documents.yaml_of(made) != expected:
         raise UsageError(f"{place}: train.candidates.{candidate} cannot be changed safely; {_by_hand(values)}.")
     return made
 

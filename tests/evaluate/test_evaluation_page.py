@@ -5,10 +5,19 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import MEASURED_WITH, PROTOCOL, calibrated_facts
+from conftest import MEASURED_WITH, PROTOCOL, around, calibrated_facts
 from html_page import Page, check_page
+from scored_studies import rows_of
 
-from components.artifacts.evaluation import METRIC_TITLES, EvaluationFacts, Interval, Scores, SecondOpinion
+from components.artifacts.evaluation import (
+    METRIC_TITLES,
+    EvaluationFacts,
+    Floor,
+    FloorScores,
+    Interval,
+    Scores,
+    SecondOpinion,
+)
 from components.artifacts.manifest import ValidManifestFacts
 from components.artifacts.shards import Cohort, ShardsFacts, SplitFacts
 from components.artifacts.trained_model import Offsets, TrackedRun, TrainedModelFacts
@@ -16,7 +25,6 @@ from components.evaluate import flow
 from components.evaluate.page import Measured, Split, draw, evaluation_page
 from components.params.protocol import ProtocolParams
 from components.scores import charts, curves, intervals, metrics
-from components.scores.studies import Studies
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +33,7 @@ def studies():
     abnormal = random.integers(0, 2, 80)
     probability = 1 / (1 + np.exp(-(random.normal(size=80) + 1.5 * abnormal - 0.7)))
     keys = [f"MURA-v1.1/valid/XR_HAND/patient{i:05}/study1" for i in range(80)]
-    return Studies.of_images(keys, keys, ["hand"] * 80, abnormal, probability)
+    return rows_of(keys, keys, ["hand"] * 80, abnormal, probability)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +132,8 @@ def measured(facts, trained, table):
 @pytest.fixture(scope="module")
 def split(facts, studies):
     """The test split."""
-    return Split("test", studies, facts.scores.test, {"hand": facts.scores.test})
+    groups = {"hand": facts.scores.test, "wrist": facts.scores.test}
+    return Split("test", studies, facts.scores.test, {"body_part": groups})
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +162,8 @@ def test_the_page_holds_its_six_charts(page):
 def test_the_charts_are_those_of_the_studies(split, figures, studies, scores):
     curve = curves.roc_curve(studies.abnormal, studies.probability)
     assert figures.roc == charts.png(charts.roc(curve, scores.test))
-    assert figures.body_parts == charts.png(charts.body_parts(scores.test, split.body_parts))
+    groups = charts.groups(scores.test, split.slices["body_part"])
+    assert figures.subgroups == {"body_part": charts.png(groups)}
     assert figures.learning_curves == charts.png(charts.learning_curves(EPOCHS, 9))
 
 
@@ -230,13 +240,13 @@ def test_the_worst_errors_are_listed_by_study(page, studies):
 
 
 def test_a_model_without_errors_has_none_to_list(page, split):
-    perfect = Studies.of_images(["a", "b"], ["p", "q"], ["hand"] * 2, [0, 1], [0.1, 0.9])
+    perfect = rows_of(["a", "b"], ["p", "q"], ["hand"] * 2, [0, 1], [0.1, 0.9])
     assert page(split._replace(studies=perfect)).count("<p>None.</p>") == 2
 
 
 def test_what_is_not_defined_is_written_as_such(page, split):
-    lone = metrics.score(Studies.of_images(["a"], ["p"], ["hand"], [1], [0.9]), 0.5)
-    html = page(split._replace(body_parts={"humerus": lone}))
+    lone = metrics.score(rows_of(["a"], ["p"], ["hand"], [1], [0.9]), 0.5)
+    html = page(split._replace(slices={"body_part": {"hand": lone, "humerus": lone}}))
     row = html.split('<th scope="row">humerus</th>')[1].split("</tr>")[0]
     assert "n/a" in row
     assert "None" not in Page(html).words.replace("None.", "")
@@ -254,7 +264,8 @@ def test_an_overlay_that_changes_no_test_study_is_reported_so(page, facts, score
 
 
 def test_names_from_outside_are_escaped(page, split, scores):
-    html = page(split._replace(body_parts={"<script>alert(1)</script>": scores.test}))
+    names = ("wrist", "<script>alert(1)</script>")
+    html = page(split._replace(slices={"body_part": dict.fromkeys(names, scores.test)}))
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
 
@@ -311,17 +322,55 @@ def test_the_page_of_the_tuning_split_shows_nothing_of_the_test_split(measured, 
     assert html == evaluation_page(measured, tuning, draw(measured, tuning, EPOCHS))
 
 
-def test_without_the_slice_of_body_parts_there_is_no_table_of_them(measured, split):
-    whole = split._replace(body_parts={})
+def test_without_slices_there_is_no_section_of_them(measured, split):
+    whole = split._replace(slices={})
     html = evaluation_page(measured, whole, draw(measured, whole))
-    assert "By body part" not in Page(html).words
+    assert "Subgroups" not in Page(html).words
+    assert "Measured apart by nothing" in Page(html).words
     assert len(Page(html).sources) == 4
+
+
+def test_each_slice_has_its_groups_or_a_sentence(page, split, scores):
+    slices = {"body_part": {"hand": scores.test, "wrist": scores.test}, "views": {"2": scores.test}, "mode": {}}
+    html = page(split._replace(slices=slices))
+    words = Page(html).words
+    assert "How to read many intervals at once." in words
+    assert "Number of views All 80 test studies are of one group: 2." in words
+    assert "PNG mode The data do not know it: the manifest has no column mode ." in words
+    rows = html.split("<h3>Body part</h3>")[1].split("</table>")[0].split("<tr>")[2:]
+    told = [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in rows]
+    share = f"{scores.test.n_abnormal} ({100 * scores.test.n_abnormal / 80:.0f} %)"
+    values = " ".join(
+        str(getattr(scores.test, name)) for name in ("auroc", "cohen_kappa", "sensitivity", "specificity")
+    )
+    assert told == [f"{name} 80 80 {share} {values}" for name in ("hand", "wrist")]
+    assert "Measured apart by Body part; Number of views; PNG mode" in words
+
+
+@pytest.mark.parametrize(
+    ("gain", "words"),
+    [
+        (around(0.2), "The model knows more: the interval of the difference in AUROC lies above 0."),
+        (around(0.0), "The model is not shown to know more. The interval of the difference in AUROC holds 0."),
+        (around(-0.2), "The model knows less."),
+        (Interval(value=0.1, low=None, high=None), "There are too few patients to say whether the model knows more."),
+    ],
+    ids=["more", "as much", "less", "too few"],
+)
+def test_the_floor_is_measured_beside_the_model(page, facts, scores, gain, words):
+    low = FloorScores(auroc=around(0.6), cohen_kappa=around(0.1), auroc_gain=gain, cohen_kappa_gain=around(0.3))
+    other = facts.floor.tuning
+    found = Floor(threshold=0.4321, tuning=other, test=low)
+    said = Page(page(facts=facts.model_copy(update={"floor": found}))).words
+    assert words in said
+    assert f"AUROC {scores.test.auroc} {around(0.6)} {gain}" in said
+    assert "a threshold of its own, 0.4321" in said
 
 
 def test_the_protocol_is_on_the_page(page, measured):
     words = Page(page()).words
     assert measured.facts.protocol_digest[:12] in words
-    assert "it may refuse a promotion, by the last two rules" in words
+    assert "it may refuse a promotion, by the rules after the gain" in words
     reported = measured.protocol.model_copy(update={"test_role": "report"})
     assert "is reported; nothing depends on it" in Page(page(protocol=reported)).words
 

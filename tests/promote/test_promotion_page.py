@@ -1,14 +1,16 @@
 """The page of a promotion says who was promoted and why, the decision first."""
 
+import re
+
 import pytest
 from conftest import PROTOCOL, make_scores
 from html_page import Page, check_page
 
 from components.artifacts.evaluation import Interval
-from components.artifacts.promotion import Decision, PromotionFacts
-from components.artifacts.registration import RegisteredModel
+from components.artifacts.promotion import Criterion, Decision, PromotionFacts, Question, VersionComparison
+from components.artifacts.registration import Comparison, Difference, RegisteredModel
 from components.params.protocol import ProtocolParams
-from components.promote.page import draw, promotion_page
+from components.promote.page import draw, draw_forest, promotion_page
 from components.scores import charts
 
 
@@ -46,7 +48,7 @@ def promotion(outcome, challenger, previous, current, candidates, reasons=("it i
 
 
 def page(facts):
-    return promotion_page(facts, GATE, draw(facts, GATE, "test"))
+    return promotion_page(facts, GATE)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +93,9 @@ def test_candidates_are_ranked_on_tuning(promoted):
     table = page(promoted).split("<h2>Candidates</h2>")[1].split("</table>")[0]
     assert table.index("Inception V3") < table.index("custom CNN")
     assert "AUROC, tuning" in table
-    assert "1 h 05 min" in table
+    # The comparison of `register` has the test split of all of them.
+    assert "test" not in table.split("</caption>")[1]
+    assert "registration/report.html" in page(promoted)
 
 
 def test_a_candidate_whose_metric_is_not_defined_is_last():
@@ -127,24 +131,112 @@ def test_two_candidates_of_one_architecture_are_told_apart():
     assert table.index("wide (VGG-16)") < table.index("narrow (VGG-16)")
 
 
-def test_the_charts_show_the_candidates_best_first_and_then_the_previous_champion(promoted):
-    figures = draw(promoted, GATE, "test")
+def row(label, model, strong, split="tuning"):
+    scores = model.scores.of(split)
+    beside = model.scores.tuning if split == "test" else None
+    marks = (None, None) if beside is None else (beside.auroc.value, beside.cohen_kappa.value)
+    return charts.Row(label, scores.auroc, scores.cohen_kappa, strong, *marks)
+
+
+def test_the_charts_for_dvc_show_the_candidates_on_tuning_best_first_and_then_the_previous_champion(promoted):
+    figures = draw(promoted, GATE)
     best, second, previous = promoted.challenger, promoted.candidates[0], promoted.previous
     labels = {"Inception V3 v4": best, "custom CNN v3": second, "VGG-19 v1": previous}
-    rows = [
-        charts.Row(
-            label,
-            model.scores.test.auroc,
-            model.scores.test.cohen_kappa,
-            model is best,
-            model.scores.tuning.auroc.value,
-            model.scores.tuning.cohen_kappa.value,
-        )
-        for label, model in labels.items()
-    ]
+    rows = [row(label, model, model is best) for label, model in labels.items()]
     assert figures.forest == charts.png(charts.forest(rows))
-    points = {label: model.scores.test for label, model in labels.items()}
+    points = {label: model.scores.tuning for label, model in labels.items()}
     assert figures.operating_points == charts.png(charts.operating_points(points))
+
+
+def test_the_chart_of_the_page_shows_the_challenger_and_the_champion_before_on_test(promoted):
+    best, previous = promoted.challenger, promoted.previous
+    rows = [row("Inception V3 v4", best, True, "test"), row("VGG-19 v1", previous, False, "test")]
+    assert draw_forest(promoted) == charts.png(charts.forest(rows))
+    only = registered(1, 0.9)
+    alone = promotion("kept", only, only, only, [only])
+    assert draw_forest(alone) == charts.png(charts.forest([row("VGG-16 v1", only, True, "test")]))
+
+
+DIFFERENCE = Difference(
+    auroc=Interval(value=0.0123, low=0.0011, high=0.0235),
+    cohen_kappa=Interval(value=-0.2, low=-0.3, high=-0.1),
+    sensitivity=Interval(value=0.05, low=None, high=None),
+)
+
+
+def test_the_challenger_and_the_champion_before_are_compared_on_the_same_patients(promoted):
+    found = Comparison(version=4, other=1, aliases=("champion",), tuning=DIFFERENCE, test=None, missing=("it is so.",))
+    html = page(promoted.model_copy(update={"comparison": found}))
+    check_page(html)
+    said = Page(html).words
+    assert "Inception V3 version 4 compared with VGG-19 version 1" in said
+    assert "tuning +0.012 (+0.001 to +0.024) higher -0.200 (-0.300 to -0.100) lower +0.050 (too few)" in said
+    assert "No difference: it is so." in said
+    assert "The challenger is the best of 2 candidates on tuning" in said
+    missing = page(promoted.model_copy(update={"comparison": found.model_copy(update={"tuning": None})}))
+    assert "on the same patients, and 95" not in missing
+
+
+def test_a_champion_before_that_nobody_compared_is_said(promoted):
+    assert (
+        "No difference on the same patients: nobody compared Inception V3 version 4 with VGG-19 version 1"
+        in Page(page(promoted)).words
+    )
+    only = registered(1, 0.7)
+    for previous in (None, only):
+        alone = page(promotion("kept", only, previous, only, [only]))
+        assert "same patients" not in alone
+
+
+CRITERIA = (
+    Criterion(name="Files and signature", passed=True, words="They are good."),
+    Criterion(name="Gain over the champion", passed=False, words="It is too little.", split="tuning"),
+    Criterion(name="AUROC, floor", passed=False, words="0.5 < 0.6", split="test"),
+    Criterion(name="Studies of each body part", passed=None, words="Few of the hand.", split="test", warning=True),
+    Criterion(name="Cohen's kappa", passed=None, words="It decides nothing.", split="test"),
+)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "verdicts"),
+    [
+        ("refused", ["passed", "not reached", "vetoes", "warning"]),
+        ("kept", ["passed", "not reached", "not passed", "warning"]),
+    ],
+)
+def test_what_was_asked_stands_before_all_numbers(promoted, outcome, verdicts):
+    decision = Decision(outcome=outcome, reasons=("so",), criteria=CRITERIA)
+    html = page(promoted.model_copy(update={"decision": decision}))
+    check_page(html)
+    table = html.split("<h2>What was asked</h2>")[1].split("</table>")[0]
+    assert re.findall(r'class="badge \w+">([^<]+)<', table) == verdicts
+    places = [table.index(each.name.replace("'", "&#39;")) for each in CRITERIA]
+    assert places == sorted(places)
+    assert "0.5 &lt; 0.6" in table
+    assert html.index("What was asked") < html.index("Before and after")
+
+
+def test_the_page_says_how_often_an_equal_model_passes(promoted):
+    narrow = Interval(value=0.0, low=-0.0145, high=0.0145)
+    wide = Interval(value=0.0, low=-0.05, high=0.05)
+    found = VersionComparison(
+        version=4, other=1, tuning=None, test=Difference(auroc=narrow, cohen_kappa=wide, sensitivity=wide)
+    )
+    question = Question(
+        champion=promoted.previous,
+        challenger=promoted.challenger,
+        reference=registered(2, 0.8),
+        protocol=PROTOCOL,
+        against_champion=found,
+        against_reference=found.model_copy(update={"other": 2}),
+    )
+    said = Page(page(promoted.model_copy(update={"question": question}))).words
+    assert (
+        said.count("With 100 test studies, a model that is exactly as good passes the margin of 0.02 in AUROC in 77 %")
+        == 2
+    )
+    assert "The same margin in Cohen's kappa, which decides nothing, would let it pass in 12 %." in said
+    assert "compared with VGG-16 version 2 (reference)" in said
 
 
 def test_the_same_facts_make_the_same_page(promoted):

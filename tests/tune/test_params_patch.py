@@ -56,6 +56,7 @@ def test_an_entry_that_cannot_be_changed_safely_is_left_to_a_person(entry: str) 
         params_patch.patched(text, "a", {"dropout": 0.1}, "params.yaml")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", ["\n", ""])
 def test_git_applies_the_patch_and_dvc_sees_the_change(tmp_path: Path, end: str) -> None:
     file = tmp_path / "params.yaml"

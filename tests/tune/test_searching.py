@@ -73,6 +73,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.long
 def test_two_workers_share_a_study_and_one_of_them_is_killed() -> None:
     Path("armed").touch()
     ended = [process.wait(120) for process in [worker("killed", 12), worker("killed", 12)]]
@@ -88,6 +89,7 @@ def test_two_workers_share_a_study_and_one_of_them_is_killed() -> None:
     assert len(pids) == 2
 
 
+@pytest.mark.long
 def test_a_killed_search_goes_on_where_it_was() -> None:
     whole = [(trial.number, trial.params, trial.value) for trial in search(question(), 6)]
     Path("study.db").unlink()
@@ -124,6 +126,7 @@ def test_values_outside_of_the_range_are_not_tried() -> None:
     assert 1e-4 <= first.user_attrs["params"]["learning_rate"] <= 1e-2
 
 
+@pytest.mark.long
 def test_a_pruned_trial_is_finished_and_not_the_best() -> None:
     asked = question()
     with searching.study(asked, "sqlite:///study.db", "small") as study:
@@ -179,6 +182,7 @@ def test_an_address_of_no_database_is_refused_in_one_line(url: str) -> None:
         pass
 
 
+@pytest.mark.long
 def test_a_trial_taken_by_another_worker_is_not_counted_twice() -> None:
     def robbed(fold: Fold, params: TrainParams, seed: int, measured: Measured) -> None:
         """Another worker takes this process for dead, once."""

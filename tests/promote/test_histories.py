@@ -1,0 +1,83 @@
+"""Whatever the order of promotions, rollbacks and deletions: one champion above its floors, or it is said why not."""
+
+import contextlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from decided import ALIAS, Make, maker, put
+
+from components import tracking
+from components.artifacts.evaluation import Evaluation
+from components.artifacts.registration import RegisteredModel
+from components.artifacts.trained_model import TrackedRun, TrainedModel
+from components.base.errors import MuraError
+from components.promote.decision import decide
+from components.promote.taking_back import take_back
+from components.tracking import audit_alias, model_registry
+
+# The fourth is below its floor.
+AUROCS = (0.7, 0.75, 0.8, 0.52, 0.85)
+STEPS = 12
+
+
+@pytest.fixture
+def make(
+    mlflow_here: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+    register_hollow: Callable[..., RegisteredModel],
+) -> Make:
+    assert mlflow_here.is_dir()
+    return maker(make_model, make_evaluation, make_tracked, register_hollow)
+
+
+def step(draw: random.Random) -> None:
+    """Do one thing that people do."""
+    there = [each for each in range(1, len(AUROCS) + 1) if model_registry.version("mura", each)]
+    what = draw.choice(("promote", "promote", "promote", "first", "rollback", "rollback to", "delete", "move"))
+    number = draw.choice(there) if there else 1
+    client = tracking.connect()
+    if what == "delete" and len(there) > 2:
+        client.delete_model_version("mura", str(number))
+    elif what == "move":
+        client.set_registered_model_alias("mura", ALIAS, str(number))
+    elif what.startswith("rollback"):
+        take_back("mura", ALIAS, number if what.endswith("to") else None, f"as drawn: {draw.random()}")
+    elif model := model_registry.version("mura", number):
+        put(model, first=what == "first", candidate=number if draw.random() < 0.5 else None)
+
+
+def check() -> None:
+    """There is one champion, which passes its floors and is the record's, or the difference is said."""
+    standing = audit_alias.standing("mura", ALIAS)
+    held = model_registry.alias_holder("mura", ALIAS)
+    moves = standing.audit.moves(ALIAS)
+    if moves and moves[0].action == "found":
+        # A person gave the alias to a version before anything was decided.
+        moves = moves[1:]
+    if standing.audit.champion(ALIAS) is not None:
+        assert standing.gone or held == standing.audit.champion(ALIAS)
+    for each in moves:
+        assert each.question is not None
+        alone = each.question.model_copy(update={"champion": None, "reference": None, "first": True, "gone": None})
+        assert decide(alone.model_copy(update={"taken_back": None})).promote
+    for each in standing.audit.entries:
+        if each.action != "found":
+            assert each.question is not None
+            assert decide(each.question) == each.decision
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.longest) for seed in range(1, 6))])
+def test_no_history_leaves_two_champions_or_one_below_its_floors(seed: int, make: Make) -> None:
+    draw = random.Random(seed)
+    for number, auroc in enumerate(AUROCS):
+        make(auroc, f"net{number}")
+    for _ in range(STEPS):
+        # What cannot be done is refused.
+        with contextlib.suppress(MuraError):
+            step(draw)
+        check()

@@ -1,6 +1,5 @@
 """`mura collect`: what tasks elsewhere made, taken into DVC's workspace as if `dvc repro` had made it."""
 
-import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from components.artifacts.evaluation import Evaluation
 from components.artifacts.manifest import ValidManifest
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
-from components.base import space
+from components.base import documents, space
 from components.base.errors import DataRefused, MuraError, UsageError, printable
 from components.base.files import CHECKPOINT, writing
 from components.base.terminal import tell
@@ -64,9 +63,10 @@ def collect(folders: Sequence[Path]) -> None:
     }
     for each in inputs.values():
         settings.check_input(each, SETTINGS)
-    candidates = settings.read(SETTINGS, "register").inputs["candidates"]
+    chosen = settings.read(SETTINGS, "register").inputs
+    candidates = [*chosen["candidates"], *chosen["ensembles"]]
     found = _find(folders, candidates)
-    _check(found, inputs)
+    _check(found, inputs, chosen["ensembles"])
     if found.faults:
         for fault in found.faults:
             tell(printable(f"collect: {fault}"), err=True)
@@ -75,13 +75,16 @@ def collect(folders: Sequence[Path]) -> None:
         raise UsageError(
             f"{', '.join(map(str, folders))}: no model and no evaluation. Name the directory of the tasks."
         )
-    _take_all(found.good, candidates)
+    _take_all(found.good, chosen["candidates"], chosen["ensembles"])
 
 
-def _take_all(good: Mapping[tuple[str, str], Artifact[Any]], candidates: Sequence[str]) -> None:
+def _take_all(
+    good: Mapping[tuple[str, str], Artifact[Any]], candidates: Sequence[str], ensembles: Sequence[str]
+) -> None:
     """Copy the results, models first, and let DVC take them."""
-    order = [(kind, name) for kind in KINDS for name in candidates if (kind, name) in good]
-    new = sum(_take(good[kind, name], WORKSPACE / kind / name) for kind, name in order)
+    every = [(kind, name) for names in (candidates, ensembles) for kind in KINDS for name in names]
+    order = [key for key in every if key in good]
+    new = sum(_take(good[kind, name], _place(kind, name, ensembles)) for kind, name in order)
     stale = dvc.commit(["settings", *(settings.read_for(good[key], SETTINGS).stage for key in order)])
     if without := [name for name in candidates if ("model", name) not in good]:
         logger.info("collect: no model of %s", ", ".join(without))
@@ -89,6 +92,10 @@ def _take_all(good: Mapping[tuple[str, str], Artifact[Any]], candidates: Sequenc
         tell(f"{WORKSPACE}: {count(len(order), 'result')}, {new} of them new here; next: dvc repro")
     else:
         tell(f"{WORKSPACE}: {count(len(order), 'result')} there already, nothing to do")
+
+
+def _place(kind: str, name: str, ensembles: Sequence[str]) -> Path:
+    return settings.place_of(kind, name, WORKSPACE, name in ensembles)
 
 
 def _find(folders: Sequence[Path], candidates: Sequence[str]) -> Results:
@@ -151,31 +158,46 @@ def _kind(place: Path) -> str | None:
     if not card.is_file():
         raise DataRefused("its task runs or was stopped; submit it again")
     try:
-        said = json.loads(card.read_text(encoding="utf-8"))["kind"]
+        said = documents.json_of(documents.content(card))["kind"]
     except (ValueError, KeyError, TypeError):
         raise DataRefused(f"{card.name} is no card") from None
     return next((name for name, kind in KINDS.items() if kind.__name__ == said), None)
 
 
-def _check(found: Results, inputs: Mapping[str, Artifact[Any]]) -> None:
+def _check(found: Results, inputs: Mapping[str, Artifact[Any]], ensembles: Sequence[str]) -> None:
     """Move what was made with other settings, by other code or of other inputs to the faults."""
-    for (kind, name), artifact in sorted(found.good.items(), key=lambda item: item[0][0] != "model"):
+
+    def there(kind: str, name: str) -> Artifact[Any] | None:
+        return found.good.get((kind, name)) or _here(kind, _place(kind, name, ensembles))
+
+    # What others are made of comes first: a fault of it is one of theirs.
+    for kind, name in sorted(found.good, key=lambda key: (key[1] in ensembles, key[0] != "model")):
+        artifact = found.good[kind, name]
         expected = settings.read_for(artifact, SETTINGS)
-        made_of = {"shards": inputs["shards"]} if kind == "model" else dict(inputs)
-        if kind == "evaluation" and (model := found.good.get(("model", name)) or _here(name)):
-            made_of["model"] = model
+        made_of: dict[str, lineage.Input] = {"shards": inputs["shards"]} if kind == "model" else dict(inputs)
+        missing = None
+        if kind == "evaluation":
+            model = there("model", name)
+            made_of |= {"model": model} if model else {}
+            missing = None if model else "model"
+        elif artifact.step == trained_model.ENSEMBLE:
+            members = expected.inputs["candidates"]
+            given = {f"{each}s": [made for one in members if (made := there(each, one))] for each in KINDS}
+            made_of |= given
+            missing = "members" if any(len(each) < len(members) for each in given.values()) else None
         fault = settings.difference(artifact, expected) or lineage.difference(artifact, made_of)
-        if fault is None and kind == "evaluation" and "model" not in made_of:
-            fault = f"{artifact.path}: its model is neither here nor there."
+        if fault is None and missing:
+            has = "are" if missing.endswith("s") else "is"
+            fault = f"{artifact.path}: its {missing} {has} neither here nor there."
         if fault is not None:
             found.faults.append(fault)
             del found.good[kind, name]
 
 
-def _here(candidate: str) -> Artifact[Any] | None:
-    """The model of a candidate in the workspace, if it is whole."""
+def _here(kind: str, place: Path) -> Artifact[Any] | None:
+    """A result in the workspace, if it is whole."""
     try:
-        return TrainedModel.read(WORKSPACE / "model" / candidate)
+        return KINDS[kind].read(place)
     except MuraError:
         return None
 

@@ -18,7 +18,7 @@ from components.base.errors import ExitCode, Terminated, UsageError, classified,
 from components.base.step import ANALYSES, STEPS
 from components.base.terminal import Formatter, tell
 from components.base.urls import check_written_out
-from components.cli import tools
+from components.cli import registry, tools
 from components.cli.group import Group, first_sentence
 
 PACKAGE = "mura-pipeline"
@@ -38,10 +38,12 @@ class Door(Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Steps in the order of the graph, then the tools, then what other packages add."""
-        return [*STEPS, *ANALYSES, *tools.TOOLS, *_added()]
+        return [*STEPS, *ANALYSES, *registry.COMMANDS, *tools.TOOLS, *_added()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of that name."""
+        if cmd_name == "promote":
+            return registry.promote()
         if cmd_name in (*STEPS, *ANALYSES):
             from components.cli import steps
 
@@ -49,7 +51,7 @@ class Door(Group):
         if module := _added().get(cmd_name):
             command: click.Command = getattr(importlib.import_module(module), cmd_name)
             return command
-        return tools.TOOLS.get(cmd_name)
+        return registry.COMMANDS.get(cmd_name) or tools.TOOLS.get(cmd_name)
 
     def sentence(self, ctx: click.Context, name: str) -> str:
         """The first sentence of a command's help. A step's is read from its file, without importing it."""

@@ -2,7 +2,7 @@
 
 import logging
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from components.archive import dvc
 from components.archive.archive import Archive, is_remote, missing
 from components.archive.overlay import Overlay
 from components.artifacts.artifact import Artifact
+from components.artifacts.trained_model import ENSEMBLE
 from components.base import code
 from components.base.errors import UsageError
 from components.base.files import alone, file_sha256, write_text
@@ -17,6 +18,7 @@ from components.base.step import ANALYSES, STEPS
 from components.cli import settings, steps
 from components.cli.settings import DIGEST, PHANTOM, PHANTOM_MODULE, Settings
 from components.params.document import SECTIONS_BY_ENTRY, Params, read_params, section
+from components.params.ensemble import EnsembleParams
 from components.params.section import Section
 from components.params.train import TrainParams
 
@@ -52,10 +54,11 @@ def resolve(file: Path, out: Path) -> list[Path]:
 
 
 def _stages(params: Params, file: Path, overlay: Overlay) -> Iterator[tuple[tuple[str, str | None], Settings]]:
+    entries: dict[str, Sequence[str]] = {"train": list(params.train.candidates), ENSEMBLE: list(params.ensembles)}
     for step in (*STEPS, *ANALYSES):
         digest = code.digest(f"components.{step}")
-        for candidate in params.train.candidates if step in SECTIONS_BY_ENTRY else (None,):
-            chosen = section(params, f"{step}.{candidate}" if candidate else step, file)
+        for candidate in entries.get(step, (None,)):
+            chosen = section(params, f"{SECTIONS_BY_ENTRY[step]}.{candidate}" if candidate else step, file)
             assert isinstance(chosen, Section)
             yield (step, candidate), Settings(code=digest, inputs=dict(_inputs(step, params, chosen, overlay)))
     drawn = {"studies": params.phantom.studies, "difficulty": params.phantom.difficulty, "seed": params.seed}
@@ -79,8 +82,11 @@ def _inputs(step: str, params: Params, chosen: Section, overlay: Overlay) -> Ite
             yield f"{each.name}{DIGEST}", overlay.identity
         else:
             assert issubclass(each.kind, Artifact), f"{step}: {each.name}: nothing in params.yaml is for it"
-            if each.many:
+            if each.many and isinstance(chosen, EnsembleParams):
+                yield "candidates", chosen.chosen(params.train.candidates)
+            elif each.many:
                 yield "candidates", list(params.train.candidates)
+                yield "ensembles", list(params.ensembles)
 
 
 def _weights(chosen: Section) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 settings/                       written by `mura settings`, which reads params.yaml once
     ingest.json                 for each stage: digest of its code, parameters, seed, archive, overlay
     train/<candidate>.json
+    ensemble/<candidate>.json
 <result>.made.json              beside a step's result, written by the step: the settings it used, and what it made
 
 DVC's lock says which settings a stage ran with: they are a file that the stage depends on. Each step compares the
@@ -15,19 +16,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from components.artifacts.artifact import Artifact
+from components.artifacts.trained_model import ENSEMBLE
+from components.base import documents
 from components.base.errors import DataChanged, DataRefused, UsageError, first_line
 from components.base.files import file_sha256, write_text
 from components.params.document import SECTIONS_BY_ENTRY
 
-BY_CANDIDATE = ("train", "evaluate", "stress")
+BY_CANDIDATE = ("train", ENSEMBLE, "evaluate", "stress")
 """Steps that run once for each candidate."""
 PHANTOM, PHANTOM_MODULE = "phantom", "components.phantom.writing"
 """The stage that is no step, and the module that is imported for it."""
 DIGEST = "_digest"
 """`overlay_digest` is the digest of the overlay when the run started."""
+SEED = "seed"
+SAID = ("params", "protocol", SEED)
+"""Choices that cards repeat, by the names of inputs."""
 WEIGHTS = f"weights{DIGEST}"
 
 
@@ -39,7 +45,8 @@ class Settings(BaseModel):
     code: str
     """Digest of the code that can change the result."""
     inputs: dict[str, Any]
-    """By the names of the step's inputs; the names of all candidates as `candidates`."""
+    """By the names of the step's inputs. Where one is a list of artifacts, the names of the networks as `candidates`
+    and of the ensembles as `ensembles`; for an ensemble, those of its members as `candidates`."""
 
 
 class Record(BaseModel):
@@ -109,6 +116,21 @@ class Used(NamedTuple):
             raise DataChanged(f"{self.file}: changed while {self.stage} ran. Run `dvc repro` again.")
 
 
+def place_of(kind: str, candidate: str, folder: Path, ensemble: bool) -> Path:
+    """Where DVC's stages put a model or an evaluation.
+
+    Ensembles have a place of their own: their stage depends on the directories of all models and evaluations, and a
+    stage cannot depend on a directory that it writes to.
+
+    Args:
+        kind: `model` or `evaluation`.
+        candidate: its name.
+        folder: of all results, `artifacts`.
+        ensemble: whether the candidate is an ensemble.
+    """
+    return (folder / ENSEMBLE if ensemble else folder) / kind / candidate
+
+
 def file_of(folder: Path, step: str, candidate: str | None) -> Path:
     """The file with the settings of a step."""
     return folder / step / f"{candidate}.json" if step in SECTIONS_BY_ENTRY else folder / f"{step}.json"
@@ -129,8 +151,8 @@ def read(folder: Path, step: str, candidate: str | None = None) -> Used:
         _check_candidate(folder, step, candidate)
     file = file_of(folder, step, candidate)
     try:
-        text = file.read_text(encoding="utf-8")
-        return Used(_stage(step, candidate), folder, file, text, Settings.model_validate_json(text))
+        text = documents.content(file).decode("utf-8")
+        return Used(_stage(folder, step, candidate), folder, file, text, Settings.model_validate_json(text))
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}. `dvc repro`, or `mura settings`, writes it.") from error
     except ValueError as error:
@@ -138,7 +160,7 @@ def read(folder: Path, step: str, candidate: str | None = None) -> Used:
 
 
 def candidate_at(folder: Path, index: int) -> str:
-    """The name of a candidate by its place in params.yaml, from 0.
+    """The name of a network by its place among the candidates of params.yaml, from 0.
 
     Raises:
         UsageError: there are fewer candidates, or no settings.
@@ -152,7 +174,8 @@ def candidate_at(folder: Path, index: int) -> str:
 def _check_candidate(folder: Path, step: str, candidate: str | None) -> None:
     if candidate is None:
         raise UsageError(f"{step}: --settings needs --candidate NAME, the candidate that this is about.")
-    known = sorted(path.stem for name in SECTIONS_BY_ENTRY for path in (folder / name).glob("*.json"))
+    having = [step] if step in SECTIONS_BY_ENTRY else SECTIONS_BY_ENTRY
+    known = sorted(path.stem for name in having for path in (folder / name).glob("*.json"))
     if known and candidate not in known:
         raise UsageError(f"{folder}: no candidate {candidate}; there are {', '.join(known)}.")
 
@@ -183,7 +206,7 @@ def read_for(artifact: Artifact[Any], folder: Path) -> Used:
     Raises:
         UsageError: there are none.
     """
-    step = artifact.STEP
+    step = artifact.step
     return read(folder, step, artifact.facts.candidate if step in BY_CANDIDATE else None)
 
 
@@ -191,11 +214,11 @@ def difference(artifact: Artifact[Any], expected: Used) -> str | None:
     """Why an artifact is not what a stage makes with its settings, in a sentence; None if it is."""
     file = _record_of(artifact.path)
     try:
-        text = file.read_text(encoding="utf-8")
+        text = documents.content(file).decode("utf-8")
         found = Record.model_validate_json(text)
     except FileNotFoundError:
         return f"{artifact.path}: {file.name}, which says how it was made, is missing."
-    except (ValidationError, UnicodeDecodeError) as error:
+    except ValueError as error:
         return f"{file}: not the record of an artifact ({first_line(error)})."
     if found.digest != artifact.digest:
         return (
@@ -205,13 +228,28 @@ def difference(artifact: Artifact[Any], expected: Used) -> str | None:
     if found.settings != expected.settings:
         other = _difference(found.settings, expected.settings)
         return f"{artifact.path}: made with {other} in {expected.file}, as {file.name} says."
+    for name, chosen in expected.settings.inputs.items():
+        # The card of a model or an evaluation repeats them, and what comes after goes by the card.
+        said = getattr(artifact.facts, name, None) if name in SAID else None
+        if said is not None and said != chosen:
+            where = name if name == SEED else f"{name}.{_keys(said, chosen)[0]}"
+            return f"{artifact.path}: its card says other {where} than {expected.file}. The card was changed."
     if found.text() != text:
         return f"{file}: changed since {expected.stage} wrote it (its form differs)."
     return None
 
 
-def _stage(step: str, candidate: str | None) -> str:
-    return f"{step}@{candidate}" if step in BY_CANDIDATE else step
+def _keys(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The keys that differ."""
+    return [key for key in {**one, **other} if one.get(key) != other.get(key)]
+
+
+def _stage(folder: Path, step: str, candidate: str | None) -> str:
+    """The stage of dvc.yaml. Networks and ensembles are evaluated by different ones."""
+    if step not in BY_CANDIDATE:
+        return step
+    of_ensemble = step == "evaluate" and file_of(folder, ENSEMBLE, candidate).exists()
+    return f"{step}_{ENSEMBLE}@{candidate}" if of_ensemble else f"{step}@{candidate}"
 
 
 def _record_of(out: Path) -> Path:

@@ -7,13 +7,12 @@ params.yaml says (settings.py), Kubeflow `--executor-input` in place of everythi
 
 import importlib
 import inspect
-import json
 import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import NoneType
+from types import MappingProxyType, NoneType
 from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import click
@@ -23,22 +22,25 @@ from components.archive.archive import Archive
 from components.archive.overlay import Overlay
 from components.artifacts.artifact import Artifact
 from components.artifacts.manifest import Manifest, ManifestFacts, ValidManifest
-from components.base import code, space
+from components.artifacts.trained_model import ENSEMBLE
+from components.base import code, documents, space
 from components.base.errors import DataRefused, MuraError, UsageError
 from components.base.files import writing
 from components.base.part import Part
-from components.base.step import Declaration
+from components.base.step import Declaration, Question
 from components.base.terminal import tell
-from components.cli import lineage, settings
+from components.cli import lineage, questions, settings
 from components.cli.group import SETTINGS
 from components.cli.settings import BY_CANDIDATE, Used
 from components.kubeflow.executor import BROUGHT, ExecutorInput, brought
 from components.params import DEFAULT
 from components.params.document import SECTIONS_BY_ENTRY, parse, read_params, section
+from components.params.ensemble import EnsembleParams
 from components.params.ingest import MAX_MEMBERS, IngestParams
 from components.params.section import Section
 
 logger = logging.getLogger(__name__)
+
 
 # MURA's CSVs.
 LISTS = 4
@@ -47,7 +49,10 @@ EXECUTOR_INPUT = "--executor-input"
 PART = "--part"
 """The flag for one share of a step's work."""
 CANDIDATE = "{candidate}"
-"""In a path it stands for the name of the candidate; in one that may be repeated, of every candidate of params.yaml."""
+"""In a path it stands for the name of the candidate; in one that may be repeated, of every network of params.yaml, or
+of every member of an ensemble."""
+EACH_ENSEMBLE = "{ensemble}"
+"""In a path that may be repeated it stands for the name of every ensemble of params.yaml."""
 
 
 class Input(NamedTuple):
@@ -61,10 +66,14 @@ class Input(NamedTuple):
     """Whether it may be left out; the step then gets None."""
 
     @property
+    def word(self) -> str:
+        """`model` for `models`."""
+        return self.name.removesuffix("s") if self.many else self.name
+
+    @property
     def flag(self) -> str:
         """`--model` for `models`, to be repeated."""
-        word = self.name.removesuffix("s") if self.many else self.name
-        return "--" + word.replace("_", "-")
+        return "--" + self.word.replace("_", "-")
 
     @property
     def is_section(self) -> bool:
@@ -94,9 +103,16 @@ def function_of(step: str, part: bool) -> Callable[..., Artifact[Any]]:
 
 
 def inputs_of(function: Callable[..., Any]) -> list[Input]:
-    """A step's inputs in the order of its signature; `out`, where the result goes, is not one."""
+    """A step's inputs in the order of its signature.
+
+    `out`, where the result goes, is not one, and neither is a keyword-only parameter: the step declares a flag for it.
+    """
     hints = get_type_hints(function)
-    return [_input(name, hints[name]) for name in inspect.signature(function).parameters if name != "out"]
+    return [
+        _input(name, hints[name])
+        for name, each in inspect.signature(function).parameters.items()
+        if name != "out" and each.kind is not each.KEYWORD_ONLY
+    ]
 
 
 def _input(name: str, hint: Any) -> Input:
@@ -115,11 +131,15 @@ def declaration(step: str) -> Declaration:
     return found
 
 
+def _questions(step: str) -> tuple[Question, ...]:
+    return (*declaration(step).questions, *questions.OF_STEPS.get(step, ()))
+
+
 def command(name: str) -> click.Command:
     """The command of a step."""
     function = step_function(name)
     inputs = inputs_of(function)
-    questions = declaration(name).questions
+    asked = _questions(name)
     options: list[click.Parameter] = [_option(name, each) for each in inputs]
     if declaration(name).part is not None:
         options.append(click.Option([PART, "part"], metavar=Part.METAVAR, help=_summary(Part)))
@@ -143,12 +163,17 @@ def command(name: str) -> click.Command:
     )
 
     options += _options_of_dvc(name)
-    options += [click.Option([each.flag, each.name], metavar=each.metavar, help=each.help) for each in questions]
+    options += [click.Option([each.flag, each.name], metavar=each.metavar, help=each.help) for each in asked]
+    extra = declaration(name).flags
+    options += [
+        click.Option([each.flag, each.name], metavar=each.metavar, is_flag=each.metavar is None, help=each.help)
+        for each in extra
+    ]
 
     def callback(out: Path | None, executor_input: str | None, **flags: Any) -> None:
-        for each in questions:
-            if (asked := flags.pop(each.name)) is not None:
-                tell(each.answer(asked, {**flags, "out": out}))
+        for each in asked:
+            if (value := flags.pop(each.name)) is not None:
+                tell(each.answer(value, {**flags, "out": out}))
                 return
         kubeflow = ExecutorInput(executor_input) if executor_input else None
         if kubeflow is not None:
@@ -158,7 +183,8 @@ def command(name: str) -> click.Command:
             flags, out = _filled_in(kubeflow, inputs, flags, out or kubeflow.output(made))
         if out is None:
             raise click.UsageError("Missing option '--out'.", click.get_current_context())
-        _run_step(_call(name, flags, out), kubeflow)
+        said = {each.name: flags.pop(each.name) for each in extra}
+        _run_step(_call(name, flags, out)._replace(said=said), kubeflow)
 
     return _StepCommand(
         name,
@@ -175,7 +201,7 @@ class _StepCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         words = {word.partition("=")[0] for word in args}
         name = self.name or ""
-        asks = bool(words & {each.flag for each in declaration(name).questions})
+        asks = bool(words & {each.flag for each in _questions(name)})
         chosen = {each.name: each.flag for each in inputs_of(step_function(name)) if not each.is_artifact}
         for option in self.params:
             if asks or EXECUTOR_INPUT in words or (SETTINGS in words and option.name in chosen):
@@ -199,14 +225,21 @@ def _filled_in(
     context = click.get_current_context()
     filled = dict(flags)
     for each in inputs:
+        if each.many and not filled[each.name]:
+            filled[each.name] = kubeflow.several(each.word)
+    for each in inputs:
         if each.many and each.kind in BROUGHT and not filled.get(f"{BROUGHT[each.kind]}s"):
-            # register: each model lies in its evaluation.
+            # Each model lies in its evaluation.
             filled[f"{BROUGHT[each.kind]}s"] = tuple(brought(path, BROUGHT[each.kind]) for path in filled[each.name])
     for each in inputs:
         if not each.many and context.get_parameter_source(each.name) is not ParameterSource.COMMANDLINE:
             filled[each.name] = kubeflow.artifact(each.name) if each.is_artifact else kubeflow.parameter(each.name)
-            if filled[each.name] is None and not each.optional:
-                raise UsageError(f"{EXECUTOR_INPUT}: it has no {each.name}, and {each.flag} is not given.")
+    for each in inputs:
+        bringer = next((other.name for other in inputs if BROUGHT.get(other.kind) == each.name), None)
+        if filled[each.name] is None and bringer and filled[bringer]:
+            filled[each.name] = brought(filled[bringer], each.name)
+        if filled[each.name] is None and not each.optional:
+            raise UsageError(f"{EXECUTOR_INPUT}: it has no {each.name}, and {each.flag} is not given.")
     return filled, out
 
 
@@ -240,11 +273,13 @@ def _option(step: str, of: Input) -> click.Option:
             required=many,
             show_default=True,
             metavar="FILE:SECTION|JSON",
-            help=_summary(of.kind) + (f" For example {DEFAULT}:{name}.vgg16." if many else ""),
+            help=_summary(of.kind) + (f" For example {DEFAULT}:{SECTIONS_BY_ENTRY[name]}.NAME." if many else ""),
         )
     if of.kind is int:
         return click.Option([of.flag, of.name], type=click.IntRange(min=0), help=f"[default: {of.name} of {DEFAULT}]")
-    again = f" Repeat the flag, or write {CANDIDATE} for the name of each candidate of {DEFAULT}." if of.many else ""
+    names = f"each member, as {DEFAULT} has it" if step == ENSEMBLE else f"each candidate of {DEFAULT}"
+    names += "" if step == ENSEMBLE else f", {EACH_ENSEMBLE} for that of each ensemble"
+    again = f" Repeat the flag, or write {CANDIDATE} for the name of {names}." if of.many else ""
     return click.Option(
         [of.flag, of.name],
         # A path object would make s3:/bucket of s3://bucket.
@@ -272,6 +307,8 @@ class Call(NamedTuple):
     """Digest of the step's code."""
     once: bool
     """Whether nothing is to be done if the result is there."""
+    said: Mapping[str, Any] = MappingProxyType({})
+    """Values of the flags that the step declares."""
 
     @property
     def refused(self) -> Path:
@@ -365,9 +402,11 @@ def _make(call: Call, arguments: dict[str, Any]) -> Artifact[Any]:
     """Run the step in a work directory and put the result into its place, or keep the reports of a refusal."""
     # A half-done work directory of other code is not gone on with.
     decisive = {key: _identity(value) for key, value in arguments.items()} | {"code": call.code}
+    if any(call.said.values()):
+        decisive["said"] = dict(call.said)
     with space.named(call.out), writing(call.out, decisive, get_type_hints(call.function)["return"].CARD) as work:
         try:
-            artifact = call.function(**arguments, out=work)
+            artifact = call.function(**arguments, **call.said, out=work)
         except DataRefused as error:
             if error.keep is not None:
                 shutil.rmtree(call.refused, ignore_errors=True)
@@ -406,7 +445,9 @@ def _argument(of: Input, call: Call) -> Any:
     value = call.flags[of.name]
     if of.is_section:
         return (
-            _section(of, value) if isinstance(value, str) else parse(of.kind, value, str(call.used and call.used.file))
+            section_of(of.kind, of.flag, value)
+            if isinstance(value, str)
+            else parse(of.kind, value, str(call.used and call.used.file))
         )
     if of.kind is int:
         # In Kubeflow's JSON every number may be a float.
@@ -424,29 +465,46 @@ def _argument(of: Input, call: Call) -> Any:
 
 def _for_each_candidate(given: Path, call: Call) -> list[Path]:
     """`model/{candidate}` as a path for each candidate of params.yaml; another path as it is."""
-    if CANDIDATE not in str(given):
-        return [given]
-    names = call.flags.get("candidates")
-    if names is None:
-        chosen = call.flags.get("params") or ""
-        file = DEFAULT if chosen.lstrip().startswith("{") or ":" not in chosen else Path(chosen.rpartition(":")[0])
-        names = read_params(file).train.candidates
-    return [Path(str(given).replace(CANDIDATE, name)) for name in names]
+    for word, key in ((CANDIDATE, "candidates"), (EACH_ENSEMBLE, "ensembles")):
+        if word in str(given):
+            names = call.flags.get(key)
+            return [Path(str(given).replace(word, name)) for name in (_names(word, call) if names is None else names)]
+    return [given]
 
 
-def _section(of: Input, text: str) -> Section:
-    """A section from JSON, or from `FILE:SECTION`."""
+def _names(word: str, call: Call) -> list[str]:
+    """The names that a word in a path stands for, where no settings say them."""
+    text = call.flags.get("params") or ""
+    file = DEFAULT if text.lstrip().startswith("{") or ":" not in text else Path(text.rpartition(":")[0])
+    params = read_params(file)
+    if word == EACH_ENSEMBLE:
+        return list(params.ensembles)
+    chosen = next((_argument(each, call) for each in call.inputs if each.kind is EnsembleParams), None)
+    return chosen.chosen(params.train.candidates) if chosen else list(params.train.candidates)
+
+
+def section_of(kind: type[Section], flag: str, text: str) -> Section:
+    """A section from JSON, or from `FILE:SECTION`.
+
+    Args:
+        kind: of the section.
+        flag: that has the text, for messages.
+        text: what was given.
+
+    Raises:
+        UsageError: it is neither, or a section of another kind.
+    """
     if text.lstrip().startswith("{"):
         try:
-            document = json.loads(text)
+            document = documents.json_of(text)
         except ValueError as error:
-            raise UsageError(f"{of.flag}: not JSON ({error}).") from error
-        return parse(of.kind, document, of.flag)
+            raise UsageError(f"{flag}: not JSON ({error}).") from error
+        return parse(kind, document, flag)
     file, _, name = text.rpartition(":")
     path = Path(file or text)
     found = section(read_params(path), name, path)
-    if not isinstance(found, Section) or not isinstance(found, of.kind):
-        raise UsageError(f"{of.flag}: expected a section of {of.kind.__name__}, {text} is {type(found).__name__}.")
+    if not isinstance(found, Section) or not isinstance(found, kind):
+        raise UsageError(f"{flag}: expected a section of {kind.__name__}, {text} is {type(found).__name__}.")
     return found
 
 

@@ -9,13 +9,19 @@ from rich.table import Table
 from components.artifacts.evaluation import REPORT as EVALUATION_REPORT
 from components.artifacts.promotion import REPORT, Promotion
 from components.artifacts.registration import REPORT as REGISTRATION_REPORT
+from components.artifacts.registration import RegisteredModel
 from components.artifacts.stress import REPORT as STRESS_REPORT
+from components.artifacts.trained_model import ENSEMBLE
 from components.base.console import Console
 from components.base.errors import UsageError
 from components.base.progress import duration
-from components.base.urls import without_credentials
+from components.base.urls import mlflow_page, without_credentials
 from components.base.words import count
+from components.cli.settings import place_of
 from components.params.train import title
+
+LOCAL = "http://127.0.0.1:5000"
+"""Where `make mlflow` shows the database of this directory."""
 
 
 def check(promotion: Promotion) -> None:
@@ -79,9 +85,11 @@ def show(promotion: Promotion) -> None:
     if facts.current is not None:
         console.print(f"* holds the alias {facts.alias}: models:/{facts.current.model}@{facts.alias}")
     console.print()
-    uri = without_credentials(os.environ.get("MLFLOW_TRACKING_URI", ""))
     beside = promotion.path.parent
-    tuned = [beside / "evaluation" / each.candidate / EVALUATION_REPORT for each in facts.candidates]
+    tuned = [
+        place_of("evaluation", each.candidate, beside, each.architecture == ENSEMBLE) / EVALUATION_REPORT
+        for each in facts.candidates
+    ]
     tuned += [
         stressed
         for each in facts.candidates
@@ -91,7 +99,14 @@ def show(promotion: Promotion) -> None:
     for heading, reports in (("tuning", tuned), ("test", tested)):
         for number, report in enumerate(reports):
             console.print(f"{'' if number else heading:9} {report}", soft_wrap=True)
-    if uri in ("", f"sqlite:///{Path('mlflow.db').absolute()}"):
-        uri = "make mlflow, then http://127.0.0.1:5000 (sqlite:///mlflow.db)"
-    console.print(f"MLflow    {uri}", soft_wrap=True)
+    console.print(f"MLflow    {_mlflow(facts.current or facts.challenger)}", soft_wrap=True)
     console.print("\nResearch only: not a medical device.")
+
+
+def _mlflow(version: RegisteredModel) -> str:
+    """Where MLflow shows a version."""
+    uri = without_credentials(os.environ.get("MLFLOW_TRACKING_URI", ""))
+    page = f"models/{version.model}/versions/{version.version}"
+    if uri in ("", f"sqlite:///{Path('mlflow.db').absolute()}"):
+        return f"make mlflow, then {mlflow_page(LOCAL, page)}"
+    return mlflow_page(uri, page) or uri

@@ -13,15 +13,20 @@ from click.core import ParameterSource
 
 from components.base import code
 from components.base.errors import DataRefused, UsageError, printable
+from components.base.files import write_text
 from components.base.terminal import tell
 from components.base.variables import TRACKING_URI, TUNE_STORAGE
+from components.base.words import count, in_words
+from components.cli import trust
 from components.cli.group import SETTINGS
 from components.cli.merge import merge
 from components.params import DEFAULT
 from components.phantom.plan import DIFFICULTY, STUDIES
 
 if TYPE_CHECKING:
+    from components.archive.importing import Imported
     from components.cli.settings import Used
+    from components.own_data.own_import import Chosen
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +110,29 @@ def _used_for_drawing(folder: Path, flags: Sequence[str]) -> "Used":
 
 
 @click.command("import")
-@click.argument("place", metavar="PATH|s3://BUCKET/KEY")
+@click.argument("place", metavar="[PATH|s3://BUCKET/KEY]", required=False)
+@click.option("--dicom", type=click.Path(path_type=Path), metavar="DIR", help="DICOM files of your own.")
+@click.option("--pictures", type=click.Path(path_type=Path), metavar="DIR", help="PNG and JPEG files of your own.")
+@click.option("--labels", type=click.Path(path_type=Path), metavar="FILE", help="CSV: what is known of them.")
+@click.option("--key", type=click.Path(path_type=Path), metavar="FILE", help="Secret of pseudonyms; made if absent.")
+@click.option("--parts", type=click.Path(path_type=Path), metavar="FILE", help="YAML: names of body parts by words.")
+@click.option("--keep", metavar="NAME,...", default="", help="Some of view_position, manufacturer, sex, age.")
+@click.option(
+    "--longest-side",
+    type=click.IntRange(min=0),
+    default=512,
+    show_default=True,
+    help="Larger pictures are made so small, pixels; 0: none is.",
+)
+@click.option(
+    "--test-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="Share of the patients, where the CSV has no split.",
+)
+@click.option("--without-burned-in", is_flag=True, help="Leave out what says that it may show the patient's name.")
+@click.option("--force", is_flag=True, help="Also take single frames of fluoroscopy and angiography.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Where the zip goes. [default: data/NAME]")
 @click.option(
     "--params",
@@ -114,20 +141,74 @@ def _used_for_drawing(folder: Path, flags: Sequence[str]) -> "Used":
     show_default=True,
     help="The file in which `archive` is set.",
 )
-def import_(place: str, out: Path | None, params: Path) -> None:
+def import_(place: str | None, out: Path | None, params: Path, **own: Any) -> None:
     """Put an archive under DVC as one file, and name it in params.yaml.
 
     PATH is MURA-v1.1.zip, another zip with its layout, or a directory, of which a zip is made. A zip inside the
     repository stays where it is. An archive on S3 is downloaded. To read it from S3 instead, set `archive: s3://...` in
     params.yaml.
+
+    `--dicom DIR --labels CSV --key FILE` makes an archive of your own files first, without identity; `--pictures DIR`
+    makes it of PNG and JPEG files. The CSV has a header. For DICOM it has `study` (StudyInstanceUID or AccessionNumber)
+    or `file`, and `label` (0 or 1); `part`, `patient` and `split` (train or test) may be there. For pictures it has
+    `patient`, `study`, `part`, `label` and `file`; `split` may be there. The key makes pseudonyms: it lies outside of
+    the repository, and must be kept. docs/own-data.md tells more.
     """
     from components.archive import importing
 
+    chosen = _own(place, own)
+    if chosen is not None:
+        _import_own(chosen, out, params)
+        return
+    assert place is not None
     made = importing.import_archive(place, out, params)
     where = os.path.relpath(made.path)
     tell(printable(f"{where}: {made.what}"))
+    _tell_imported(made, params)
+
+
+def _tell_imported(made: "Imported", params: Path) -> None:
     tell(f"{made.bytes:,} bytes, md5 {made.md5}; `archive` of {params} names it")
-    tell(printable(f"next: {shlex.join(['git', 'add', '--', f'{where}.dvc', str(params)])} && dvc repro"))
+    added = ["git", "add", "--", f"{os.path.relpath(made.path)}.dvc", str(params)]
+    tell(printable(f"next: {shlex.join(added)} && dvc repro"))
+
+
+def _own(place: str | None, own: dict[str, Any]) -> "Chosen | None":
+    """What is to be made of files of one's own; None if an archive is named."""
+    from components.artifacts.manifest import KEPT
+    from components.own_data.own_import import Chosen
+
+    context = click.get_current_context()
+    forms = [each for each in (place, own["dicom"], own["pictures"]) if each is not None]
+    if len(forms) != 1:
+        raise click.UsageError("Name one of PATH, --dicom DIR and --pictures DIR.", context)
+    if place is not None:
+        if given := [name for name in own if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]:
+            raise click.UsageError(f"--{given[0].replace('_', '-')} is for --dicom and --pictures.", context)
+        return None
+    for name in ("labels", "key"):
+        if own[name] is None:
+            raise click.UsageError(f"--{name} is missing.", context)
+    keep = {each.strip() for each in own["keep"].split(",")} - {""}
+    if unknown := sorted(keep - set(KEPT)):
+        raise click.UsageError(f"--keep: {unknown[0]} is not one of {', '.join(KEPT)}.", context)
+    own["keep"] = tuple(name for name in KEPT if name in keep)
+    own["longest_side"] = own["longest_side"] or None
+    folders = own.pop("dicom"), own.pop("pictures")
+    return Chosen(folder=folders[0] or folders[1], pictures=folders[0] is None, **own)
+
+
+def _import_own(chosen: "Chosen", out: Path | None, params: Path) -> None:
+    from components.own_data import own_import
+
+    made = own_import.import_own(chosen, out, params)
+    for line in made.told:
+        tell(line)
+    tell(f"{os.path.relpath(made.table)}: every row and file that was left out, by number and keyed hash")
+    tell("Keep the key: without it later imports have other pseudonyms. Whoever has it can link patients.")
+    for line in made.to_do:
+        tell(f"{params}: {line}")
+    _tell_imported(made.imported, params)
 
 
 @click.command()
@@ -297,6 +378,169 @@ def tune(
 
 
 @click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option(
+    "--model", default="models:/mura@champion", show_default=True, metavar="URI", help="Or models:/NAME/VERSION."
+)
+@click.option("--part", default="", metavar="NAME", help="Body part of all studies, such as wrist.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each study.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a CSV too.")
+@click.option(
+    "--explain", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Draw what the network used."
+)
+@click.option("--force", is_flag=True, help="Also take single frames of fluoroscopy and angiography.")
+# Parameters: they are flags.
+def predict(
+    paths: tuple[str, ...],
+    model: str,
+    part: str,
+    as_json: bool,
+    csv_file: Path | None,
+    explain: Path | None,
+    force: bool,
+) -> None:
+    """Say of pictures whether their studies are abnormal, by a registered version.
+
+    PATH is a picture (PNG, JPEG or DICOM), or a directory, a zip or s3://BUCKET/PREFIX/ with pictures. A picture alone
+    is a study of one view. The pictures of one directory are one study; DICOM files are grouped by StudyInstanceUID.
+
+    The probability of a study is calibrated, and its body part counts: MURA's directories and most DICOM files name it,
+    otherwise give --part. Pictures are decoded and fitted as in training. A file that is no radiograph is named, the
+    others are answered, and the exit code is 3.
+
+    MLFLOW_TRACKING_URI says where the registry is. Research only: not a medical device.
+    """
+    from components.predict import asking, verdicts
+
+    asked = asking.Asked(model, part.strip().lower(), force, explain)
+    found, predictor = asking.predict(paths, asked)
+    if csv_file is not None:
+        write_text(csv_file, verdicts.as_csv(found, predictor))
+        logger.info("predict: %s -> %s", count(len(found), "study"), csv_file)
+    if as_json:
+        text = verdicts.json_lines(found, predictor)
+        click.echo(text, nl=False)
+    else:
+        tell(verdicts.table(found, predictor))
+    refused = [each for answer in found for each in answer.refused]
+    for each in refused:
+        logger.warning("predict: %s: %s", each.path, each.why)
+    if refused:
+        raise DataRefused(f"predict: {count(len(refused), 'file')} refused, named above.")
+
+
+@click.command()
+@click.option(
+    "--model", default="models:/mura@champion", show_default=True, metavar="URI", help="Or models:/NAME/VERSION."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A directory that is not there yet.")
+@click.option(
+    "--follow", type=click.FloatRange(0.1, 86400), metavar="SECONDS",
+    help="Go on, and look so often whether the alias names another version: a directory for `mura serve --follow`.",
+)  # fmt: skip
+def fetch(model: str, out: Path, follow: float | None) -> None:
+    """Fetch a registered version into a directory, and check it.
+
+    The directory has all that answers: the network for ONNX Runtime and for Keras, the calibration, the threshold.
+    MLFLOW_TRACKING_URI says where the registry is. Whoever serves the directory needs no registry, MLflow or
+    TensorFlow.
+    """
+    if follow is not None:
+        from components.predict import follower
+
+        follower.follow(model, out, follow)
+    from components.predict import fetching
+
+    version = fetching.fetch(model, out)
+    tell(f"{out}: {version.model} version {version.version}")
+
+
+@click.command()
+@click.option(
+    "--model",
+    default="models:/mura@champion",
+    show_default=True,
+    metavar="DIR|URI",
+    help="A directory that `mura fetch` wrote, or models:/NAME@ALIAS, models:/NAME/VERSION, which is fetched first.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 for any that is free.")
+@click.option("--allowed-host", "hosts", multiple=True, metavar="NAME", help="A name under which it may be asked.")
+@click.option(
+    "--log", type=click.Path(path_type=Path, dir_okay=False), help="Append predictions to a file instead of stderr."
+)
+@click.option(
+    "--key", type=click.Path(path_type=Path, dir_okay=False), help="Key of the hashes in the log, made on first use."
+)
+@click.option(
+    "--linger", type=click.FloatRange(0, 600), default=0, metavar="SECONDS",
+    help="Go on for so long after SIGTERM, but say that it is not ready.",
+)  # fmt: skip
+@click.option(
+    "--follow", type=click.FloatRange(0, 86400), metavar="SECONDS",
+    help="Look so often whether the alias names another version; 0 for never. With DIR: of `mura fetch --follow`. "
+    "[default: 5 for models:/NAME@ALIAS]",
+)  # fmt: skip
+# Parameters: they are flags.
+def serve(
+    model: str,
+    host: str,
+    port: int,
+    hosts: tuple[str, ...],
+    log: Path | None,
+    key: Path | None,
+    linger: float,
+    follow: float | None,
+) -> None:
+    """Answer over HTTP: a page for people, JSON for programs, the open inference protocol for both.
+
+    The page is at /, a form at /predict, the protocol at /v2. One JSON line is written for each prediction, without
+    pixels and names. There is no password and no TLS: a proxy before it has them. SIGTERM and Ctrl-C end it when the
+    requests at hand are answered.
+
+    The server of an alias follows it: when the alias names another version, that one answers, and no request is lost.
+    A version that is not as a trusted key signed it is refused.
+
+    It needs neither TensorFlow nor MLflow, unless the version is to be fetched from the registry. Research only: not a
+    medical device.
+    """
+    from components.serve import running
+
+    running.serve(running.Asked(model, host, port, hosts, log, key, linger, follow))
+
+
+@click.command()
+@click.argument("log", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=Path("artifacts"),
+    show_default=True,
+    help="Directory with valid_manifest/ and evaluation/ of the model.",
+)
+@click.option("--params", type=click.Path(path_type=Path, dir_okay=False), default=DEFAULT, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def drift(log: Path, reference: Path, params: Path, as_json: bool) -> None:
+    """Compare what a server was asked, by its LOG, with what its model learned from.
+
+    Body parts, sizes, grey levels, probabilities and the share called abnormal are compared. Something moved if the
+    effect is larger than the limits of `validate` in params.yaml, and chance does not explain it. Then the exit code
+    is 3.
+    """
+    from components.params.document import read_params
+    from components.serve import movement
+
+    found = movement.compare(log, reference, read_params(params).validate_)
+    if as_json:
+        text = movement.as_json(found)
+        click.echo(text, nl=False)
+    else:
+        tell(movement.table(found))
+    if moved := [each.name for each in found.properties if each.moved]:
+        raise DataRefused(f"drift: {in_words(moved)} moved. Look at what is asked before you trust the answers.")
+
+
+@click.command()
 @click.option(
     "--promotion",
     type=click.Path(path_type=Path, file_okay=False),
@@ -393,6 +637,12 @@ TOOLS: dict[str, click.Command] = {
     "shards": shards,
     "bench": bench,
     "tune": tune,
+    "predict": predict,
+    "fetch": fetch,
+    "verify": trust.verify,
+    "keys": trust.keys,
+    "serve": serve,
+    "drift": drift,
     "summary": summary,
     "settings": settings_,
     "collect": collect,

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from components.archive import zip_entry
 from components.base import space
 from components.base import workers as processes
 from components.base.files import alone
@@ -195,7 +196,4 @@ def _beside(member: str) -> str:
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    entry = zipfile.ZipInfo(name, _DATE)
-    entry.create_system = 3  # Unix, on every system
-    entry.external_attr = 0o100644 << 16
-    archive.writestr(entry, content)
+    zip_entry.add(archive, name, content, _DATE)

@@ -5,7 +5,7 @@ import logging
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ from components.scores.calibration import Line, probability
 from components.scores.studies import Studies, StudyLogits, auroc
 from components.stress.disturbances import disturb, seed_of
 from components.stress.page import Example, stress_page
+
+if TYPE_CHECKING:
+    import keras
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +54,9 @@ def run(
         f"{len(images):,}",
         len(trials),
     )
-    undisturbed, *disturbed = _logits(model, images, trials, params.batch_size, seed)
+    network = architectures.load(model, evaluation.facts.flips)
+    undisturbed, *disturbed = _logits(network, images, trials, params.batch_size, seed)
+    _check_finite(model, trials, [undisturbed, *disturbed])
     threshold = evaluation.facts.scores.threshold
     calibrated = partial(_studies, images, model, evaluation)
     studies = calibrated(undisturbed)
@@ -135,10 +140,9 @@ def _check_inputs(shards: Shards, model: TrainedModel, evaluation: Evaluation) -
 
 
 def _logits(
-    model: TrainedModel, images: batches.Split, trials: list[Trial], batch_size: int, seed: int
+    network: "keras.Model", images: batches.Split, trials: list[Trial], batch_size: int, seed: int
 ) -> list[NDArray[np.float32]]:
     """The logit of every image, undisturbed and in each trial: float32 [N] each. Every picture is read once."""
-    network = architectures.load(model)
     found: list[list[NDArray[np.float32]]] = [[] for _ in range(len(trials) + 1)]
     with batches.reading(images):
         for start in range(0, len(images), batch_size):
@@ -146,7 +150,15 @@ def _logits(
             pixels = np.asarray(images.pixels[chosen])[..., 0]
             for number, seen in enumerate([pixels, *_disturbed(pixels, images.image[chosen], trials, seed)]):
                 found[number].append(np.asarray(network.predict_on_batch(seen[..., None]), np.float32)[:, 0])
-    logits = [np.concatenate(each) for each in found]
+    return [np.concatenate(each) for each in found]
+
+
+def _check_finite(model: TrainedModel, trials: list[Trial], logits: list[NDArray[np.float32]]) -> None:
+    """Check the logits of the undisturbed pictures and of each trial.
+
+    Raises:
+        DataRefused: one is not finite.
+    """
     for logit, trial in zip(logits, [None, *trials], strict=True):
         if not np.isfinite(logit).all():
             name = f"{trial.name} {trial.strength:g}" if trial else "undisturbed"
@@ -154,7 +166,6 @@ def _logits(
                 f"{model.path}: expected finite logits, got {logit[~np.isfinite(logit)][0]} ({name}). Its training "
                 "diverged; train it again."
             )
-    return logits
 
 
 def _disturbed(

@@ -20,13 +20,14 @@ from components.artifacts.shards import Shards
 from components.artifacts.trained_model import CURVES, WEIGHTS, TrackedRun, TrainedModel, TrainedModelFacts
 from components.base import code, patience, provenance, space
 from components.base.errors import DataRefused, Diverged, OutsideFailed, Terminated, first_line
-from components.base.files import CHECKPOINT, json_sha256
+from components.base.files import CHECKPOINT, file_sha256, json_sha256
 from components.base.progress import Bar, duration
 from components.base.variables import KUBEFLOW_RUN
 from components.kubeflow import train_job
 from components.network import architectures, backend, batches, weights_file
 from components.params.train import TrainParams
 from components.scores import offsets
+from components.tracking.stored_model import WEIGHTS_FILE_SHA256
 from components.train import multi_worker, phases, termination
 from components.train.averaging import Averages
 from components.train.checkpoint import Checkpoint
@@ -81,12 +82,13 @@ def _train(training: "Training", checkpoint: Checkpoint) -> tuple[State, Trained
     if not state.epochs:
         architectures.check_pretrained(params)  # before MLflow gets a run
     with tracking.training_run(description, state.run_id or None) as tracked:
-        # A server that does not have the previous run has made a new one.
-        state.run_id = tracked.run_id
+        # A server that does not have the previous run has made a new one. Without a server it stays the training's:
+        # `mura register` goes on with it.
+        state.run_id = tracked.run_id or state.run_id
         if tracked.run_id:
             _expect_copy(training)
         checkpoint.begin(state)
-        # Resend epochs the previous run may have missed; duplicates are harmless.
+        # Send the epochs that the previous run may have missed.
         for row in state.curves:
             tracked.log_epoch(row.epoch, row.metrics)
         state = training.fit(state, Chief(tuning, checkpoint, tracked))
@@ -105,7 +107,10 @@ def _train(training: "Training", checkpoint: Checkpoint) -> tuple[State, Trained
         tracked.log_file(out / CURVES)
         facts = _facts(training, description, state, measures)
         with space.named(Path(tempfile.gettempdir())):
-            run = TrackedRun(run_id=tracked.run_id, model_uri=tracked.log_model(network))
+            run = TrackedRun(
+                run_id=state.run_id,
+                model_uri=tracked.log_model(network, {WEIGHTS_FILE_SHA256: file_sha256(out / WEIGHTS)}),
+            )
     return state, facts.model_copy(update={"run": run})
 
 

@@ -54,6 +54,7 @@ def test_a_path_is_repeated_for_every_candidate(
     document = yaml.safe_load((ROOT / "params.yaml").read_text())
     document["train"]["candidates"] = {"wide": {"architecture": "vgg16"}, "narrow": {"architecture": "vgg16"}}
     document["stress"]["candidates"] = []
+    document["ensembles"] = {}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
     monkeypatch.chdir(tmp_path)
     words = ["register", "--model", "m/{candidate}", "--evaluation", "e/{candidate}", "--out", "out"]

@@ -45,6 +45,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         document |= {"archive": "a.zip", "labels": {"overlay": "overlay.csv"}}
         document["train"]["candidates"] = {name: {"architecture": "custom_cnn"} for name in NAMES}
         document["stress"]["candidates"] = []
+        document["ensembles"] = {}
         document["shard"] = {"image_size": 32, "images_per_shard": 10}
         (folder / "params.yaml").write_text(yaml.safe_dump(document))
         members = images(train=10, valid=3)
@@ -59,6 +60,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for each in (first, valid, pack("a.zip", valid, ARTIFACTS / "shards")):
             settings.record(settings.read_for(each, SETTINGS), each.path, each)
         yield folder
+
+
+def chosen(step: str, candidate: str, *names: str) -> dict[str, Any]:
+    """What the settings of a step say of a candidate; nothing of one that params.yaml does not name."""
+    if candidate not in NAMES:
+        return {}
+    inputs = settings.read(SETTINGS, step, candidate).inputs
+    return {name: inputs[name] for name in names}
 
 
 class Made:
@@ -79,6 +88,7 @@ class Made:
         self, name: str, place: str = "model/{}", record: bool = True, weights: bytes | None = None, **facts: Any
     ) -> TrainedModel:
         known = {"shards_digest": self.shards.digest, "data_digest": self.shards.facts.data_digest}
+        known |= chosen("train", name, "params", "seed")
         made = self._make_model("custom_cnn", weights=weights or name.encode(), candidate=name, **known | facts)
         return self._put(made, place.format(name), record)  # type: ignore[return-value]
 
@@ -87,11 +97,12 @@ class Made:
         opinion = SecondOpinion(
             overlay_digest=str(self.manifest.facts.overlay_digest), studies=0, test=made.facts.scores.test
         )
-        known = made.facts.model_dump() | {"second_opinion": opinion} | facts
+        choices = chosen("evaluate", model.facts.candidate, "params", "protocol", "seed")
+        known = made.facts.model_dump() | {"second_opinion": opinion} | choices | facts
         # The stage in dvc.yaml names all of its files.
         (made.path / "plots").mkdir(exist_ok=True)
-        for file in ("summary.json", *(f"plots/{each}" for each in PLOTS)):
-            (made.path / file).write_text("{}")
+        for file in PLOTS:
+            (made.path / "plots" / file).write_text("{}")
         return self._put(Evaluation.seal(made.path, EvaluationFacts(**known)), place.format(model.facts.candidate))  # type: ignore[return-value]
 
     def _put(self, made: TrainedModel | Evaluation, place: str, record: bool = True) -> TrainedModel | Evaluation:

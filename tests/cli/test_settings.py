@@ -30,7 +30,8 @@ from components.cli import main, settings, steps
 
 ROOT = Path(__file__).parents[2]
 MURA = Path(sys.executable).with_name("mura")
-EVERY = (*STEPS, *ANALYSES)
+# An ensemble needs two candidates: test_ensemble_settings.py.
+EVERY = tuple(step for step in (*STEPS, *ANALYSES) if step != "ensemble")
 NAME = "a $(touch PWNED) it's; 骨.zip"
 OPINION = "study,old,new,source,reason\n{},{},{},me,plate\n"
 
@@ -45,6 +46,7 @@ class Here:
         self.document |= {"archive": NAME, "labels": {"overlay": "-over lay.csv"}}
         self.document["train"]["candidates"] = {"custom_cnn": {"architecture": "custom_cnn"}}
         self.document["stress"]["candidates"] = []
+        self.document["ensembles"] = {}
         self.document["shard"] = {"image_size": 32, "images_per_shard": 10}
         write_zip(path / NAME, archive(images(train=10, valid=3)))
         (path / "-over lay.csv").write_text("study,old,new,source,reason\n")
@@ -203,8 +205,10 @@ def artifacts(
     for name, text in made["texts"].items():
         (made["here"].settings / name).parent.mkdir(parents=True, exist_ok=True)
         (made["here"].settings / name).write_text(text)
-    model = make_model("custom_cnn")
+    model = make_model("custom_cnn", **chosen(made, "train", "params", "seed"))
     evaluation = make_evaluation(model)
+    facts = evaluation.facts.model_copy(update=chosen(made, "evaluate", "params", "protocol", "seed"))
+    evaluation = Evaluation.seal(evaluation.path, facts)
     version = RegisteredModel(
         model="mura", version=1, run_id="r", candidate="custom_cnn", architecture="custom_cnn",
         model_digest=model.digest, evaluation_digest=evaluation.digest, data_digest="c", code_revision=COMMIT,
@@ -221,6 +225,12 @@ def artifacts(
         one = "custom_cnn" if each.STEP in settings.BY_CANDIDATE else None
         settings.record(settings.read(made["here"].settings, each.STEP, one), each.path, each)
     return found
+
+
+def chosen(made: dict[str, Any], step: str, *names: str) -> dict[str, Any]:
+    """What the settings of a step say."""
+    inputs = settings.read(made["here"].settings, step, "custom_cnn").inputs
+    return {name: inputs[name] for name in names}
 
 
 INPUTS = {
@@ -286,6 +296,36 @@ def test_a_step_refuses_what_was_not_made_as_the_run_says(
     stage = artifacts[name].STEP + ("@custom_cnn" if artifacts[name].STEP in settings.BY_CANDIDATE else "")
     assert re.search(reason, told), told
     assert f"dvc repro --force --single-item {stage}`" in told
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("evaluation", {"protocol": {"min_auroc": 0.0}}, "protocol.min_auroc"),
+        ("evaluation", {"protocol": {"new": 1}}, "protocol.new"),
+        ("evaluation", {"params": {"batch_size": 7}}, "params.batch_size"),
+        ("evaluation", {"seed": 77}, "seed"),
+        ("model", {"params": {"epochs": 99}}, "params.epochs"),
+        ("model", {"seed": 77}, "seed"),
+    ],
+)
+def test_a_card_that_tells_of_other_choices_than_the_run_is_refused_though_its_digest_is_right(
+    artifacts: dict[str, Artifact[Any]],
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    change: dict[str, Any],
+    told: str,
+) -> None:
+    artifact, step = artifacts[name], "register"
+    said = {
+        key: getattr(artifact.facts, key) | value if isinstance(value, dict) else value for key, value in change.items()
+    }
+    sealed = type(artifact).seal(artifact.path, artifact.facts.model_copy(update=said))
+    settings.record(settings.read(Path("settings"), artifact.STEP, "custom_cnn"), artifact.path, sealed)
+    assert main.run(words(step, artifacts)) == 3
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert f"{artifact.path}: its card says other {told} than settings/" in line
     assert not Path("out").exists()
 
 
@@ -383,7 +423,7 @@ def test_settings_that_change_while_a_step_runs_end_it(here: Here) -> None:
 def test_a_step_of_each_candidate_must_be_told_which(
     artifacts: dict[str, Artifact[Any]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for step in settings.BY_CANDIDATE:
+    for step in set(settings.BY_CANDIDATE) & set(EVERY):
         given = [word for word in words(step, artifacts) if word not in ("--candidate", "custom_cnn")]
         assert main.run(given) == 2
         assert "--settings needs --candidate NAME" in capsys.readouterr().err

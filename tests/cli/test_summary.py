@@ -85,7 +85,7 @@ def test_credentials_of_mlflow_are_not_printed(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:secret@mlflow.example.org")
     shown(tmp_path / "promotion", "promoted", version(1, "wide"))
     told = capsys.readouterr().out
-    assert "https://mlflow.example.org" in told
+    assert "https://mlflow.example.org/#/models/mura/versions/1?workflowType=machine_learning" in told
     assert "secret" not in told
 
 

@@ -27,6 +27,7 @@ def digest(out: Path) -> str:
     return str(json.loads((out / "card.json").read_text(encoding="utf-8"))["digest"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "settings",
     [

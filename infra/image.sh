@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The image of the steps and its bill of materials: infra/image.sh cpu|gpu, or make image
+# An image and its bill of materials: infra/image.sh cpu|gpu|serve, or make image HARDWARE=...
 #
 #   IMAGE        registry and name [localhost/mura]; the tag follows from code and lock
 #   BASE_IMAGE   what it stands on [see the Containerfile]; localhost/mura-base:bookworm is what `make base-image` makes
@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-hardware=${1:?cpu or gpu}
+hardware=${1:?cpu, gpu or serve}
 engine=${ENGINE:-$(command -v podman || command -v docker)} || { echo "Neither podman nor docker is here." >&2; exit 2; }
 read -r tag revision < <("${PYTHON:-.venv/bin/python}" -m pipelines.graph.image_names "$hardware")
 image=${IMAGE:-localhost/mura}:$tag

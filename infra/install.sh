@@ -31,8 +31,10 @@ packages)
         --require-hashes --no-deps -r "$2"
     # TensorFlow's headers serve a compiler, nothing imports libclang, which it asks for, and tests of libraries are
     # not run here: half a gigabyte.
-    /tools/bin/uv pip uninstall --quiet --python "$python" libclang
-    rm -r "$(site)/tensorflow/include"
+    if [ -e "$(site)/tensorflow" ]; then
+        /tools/bin/uv pip uninstall --quiet --python "$python" libclang
+        rm -r "$(site)/tensorflow/include"
+    fi
     find "$(site)" -type d -name tests -prune -exec rm -r {} +
     byte_code "$(site)"
     rm -f /opt/mura/.lock # uv's, and writable by everybody

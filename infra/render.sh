@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What is applied, with the image of this code: infra/render.sh kind | kubectl apply -f -
 #
-#   infra/render.sh kind | cluster | serving | volume | team | job [IMAGE]
+#   infra/render.sh kind | cluster | volume | team | job [IMAGE]
+#   infra/render.sh serving [IMAGE [IMAGE OF THE SERVER]]
 #   infra/render.sh team/job.yaml                                            a TrainJob
 #
 # A Job gets as many pods as params.yaml has candidates. With `kubeflow.queue` in params.yaml, Job and TrainJob wait in
@@ -21,6 +22,10 @@ if [[ -f $place ]]; then
 else
     image=${2:-${IMAGE:-localhost/mura}:$("$python" -m pipelines.graph.image_names cpu | cut -d ' ' -f 1)}
     manifests=$("$kubectl" kustomize "$place" | sed "s|^\( *\(- \)\?image:\) mura$|\1 $image|")
+    if [[ $name == serving ]]; then
+        serving=${3:-${IMAGE:-localhost/mura}:$("$python" -m pipelines.graph.image_names serve | cut -d ' ' -f 1)}
+        manifests=$(sed "s|^\( *\(- \)\?image:\) mura-serve$|\1 $serving|" <<<"$manifests")
+    fi
 fi
 case $name in
     job | */job.yaml)

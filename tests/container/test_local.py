@@ -148,6 +148,7 @@ class Hook(BaseHTTPRequestHandler):
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with the project's choices, for one network."""
     choices = yaml.safe_load((ROOT / "params.yaml").read_text())
+    choices["ensembles"] = {}
     choices["train"]["candidates"] = {"custom_cnn": choices["train"]["candidates"]["custom_cnn"]}
     choices["labels"]["overlay"] = str(ROOT / choices["labels"]["overlay"])
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(choices))

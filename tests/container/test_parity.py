@@ -37,8 +37,10 @@ def small_params() -> str:
     choices = yaml.safe_load((ROOT / "params.yaml").read_text())
     choices["phantom"]["studies"] = 60
     choices["shard"] = {"image_size": 32, "images_per_shard": 64}
+    choices["ensembles"] = {}
     choices["train"]["candidates"] = {"custom_cnn": {"architecture": "custom_cnn", "epochs": 1, "patience": 1}}
-    choices["protocol"]["min_auroc"] = 0.0  # one epoch teaches little
+    # One epoch teaches little.
+    choices["protocol"] |= {"min_patients": 0, "min_auroc": 0.0, "min_sensitivity": 0.0, "max_calibration_excess": 1.0}
     return yaml.safe_dump(choices, sort_keys=False)
 
 
@@ -73,7 +75,7 @@ def commands(folder: Path) -> list[list[str]]:
     for name in ("data/dvc.lock", "dvc.lock"):
         stages = yaml.safe_load((folder / name).read_text())["stages"]
         prefix = re.sub(r"\.lock$", ".yaml:", name) if "/" in name else ""
-        found |= {prefix + stage: shlex.split(entry["cmd"].rpartition("; ")[2])[1:] for stage, entry in stages.items()}
+        found |= {prefix + stage: shlex.split(entry["cmd"].rpartition("mura ")[2]) for stage, entry in stages.items()}
     return [found[stage] for stage in STAGES]
 
 

@@ -24,6 +24,7 @@ from components.train import tf_config
 ROOT = Path(__file__).parents[2]
 OVERLAYS = ("kind", "cluster", "serving")
 IMAGE = "registry.example/mura:cpu-0123456789abcdef"
+SERVER = "registry.example/mura:serve-0123456789abcdef"
 # The oldest and the newest that Kubeflow Pipelines 2.17 is tested with.
 KUBERNETES = ("1.33", "1.36")
 # Of KServe and not of Kubernetes; beside these fields its predictor is a pod's specification.
@@ -42,7 +43,7 @@ def infra(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def render(infra: Path, overlay: str) -> str:
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    words = [str(infra / "render.sh"), overlay, IMAGE]
+    words = [str(infra / "render.sh"), overlay, IMAGE, SERVER]
     return subprocess.run(words, env={"PATH": path}, check=True, capture_output=True, text=True).stdout
 
 
@@ -83,21 +84,23 @@ def test_every_pod_passes_the_restricted_standard_and_more(rendered: dict[str, M
             assert re.search(r":[^:/]*\d[^:/]*$", container["image"]), container["image"]
 
 
-def test_the_image_of_this_code_is_put_where_it_belongs(rendered: dict[str, Manifests]) -> None:
+def test_the_images_of_this_code_are_put_where_they_belong(rendered: dict[str, Manifests]) -> None:
     ours = {
-        container["name"]
+        (container["name"], container["image"])
         for manifests in rendered.values()
         for manifest in manifests
         for _, pod in pods(manifest)
         for container in started(pod)
-        if container["image"] == IMAGE
+        if container["image"] in (IMAGE, SERVER)
     }
-    assert ours == {"mlflow", "buckets", "kserve-container"}
+    assert ours == {("mlflow", IMAGE), ("buckets", IMAGE), ("follow", IMAGE), ("kserve-container", SERVER)}
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_what_a_pod_refers_to_is_there(rendered: dict[str, Manifests], overlay: str) -> None:
-    there = {(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in rendered[overlay]}
+    # The champion is served beside the services of a cluster, which are applied before.
+    applied = rendered[overlay] + (rendered["cluster"] if overlay == "serving" else [])
+    there = {(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in applied}
     for manifest in rendered[overlay]:
         text = json.dumps(manifest.get("spec", {}))
         names = re.findall(r'"secret(?:KeyRef|Ref)": \{[^}]*"name": "([^"]+)"', text)
@@ -136,8 +139,13 @@ def test_the_namespace_refuses_what_is_not_restricted(rendered: dict[str, Manife
         assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
+def is_of_places(config_map: dict[str, Any]) -> bool:
+    """Whether it says where things are; the others have public keys."""
+    return bool(config_map["metadata"]["name"] == "mura-places")
+
+
 def test_mlflow_answers_to_the_name_it_is_called_by(rendered: dict[str, Manifests]) -> None:
-    (places,) = {each["data"]["MLFLOW_TRACKING_URI"] for each in every(rendered, "ConfigMap")}
+    (places,) = {each["data"]["MLFLOW_TRACKING_URI"] for each in every(rendered, "ConfigMap") if is_of_places(each)}
     host = places.removeprefix("http://").partition(":")[0]
     for deployment in every(rendered, "Deployment"):
         (allowed,) = (
@@ -149,7 +157,7 @@ def test_mlflow_answers_to_the_name_it_is_called_by(rendered: dict[str, Manifest
 
 
 def test_mlflow_offers_files_at_an_address_that_the_runs_know(rendered: dict[str, Manifests]) -> None:
-    (known,) = {each["data"]["AWS_ENDPOINT_URL"] for each in every(rendered, "ConfigMap")}
+    (known,) = {each["data"]["AWS_ENDPOINT_URL"] for each in every(rendered, "ConfigMap") if is_of_places(each)}
     for deployment in every(rendered, "Deployment"):
         variables = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
         (offered,) = (each["value"] for each in variables if each["name"] == "MLFLOW_S3_ENDPOINT_URL")

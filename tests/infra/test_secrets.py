@@ -15,6 +15,7 @@ from seaweedfs_rules import NEEDS, may, the
 
 from components.base.step import STEPS
 from components.params.document import read_params
+from components.signing import directory, keys
 
 ROOT = Path(__file__).parents[2]
 # By the name under which a place of the cluster or of the laptop has it: the file that `infra/secrets.sh` draws.
@@ -25,6 +26,13 @@ SECRETS = {
     "mura-s3-keeper": "servers/drawn.keeper.env",
 }
 PEOPLE = "data/drawn.env"
+# By user: the file with the login.
+LOGINS = {
+    "admin": "data/drawn.admin.env",
+    "promoter": "runs/drawn.promoter.env",
+    "reader": "servers/drawn.reader.env",
+}
+FLASK = "servers/drawn.flask.env"
 READING = ("GetObject", "HeadObject", "ListObjects")
 ARCHIVE, OVERLAY, CHECKPOINT = "dvc/files/md5/ab/cd", "overlays/1.csv", "checkpoints/ab/state.json"
 
@@ -127,7 +135,7 @@ def test_a_container_has_the_key_of_its_work(place: Path, overlay: str) -> None:
     manifests = list(yaml.safe_load_all(text))
     assert dict(containers(manifests)) == {
         "buckets": {"mura-s3-keeper"},
-        "mlflow": {"mura-s3-mlflow", "mura-postgres"},
+        "mlflow": {"mura-s3-mlflow", "mura-postgres", "mura-mlflow-auth"},
         "postgres": {"mura-postgres"},
         "seaweedfs": set(),
     }
@@ -136,9 +144,48 @@ def test_a_container_has_the_key_of_its_work(place: Path, overlay: str) -> None:
         if each["kind"] == "Secret":
             spaces.setdefault(each["metadata"]["namespace"], set()).add(each["metadata"]["name"])
     servers = spaces.pop("mura")
-    assert servers == {"mura-s3-server", "mura-s3-mlflow", "mura-s3-keeper", "mura-postgres"}
+    stores = {"mura-s3-server", "mura-s3-mlflow", "mura-s3-keeper", "mura-postgres"}
+    assert servers == stores | {"mura-mlflow-auth", "mura-mlflow-reader"}
     # Where steps run, nobody can read the keys of the servers.
-    assert list(spaces.values()) == [{"mura-data", "mura-s3"}]
+    assert list(spaces.values()) == [{"mura-data", "mura-s3", "mura-mlflow", "mura-signing"}]
+
+
+def test_the_administrators_password_is_in_the_servers_settings_alone(place: Path) -> None:
+    password = values(place / LOGINS["admin"])["MLFLOW_TRACKING_PASSWORD"]
+    having = [name for name, text in files(place).items() if password in text]
+    assert having == [LOGINS["admin"], "servers/drawn.auth.ini"]
+
+
+def test_every_user_has_a_login_of_his_own(place: Path) -> None:
+    logins = {user: values(place / file) for user, file in LOGINS.items()}
+    assert {user: login["MLFLOW_TRACKING_USERNAME"] for user, login in logins.items()} == {
+        user: user for user in LOGINS
+    }
+    assert len({login["MLFLOW_TRACKING_PASSWORD"] for login in logins.values()}) == len(LOGINS)
+
+
+def test_what_a_run_signs_is_believed_by_those_who_have_the_public_key(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(keys.SIGNING_KEY, (place / "runs/drawn.pem").read_text())
+    monkeypatch.setenv(keys.TRUSTED_KEYS, (place / "servers/drawn.pub").read_text())
+    (tmp_path / "file").write_text("content")
+    signed = directory.sign(tmp_path)
+    assert directory.verify(tmp_path) == signed
+    assert (place / "runs/drawn.pub").read_text() == (place / "servers/drawn.pub").read_text()
+
+
+def test_a_key_of_ones_own_stays_and_half_of_one_is_drawn_again(tmp_path: Path) -> None:
+    folder = copied(tmp_path)
+    place = folder / "infra/kustomize/secrets"
+    (place / "runs").mkdir(exist_ok=True)
+    (place / "runs/drawn.pem").write_text("")
+    assert draw(folder).returncode == 0
+    made = files(place)
+    assert "PRIVATE KEY" in made["runs/drawn.pem"]
+    (place / "runs/drawn.pub").unlink()
+    assert draw(folder).returncode == 0
+    assert files(place) == made
 
 
 def test_a_laptop_gives_each_server_the_same(place: Path) -> None:
@@ -151,7 +198,12 @@ def test_a_laptop_gives_each_server_the_same(place: Path) -> None:
     begin = "kustomize/secrets/"
     assert given == {
         "buckets": [f"{begin}{SECRETS['mura-s3-keeper']}"],
-        "mlflow": [f"{begin}{SECRETS['mura-s3-mlflow']}", f"{begin}servers/drawn.env"],
+        "mlflow": [
+            f"{begin}{SECRETS['mura-s3-mlflow']}",
+            f"{begin}servers/drawn.env",
+            f"{begin}{FLASK}",
+            f"{begin}{LOGINS['admin']}",
+        ],
         "postgres": [f"{begin}servers/drawn.env"],
     }
     assert all((place.parents[1] / file).is_file() for each in given.values() for file in each)
@@ -163,11 +215,21 @@ def test_a_step_gets_the_key_of_its_work(params: str) -> None:
     given = {step: [each.name for each in sources if each.is_for(step)] for step in (*STEPS, "notify")}
     reading = {step: ["mura-data"] for step in ("ingest", "validate", "shard")}
     writing = {step: ["mura-s3"] for step in ("train", "register", "promote")}
-    assert given == reading | writing | {"evaluate": [], "notify": []}
+    assert given == reading | writing | {"evaluate": [], "ensemble": [], "notify": []}
+
+
+@pytest.mark.parametrize("params", ["params.yaml", "params.mura.yaml"])
+def test_only_those_who_sign_get_the_key(params: str) -> None:
+    sources = read_params(ROOT / params).kubeflow.environment
+    for key in (keys.SIGNING_KEY, keys.TRUSTED_KEYS):
+        assert [step for step in (*STEPS, "notify") for each in sources if key in each.keys and each.is_for(step)] == [
+            "register",
+            "promote",
+        ]
 
 
 @pytest.mark.parametrize("left", ["", "\n", "POSTGRES_PASSWORD=\n", "POSTGRES_PASSWORD", "AWS_ACCESS_KEY_ID=abc\n"])
-@pytest.mark.parametrize("file", ["servers/drawn.env", *SECRETS.values(), PEOPLE])
+@pytest.mark.parametrize("file", ["servers/drawn.env", FLASK, *LOGINS.values(), *SECRETS.values(), PEOPLE])
 def test_what_an_interrupted_command_left_is_drawn_again(tmp_path: Path, file: str, left: str) -> None:
     folder = copied(tmp_path)
     secrets = folder / "infra/kustomize/secrets"
@@ -176,7 +238,9 @@ def test_what_an_interrupted_command_left_is_drawn_again(tmp_path: Path, file: s
     done = draw(folder)
     assert done.returncode == 0
     assert f"{file} lacks a value and is drawn again" in done.stderr
-    assert all(len(value) >= 20 for value in values(secrets / file).values())
+    drawn = {name: value for name, value in values(secrets / file).items() if name != "MLFLOW_TRACKING_USERNAME"}
+    assert drawn
+    assert all(len(value) >= 20 for value in drawn.values())
 
 
 def test_a_value_of_ones_own_stays(tmp_path: Path) -> None:
@@ -209,7 +273,7 @@ def test_interrupted_anywhere_it_leaves_no_empty_value_and_the_next_one_complete
     before: dict[str, str] = {}
     for last in range(100):
         done = draw(folder, PYTHON=str(fake), LAST=str(last))
-        there = {name: text for name, text in files(secrets).items() if not name.endswith((".partial", ".json"))}
+        there = {name: text for name, text in files(secrets).items() if name.endswith(".env")}
         for name, text in there.items():
             assert text.endswith("\n")
             assert all(value for value in values(secrets / name).values())
@@ -219,7 +283,7 @@ def test_interrupted_anywhere_it_leaves_no_empty_value_and_the_next_one_complete
         if done.returncode == 0:
             break
     assert done.returncode == 0, done.stderr
-    assert len(before) == 6
+    assert len(before) == 10
 
 
 def test_of_many_at_once_all_have_the_same(tmp_path: Path) -> None:

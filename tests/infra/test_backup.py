@@ -1,0 +1,109 @@
+"""A server with PostgreSQL and S3 is saved, removed and brought back by the commands of docs/backup.md."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from servers import free_port
+
+from components.artifacts.evaluation import Evaluation
+from components.artifacts.trained_model import TrackedRun, TrainedModel
+from components.params.register import RegisterParams
+from components.register import register
+from components.tracking import model_registry
+from infra import server
+
+PAGE = (Path(__file__).parents[2] / "docs/backup.md").read_text()
+# Two starts of MLflow's server, on cores that other tests use too.
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(not server.has_postgresql(), reason="needs PostgreSQL; on Debian: apt-get install postgresql"),
+]
+
+
+def blocks(heading: str) -> list[str]:
+    """The commands below a heading of the page, block by block."""
+    section = re.split(r"^## ", PAGE.partition(f"\n## {heading}\n")[2], maxsplit=1, flags=re.M)[0]
+    return [re.sub(r"^ {4}", "", block, flags=re.M) for block in re.findall(r"(?:^ {4}.*\n)+", section, re.M)]
+
+
+@pytest.fixture
+def place(no_mlflow: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A checkout that the user of PostgreSQL may pass through, and in which one stands."""
+    folder = Path(tempfile.mkdtemp(prefix="mura-backup-"))
+    folder.chmod(0o711)
+    for name in [name for name in os.environ if name.startswith(("AWS_", "PG", "RCLONE_"))]:
+        no_mlflow.delenv(name)
+    no_mlflow.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    no_mlflow.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "120")
+    for name in ("backup", "safe"):
+        (folder / name).mkdir()
+        no_mlflow.setenv(name.upper(), str(folder / name))
+    no_mlflow.chdir(folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def run(*commands: str) -> None:
+    """Run commands as a person types them, and stop at the first that fails."""
+    done = subprocess.run(["bash", "-euc", "\n".join(commands)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def be(user: str, running: server.Server, patch: pytest.MonkeyPatch) -> None:
+    for name, value in running.environment(user).items():
+        patch.setenv(name, value)
+
+
+def test_what_was_saved_is_brought_back(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    ports = server.Ports(free_port(), free_port(), free_port())
+    archive = place / "archive.bin"
+    archive.write_bytes(b"pictures")
+    with server.serving(place / "server", ports) as running:
+        be("promoter", running, monkeypatch)
+        (place / "registration").mkdir()
+        model = make_model("vgg16", run=make_tracked())
+        evaluation = make_evaluation(model)
+        (version,) = register(
+            [model], [evaluation], RegisterParams(model="mura"), place / "registration"
+        ).facts.versions
+        model_registry.set_alias(version, "champion")
+        run("dvc init --quiet --no-scm", "dvc remote add --quiet --default store s3://mura/dvc")
+        run("dvc add --quiet archive.bin", "dvc push --quiet")
+        run(*blocks("Save"))
+    assert {path.name for path in (place / "backup").iterdir()} == {"mlflow.dump", "mlflow", "mura"}
+    for lost in (place / "server", place / ".dvc/cache"):
+        shutil.rmtree(lost)
+    archive.unlink()
+
+    passwords, stores, looks = blocks("Bring back")
+    run(passwords)
+    with server.stores(place / "server", ports):
+        run(stores)
+    with server.serving(place / "server", ports) as running:
+        be("reader", running, monkeypatch)
+        assert model_registry.champion("mura", "champion") == version
+        assert model_registry.fault(version) is None
+        be("promoter", running, monkeypatch)
+        pull = next(line for line in looks.splitlines() if line.startswith("dvc"))
+        run(pull)
+    assert archive.read_bytes() == b"pictures"
+
+
+def test_the_page_does_not_tell_passwords_to_the_list_of_processes() -> None:
+    typed = "".join((*blocks("Save"), *blocks("Bring back")))
+    assert "pg_dump" in typed
+    assert not re.search(r"--password|postgresql://|SECRET", typed)

@@ -1,0 +1,33 @@
+"""What `make server` refuses before it starts anything. That it works: test_backup.py."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from infra import server, users
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = server.Ports(taken.getsockname()[1], 1, 1)
+        with pytest.raises(server.Refused, match="listens on port"), server.serving(tmp_path / "server", ports):
+            pass
+    assert not (tmp_path / "server").exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="PostgreSQL runs as root's own user only where root starts it")
+def test_root_is_told_of_a_directory_that_postgresql_cannot_reach(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o700)
+    folder = tmp_path / "closed" / "server"
+    for _ in range(2):
+        with pytest.raises(server.Refused, match="cannot pass through"), server.serving(folder, server.Ports(1, 2, 3)):
+            pass
+    files = {path.name: path for path in folder.iterdir() if path.is_file()}
+    assert set(files) == {"passwords.json", "auth.ini", "admin.env", "reader.env", "promoter.env"}
+    # Secrets are their owner's alone.
+    assert {path.stat().st_mode & 0o077 for path in files.values()} == {0}
+    # Who reads models reads them from MLflow, and needs no key of its store.
+    assert "AWS" not in files["reader.env"].read_text()
+    assert users.login_of(files["promoter.env"]).user == "promoter"

@@ -169,6 +169,7 @@ def train(seed: int, candidates: Sequence[str]) -> list[dict[str, Any]]:
         params = yaml.safe_load((here / demo.PARAMS).read_text())
         params["seed"] = seed
         section = params["train"]
+        params["ensembles"] = {}
         section["candidates"] = {name: section["candidates"][name] for name in candidates or section["candidates"]}
         (here / demo.PARAMS).write_text(yaml.safe_dump(params, sort_keys=False))
         environment = {**os.environ, "PYTHONPATH": str(here), "MLFLOW_TRACKING_URI": "off"}

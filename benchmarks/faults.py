@@ -51,6 +51,7 @@ from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import DataRefused, ExitCode, UsageError
 from components.params.train import TITLES
+from components.signing import keys
 from tests import lying_proxy, object_store
 from tests.servers import free_port, wait_for
 
@@ -73,7 +74,8 @@ _TRAIN = {
     "brightness": 0.1,
     "contrast": 0.1,
 }
-_PROTOCOL = {**_PARAMS["protocol"], "min_auroc": 0.0}
+_NO_FLOORS = {"min_patients": 0, "min_auroc": 0.0, "min_sensitivity": 0.0, "max_calibration_excess": 1.0}
+_PROTOCOL = _PARAMS["protocol"] | _NO_FLOORS
 EXPECTED = {
     "kill": (-signal.SIGKILL,),
     "error": (ExitCode.DONE, ExitCode.OUTSIDE),
@@ -487,7 +489,7 @@ def _place(folder: Path, archive: Path, **environment: str) -> Place:
     folder.mkdir(parents=True)
     shutil.copy(archive, folder / ARCHIVE)
     one = {**_PARAMS["train"], "candidates": {_TRAIN["candidate"]: {"architecture": _TRAIN["architecture"]}}}
-    params = {**_PARAMS, "archive": ARCHIVE, "train": one, "labels": {"overlay": "overlay.csv"}}
+    params = {**_PARAMS, "archive": ARCHIVE, "train": one, "ensembles": {}, "labels": {"overlay": "overlay.csv"}}
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     (folder / "overlay.csv").write_text("study,old,new,source,reason\n", encoding="utf-8")
     database = folder / "mlflow.db"
@@ -500,7 +502,7 @@ def _place(folder: Path, archive: Path, **environment: str) -> Place:
     }
     outside = ("MLFLOW_", "AWS_", "MURA_", "LD_LIBRARY_PATH", "KUBERNETES_", "KFP_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(outside)}
-    place = Place(folder, inherited | mine | environment, database)
+    place = Place(folder, inherited | keys.environment() | mine | environment, database)
     (folder / "tmp").mkdir()
     making = "from components import tracking; tracking.connect()"
     where = place.environment | {"MLFLOW_TRACKING_URI": f"sqlite:///{database}"}
@@ -561,23 +563,23 @@ def _place_with_mlflow(folder: Path, archive: Path) -> Iterator[Place]:
 def main() -> None:
     """Disturb and print."""
     parser = harness.parser(__doc__ or "", images=round(STUDIES * harness.IMAGES_PER_STUDY))
-    parser.add_argument("step", nargs="*", choices=[*STEPS, []], default=list(STEPS))
+    parser.add_argument("step", nargs="*", choices=[*STEPS, []], default=[], metavar="STEP", help=", ".join(STEPS))
     parser.add_argument("--kind", action="append", choices=KINDS, help="[default: all]")
     parser.add_argument("--times", type=int, default=30, help="of each kind and step [default: %(default)s]")
     parser.add_argument("--seed", type=int, default=1, help="decides what happens when [default: %(default)s]")
     parser.add_argument("--architecture", choices=TITLES, help="of the network [default: custom_cnn]")
     parser.add_argument("--cores", type=int, help="of each run; with 1 no workers are started [default: all]")
     flags = parser.parse_args()
-    kinds = flags.kind or KINDS
+    kinds, steps = flags.kind or KINDS, flags.step or list(STEPS)
     if flags.architecture:
         STEPS["train"] = _training(flags.architecture)
     rows: list[Row] = []
     with (
         harness.archive(flags) as (archive,),
         harness.folder() as folder,
-        places(folder, flags.step, kinds, archive, flags.cores) as made,
+        places(folder, steps, kinds, archive, flags.cores) as made,
     ):
-        for name in flags.step:
+        for name in steps:
             for where, place in made.items():
                 if where in ("files", STEPS[name].server):
                     mine = [kind for kind in kinds if (kind == "lost") == (where != "files")]

@@ -168,7 +168,7 @@ def main() -> None:
     """Flip and print."""
     known = [*commands(), *CHECKPOINTS]
     parser = harness.parser(__doc__ or "", images=round(faults.STUDIES * harness.IMAGES_PER_STUDY))
-    parser.add_argument("kind", nargs="*", choices=[*known, []], default=known)
+    parser.add_argument("kind", nargs="*", choices=[*known, []], default=[], metavar="KIND", help=", ".join(known))
     parser.add_argument("--flips", type=int, default=200, help="of each kind [default: %(default)s]")
     parser.add_argument("--seed", type=int, default=1, help="decides which bits [default: %(default)s]")
     parser.add_argument("--cores", type=int, help="of each step [default: all]")
@@ -183,7 +183,7 @@ def main() -> None:
         make_the_others(place)
         os.environ.update(place.environment)
         with contextlib.chdir(place.folder):
-            for kind in flags.kind:
+            for kind in flags.kind or known:
                 draw = random.Random(f"{flags.seed} {kind}")
                 if kind in CHECKPOINTS:
                     with faults.trial(place, kind) as trial:

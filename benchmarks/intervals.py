@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one object instead of a table")
     flags = parser.parse_args()
     models = [drawn(flags.studies, flags.patients, seed) for seed in range(MODELS)]
-    slices = [each for model in models for each in (model, *(model.of_part(part) for part in BODY_PARTS))]
+    slices = [
+        each for model in models for each in (model, *(model.where(model.body_part == part) for part in BODY_PARTS))
+    ]
     metrics.score(slices[-1], THRESHOLD)  # what is imported and compiled on the way
     seconds = _seconds(lambda: [metrics.score(each, THRESHOLD) for each in slices])
     thresholds = (THRESHOLD, THRESHOLD)
@@ -63,9 +65,8 @@ def drawn(studies: int, patients: int, seed: int) -> Studies:
     patient = np.sort(np.concatenate([np.arange(patients), random.integers(0, patients, studies - patients)]))
     abnormal = (random.random(studies) < 0.45).astype(np.int64)
     part = np.array(BODY_PARTS)[random.integers(0, len(BODY_PARTS), studies)]
-    made = Studies.of_images(
-        [f"study{number:06}" for number in range(studies)], patient, part, abnormal, np.full(studies, 0.5)
-    )
+    study = np.array([f"study{number:06}" for number in range(studies)])
+    made = Studies(study, patient.astype(str), part, abnormal, np.full(studies, 0.5))
     noise = np.random.default_rng(seed).normal(size=studies)
     return dataclasses.replace(made, probability=1 / (1 + np.exp(-1.8 * (abnormal - 0.5) - noise)))
 

@@ -1,7 +1,6 @@
 """Whether an image is in its registry: one HEAD request for its manifest."""
 
 import base64
-import json
 import os
 import re
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import NamedTuple
 
 import requests
 
-from components.base import answers
+from components.base import answers, documents
 from components.base.errors import UsageError
 
 _KINDS = (
@@ -130,7 +129,7 @@ def _login(registry: str) -> str | None:
     ]
     for path in (Path(each) for each in named if each):
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))["auths"][registry]["auth"]
+            found = documents.json_of(path.read_text(encoding="utf-8"))["auths"][registry]["auth"]
             base64.b64decode(found, validate=True)
             return str(found)
         except (OSError, ValueError, KeyError, TypeError):

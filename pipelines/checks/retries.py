@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from components.base import documents
 from pipelines.checks.check_result import CheckResult
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def look(there: "Namespace") -> CheckResult | None:
 def _policy(content: dict[str, str]) -> str:
     """The policy for all tasks. A config map has one document `config`, or a key for each of its parts."""
     try:
-        whole = _mapping(yaml.safe_load(content.get("config", "")))
-        defaults = whole.get("workflowDefaults") or yaml.safe_load(content.get("workflowDefaults", ""))
+        whole = _mapping(documents.yaml_of(content.get("config", "")))
+        defaults = whole.get("workflowDefaults") or documents.yaml_of(content.get("workflowDefaults", ""))
     except yaml.YAMLError:
         return _DEFAULT
     found = _mapping(defaults)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from components.archive import dvc
+from components.base import documents
 from components.base.errors import UsageError
 from components.base.urls import S3_SCHEME
 
@@ -167,7 +168,7 @@ def _remote(root: Path, name: str | None) -> str:
 
 def _yaml(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = documents.yaml_of(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: not readable as YAML ({' '.join(str(error).split())}).") from error
     return found if isinstance(found, dict) else {}

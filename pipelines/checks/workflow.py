@@ -2,12 +2,12 @@
 
 import base64
 import binascii
-import json
 import re
 import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from components.base import documents
 from components.kubeflow import argo
 
 # How a container ended is told by its log, and that one starts is no trouble.
@@ -74,8 +74,17 @@ def _nodes(status: Mapping[str, Any]) -> dict[str, Any]:
     """The nodes. From 1 MiB on Argo compresses them."""
     if packed := status.get("compressedNodes"):
         try:
-            found = json.loads(zlib.decompress(base64.b64decode(packed), wbits=zlib.MAX_WBITS | 16))
+            found = documents.json_of(_unpacked(base64.b64decode(packed)))
         except (ValueError, zlib.error, binascii.Error):
             return {}
         return found if isinstance(found, dict) else {}
     return dict(status.get("nodes") or {})
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """What gzip packed, unless that is far more than the nodes of any workflow."""
+    inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    found = inflate.decompress(packed, documents.MOST)
+    if not inflate.eof:
+        raise ValueError("larger than a workflow, or cut off")
+    return found

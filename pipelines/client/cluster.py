@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import urllib3
 
-from components.base import answers
+from components.base import answers, documents
 from components.base.errors import MuraError, ServiceUnreachable, UsageError
 from components.kubeflow import pod
 from pipelines.client.access import NAMESPACE, Access
@@ -74,7 +74,7 @@ class Kubeflow:
             function = self.client.healthzs.healthz_service_get_healthz
             self.call("asking for its version", function)
             # kfp's model of the answer lacks the version and the fields that the user interface adds.
-            said = json.loads(_api(function).last_response.data)
+            said = documents.json_of(_api(function).last_response.data)
             said = said if isinstance(said, dict) else {}
             if said.get("apiServerReady") is False:
                 raise Unavailable(

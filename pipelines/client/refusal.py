@@ -1,6 +1,5 @@
 """What an error of Kubeflow Pipelines means: one line, and what to do."""
 
-import json
 import re
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +13,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from components.base import answers
+from components.base import answers, documents
 from components.base.errors import MuraError, ServiceUnreachable, UsageError
 from pipelines.client.access import COOKIE, NAMESPACE, TOKEN, Access
 
@@ -132,7 +131,7 @@ def clean(text: str, access: Access) -> str:
 def _said(error: Any) -> str:
     """The server's message: the first line of the innermost one."""
     try:
-        body = json.loads(error.body)
+        body = documents.json_of(error.body)
     except (TypeError, ValueError):
         text = re.sub(r"<[^>]*>", " ", error.body or "") if isinstance(error.body, str) else ""
         return text or str(error.reason or "")
@@ -149,7 +148,7 @@ def _said(error: Any) -> str:
 
 def _is_api_error(error: Any) -> bool:
     try:
-        body = json.loads(error.body)
+        body = documents.json_of(error.body)
     except (TypeError, ValueError):
         return False
     # The gateway answers "Not Found" for an address that it does not know.

@@ -109,9 +109,8 @@ def _size(package: Package) -> CheckResult:
     size = run_size(package).total
     found = f"about {size / 1000:.0f} kB at its end, of at most {MOST / 1000:.0f} kB"
     if size > MOST:
-        return missing(
-            "run", f"{found}: Kubeflow would not see its last steps. Take candidates out of `train.candidates`."
-        )
+        fewer = "Take candidates out of `train.candidates`, or ensembles out of `ensembles`."
+        return missing("run", f"{found}: Kubeflow would not see its last steps. {fewer}")
     return CheckResult("run", found)
 
 

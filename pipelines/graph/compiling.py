@@ -16,7 +16,7 @@ from pipelines.graph.run_size import MOST, run_size
 from pipelines.kfp_extra import needs_kfp
 
 # Sections of choices about what comes after the shards.
-_AFTER_SHARDS = ("train", "protocol", "evaluate", "register", "promote")
+_AFTER_SHARDS = ("train", "ensemble", "protocol", "evaluate", "register", "promote")
 
 
 class Data(NamedTuple):
@@ -159,5 +159,6 @@ def _choices(params: Params) -> dict[str, Any]:
     """The choices as arguments, by name."""
     chosen = params.model_dump(mode="json", by_alias=True)
     sections = ("seed", "ingest", "validate", "shard", "protocol", "evaluate", "register", "promote")
-    candidates = chosen["train"]["candidates"]
-    return {name: chosen[name] for name in sections} | {f"train_{name}": each for name, each in candidates.items()}
+    candidates = {f"train_{name}": each.brief() for name, each in params.train.candidates.items()}
+    ensembles = {f"ensemble_{name}": each for name, each in chosen["ensembles"].items()}
+    return {name: chosen[name] for name in sections} | candidates | ensembles

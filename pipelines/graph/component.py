@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, get_type_hints
 
 from kfp import dsl
@@ -12,7 +12,7 @@ from components.artifacts.artifact import Artifact
 from components.artifacts.manifest import Manifest, ValidManifest
 from components.artifacts.parts import ManifestPart, ShardsPart
 from components.artifacts.shards import Shards
-from components.artifacts.trained_model import TrainedModel
+from components.artifacts.trained_model import ENSEMBLE, TrainedModel
 from components.cli import steps
 from components.kubeflow.executor import CODE, DIGEST, NAME, VIEWS, WITHOUT_DIGEST, noun
 
@@ -60,37 +60,32 @@ def component(
 
     The command reads its inputs from `--executor-input`, which Kubeflow writes into the pod in any case. Flags would
     say them a second time, and what a pod is told stands six times in the state of the run. Flags are what the
-    executor's input does not say: places on a volume, and the order of a list.
+    executor's input does not say: places on a volume. The order of a list is in the names of its inputs.
 
-    Its outputs are the artifact, named as its noun, its `digest`, and what the user interface shows of it.
+    Its outputs are the artifact, named as its noun, its `digest`, and what the user interface shows of it: of a model,
+    the numbers of its training.
 
     Args:
         step: name of the step.
         image: reference of the image that runs it.
         name: of the component.
         given: names of the inputs that the task has. They say which optional inputs the component has, and what a list
-            is made of: `evaluation_vgg16` and `evaluation_vgg19` for `evaluations`. With `part`, it is of a part of
-            the step, which has no digest as an output: see `merge`.
+            is made of: `evaluation_1` and `evaluation_2` for `evaluations`. With `part`, it is of a part of the step,
+            which has no digest as an output: see `merge`.
         on_volume: kinds of artifacts that are passed as a path on a volume, not as Kubeflow's artifacts.
     """
     function = steps.function_of(step, "part" in given)
     product = get_type_hints(function)["return"]
     arguments = [each for of in steps.inputs_of(function) for each in _inputs(of, given, on_volume)]
-    hints: dict[str, Any] = {}
-    for each in arguments:
-        hints[each.name] = each.hint
-        known_by = f"{each.name}_{DIGEST}"
-        if known_by in given or (each.with_digest and "part" not in given):
-            hints[known_by] = str
-        if (called := f"{each.name}_{NAME}") in given:
-            hints[called] = str
+    hints = _hints(arguments, given)
     if step not in RECEIPTS:
         hints[CODE] = str
     out = _output(product, on_volume)
     hints[out.name] = out.hint
     if product not in WITHOUT_DIGEST:
         hints[DIGEST] = dsl.OutputPath(str)
-    hints |= {view: dsl.Output[_VIEWS[each.schema]] for view, each in VIEWS.get(product, {}).items()}
+    shown = VIEWS.get(product, {}) if step != ENSEMBLE else {}
+    hints |= {view: dsl.Output[_VIEWS[each.schema]] for view, each in shown.items()}
 
     def container(*placeholders: Any) -> dsl.ContainerSpec:
         values = dict(zip(hints, placeholders, strict=True))
@@ -154,6 +149,20 @@ def with_signature(function: Callable[..., Any], name: str, about: str, hints: M
     return function
 
 
+def _hints(arguments: Iterable[Argument], given: Collection[str]) -> dict[str, Any]:
+    """The types of the inputs for kfp, by name: of the arguments, and of what is told of them."""
+    hints: dict[str, Any] = {}
+    for each in arguments:
+        hints[each.name] = each.hint
+        known_by = f"{each.name}_{DIGEST}"
+        if known_by in given or (each.with_digest and "part" not in given):
+            hints[known_by] = str
+        if (called := f"{each.name}_{NAME}") in given:
+            hints[called] = str
+    # Of what another input brings along.
+    return hints | {each: str for each in given if each.endswith(f"_{DIGEST}") and each not in hints}
+
+
 def _inputs(of: steps.Input, given: Collection[str], on_volume: Collection[type[Artifact[Any]]]) -> Iterator[Argument]:
     """The component's inputs for an input of the step: one; none or several if it is optional or a list."""
     if of.is_section or of.kind is int:
@@ -163,13 +172,12 @@ def _inputs(of: steps.Input, given: Collection[str], on_volume: Collection[type[
     hint = str if by_value else dsl.Input[_TYPES.get(of.kind, dsl.Artifact)]
     names = [of.name]
     if of.many:
-        names = [each for each in given if each.startswith(f"{of.flag.removeprefix('--')}_")]
-        digests = {f"{each}_{DIGEST}" for each in names}
-        names = [each for each in names if each not in digests]
-    elif of.optional and of.name not in given:
+        names = [each for each in given if re.fullmatch(rf"{of.word}_\d+", each)]
+    elif of.name not in given and (of.optional or f"{of.name}_{DIGEST}" in given):
+        # Left out, or brought along by another input.
         names = []
     for name in names:
-        is_flag = of.many or of.kind in on_volume
+        is_flag = of.kind in on_volume
         yield Argument(of.flag, name, hint, not by_value, is_flag, of.kind.WITH_DIGEST)
 
 

@@ -4,7 +4,7 @@
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kfp import dsl
@@ -15,11 +15,11 @@ from components.artifacts.artifact import Artifact
 from components.artifacts.manifest import Manifest
 from components.artifacts.parts import ManifestPart, ShardsPart
 from components.artifacts.shards import Shards
-from components.base.errors import UsageError
-from components.kubeflow.executor import CODE, DIGEST, DIGITS, noun
+from components.artifacts.trained_model import ENSEMBLE
+from components.kubeflow.executor import CODE, CODE_DIGITS, DIGEST, noun
 from components.params.document import Params
 from components.params.kubeflow import KubeflowParams
-from components.params.train import TrainParams, title
+from components.params.train import title
 from pipelines.graph.component import RECEIPTS, component, merge, notify, with_signature
 from pipelines.graph.placement import place
 
@@ -38,6 +38,13 @@ Inputs = dict[str, Any]
 """What a task is given, by the names of its component's inputs."""
 
 
+class Candidate(NamedTuple):
+    """Whom a task is about."""
+
+    name: str
+    architecture: str
+
+
 class Tasks:
     """Makes tasks. Each is placed, named and cached as its step needs."""
 
@@ -53,7 +60,7 @@ class Tasks:
         self._profile, self._image = profile, image
         self._code = functools.cache(code)
 
-    def add(self, step: str, inputs: Inputs, candidate: TrainParams | None = None) -> PipelineTask:
+    def add(self, step: str, inputs: Inputs, candidate: Candidate | None = None) -> PipelineTask:
         """Add a task.
 
         Args:
@@ -63,10 +70,12 @@ class Tasks:
         """
         part = inputs.get("part", "")
         number = part.partition("/")[0]
-        name = f"{step}_{candidate.candidate}" if candidate else f"{step}_{number}" if part else step
-        where = f"{step}.{candidate.candidate}" if candidate else step
+        of = candidate.name if candidate else number
+        # The ensemble that is called so has the task of that name.
+        name = f"{step}_{of}" if of and of != step else step
+        where = f"{step}.{candidate.name}" if candidate else step
         if step not in RECEIPTS:
-            inputs = inputs | {CODE: self._code(f"components.{step}")[:DIGITS]}
+            inputs = inputs | {CODE: self._code(f"components.{step}")[:CODE_DIGITS]}
         on_volume = (Shards,) if self.shards_on_volume else ()
         made = component(step, self._image(self._profile.step(where).gpus > 0), name, inputs, on_volume)
         task = place(made(**inputs), self._profile, where).set_display_name(_display_name(step, candidate, part))
@@ -84,7 +93,7 @@ class Tasks:
         product, made = _WHOLES[step]
         for number, part in enumerate(parts, 1):
             inputs = inputs | {f"part_{number}": part.outputs[made]}
-        inputs = inputs | {CODE: self._code(f"components.{step}")[:DIGITS]}
+        inputs = inputs | {CODE: self._code(f"components.{step}")[:CODE_DIGITS]}
         task = place(merge(product, self._image(False), list(inputs))(**inputs), self._profile, "merge", step)
         return task.set_display_name(f"Merge {noun(product)}")
 
@@ -114,7 +123,9 @@ def whole_pipeline(params: Params, arguments: Mapping[str, Any], tasks: Tasks) -
         else:
             shard = tasks.add("shard", archive | valid | {"params": given["shard"]})
             shards = _made("shards", shard, "shards")
-        _add_candidates(tasks, given, params.train.candidates, valid | shards)
+        # The shards bring the manifest along.
+        del valid["manifest"]
+        _add_candidates(tasks, given, params, valid | shards)
 
     about = f"From an archive of bone X-rays to a trusted model. {_ARGUMENTS}"
     return _pipeline(Naming("mura", "MURA", about, "training"), params.kubeflow, arguments, tasks, steps)
@@ -163,7 +174,7 @@ def training_pipeline(params: Params, arguments: Mapping[str, Any], tasks: Tasks
             importer = dsl.importer(artifact_uri=given[name], artifact_class=dsl.Dataset, reimport=False)
             importer.set_display_name(name.capitalize())
             data |= {name: importer.output, f"{name}_{DIGEST}": given[f"{name}_{DIGEST}"]}
-        _add_candidates(tasks, given, params.train.candidates, data)
+        _add_candidates(tasks, given, params, data)
 
     about = f"From a valid manifest and shards of bone X-rays to a trusted model. {_ARGUMENTS}"
     return _pipeline(Naming("mura", "MURA", about, "training"), params.kubeflow, arguments, tasks, steps)
@@ -228,7 +239,7 @@ def _validated(tasks: Tasks, given: Inputs, archive: Inputs, manifest: PipelineT
     return _made("manifest", tasks.add("validate", inputs), "valid_manifest")
 
 
-def _add_candidates(tasks: Tasks, given: Inputs, candidates: Mapping[str, TrainParams], data: Inputs) -> None:
+def _add_candidates(tasks: Tasks, given: Inputs, params: Params, data: Inputs) -> None:
     """Add all that comes after the shards.
 
     Each candidate has tasks of its own in the compiled pipeline: in a ParallelFor Kubeflow 2.17 ignores retries, and a
@@ -237,25 +248,31 @@ def _add_candidates(tasks: Tasks, given: Inputs, candidates: Mapping[str, TrainP
     Args:
         tasks: makes the tasks.
         given: arguments of the run.
-        candidates: by name.
-        data: the valid manifest and the shards, as inputs.
+        params: the candidates and the ensembles.
+        data: the valid manifest and the shards, as inputs; the manifest's digest alone where the shards bring it along.
     """
-    for name in candidates:
-        if f"{name}_{DIGEST}" in candidates:
-            raise UsageError(
-                f"train.candidates: {name}_{DIGEST} is how the pipeline calls the digest of {name}. Rename one of them."
-            )
     shards = {name: each for name, each in data.items() if name.startswith("shards")}
     seed = {"seed": given["seed"]}
+    chosen = {"params": given["evaluate"], "protocol": given["protocol"]}
     # An evaluation brings its model along.
-    made: Inputs = {}
-    for name, candidate in candidates.items():
-        train = tasks.add("train", shards | seed | {"params": given[f"train_{name}"]}, candidate)
-        model = _made("model", train, "trained_model")
-        chosen = {"params": given["evaluate"], "protocol": given["protocol"]}
-        evaluate = tasks.add("evaluate", data | model | seed | chosen, candidate)
-        made |= _made(f"evaluation_{name}", evaluate, "evaluation")
-    register = tasks.add("register", made | {"params": given["register"]})
+    made: dict[str, PipelineTask] = {}
+
+    def evaluate(maker: PipelineTask, candidate: Candidate) -> None:
+        model = _made("model", maker, "trained_model")
+        made[candidate.name] = tasks.add("evaluate", data | model | seed | chosen, candidate)
+
+    def evaluations(names: Iterable[str]) -> Inputs:
+        found = [_made(f"evaluation_{i}", made[name], "evaluation") for i, name in enumerate(names, 1)]
+        return {name: each for some in found for name, each in some.items()}
+
+    for name, trained in params.train.candidates.items():
+        candidate = Candidate(name, trained.architecture)
+        evaluate(tasks.add("train", shards | seed | {"params": given[f"train_{name}"]}, candidate), candidate)
+    for name, ensemble in params.ensembles.items():
+        candidate = Candidate(name, ENSEMBLE)
+        members = evaluations(ensemble.chosen(params.train.candidates))
+        evaluate(tasks.add(ENSEMBLE, members | {"params": given[f"ensemble_{name}"]}, candidate), candidate)
+    register = tasks.add("register", evaluations(made) | {"params": given["register"]})
     tasks.add("promote", _made("registration", register, "registration") | {"params": given["promote"]})
 
 
@@ -264,12 +281,12 @@ def _made(name: str, task: PipelineTask, output: str) -> Inputs:
     return {name: task.outputs[output], f"{name}_{DIGEST}": task.outputs[DIGEST]}
 
 
-def _display_name(step: str, candidate: TrainParams | None, part: str) -> str:
+def _display_name(step: str, candidate: Candidate | None, part: str) -> str:
     """`Shard`, `Shard 3/8`, `Train (VGG-16)`, or `Train wide (VGG-16)` if the name is not the architecture's."""
-    if candidate is None:
+    if candidate is None or candidate.name == step:
         return f"{step.capitalize()} {part}".rstrip()
-    written = title(candidate.candidate, candidate.architecture)
-    own_name = candidate.candidate != candidate.architecture
+    written = title(*candidate)
+    own_name = candidate.name != candidate.architecture
     return f"{step.capitalize()} {written if own_name else f'({written})'}"
 
 

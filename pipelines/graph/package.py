@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from components.base import documents
 from components.base.errors import UsageError
 from components.params.kubeflow import EnvironmentSource
 
@@ -106,7 +107,7 @@ class Package:
             UsageError: there is no such file, or it is no compiled pipeline.
         """
         try:
-            return cls.parse(path.read_bytes())
+            return cls.parse(documents.content(path))
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise UsageError(f"{path}: {why}. `mura pipeline compile` writes a compiled pipeline.") from error
@@ -119,12 +120,12 @@ class Package:
             ValueError: it is none.
         """
         try:
-            documents = list(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+            found = documents.yaml_all(text)
         except yaml.YAMLError as error:
             raise ValueError(f"not readable as YAML ({' '.join(str(error).split())})") from error
-        if not (documents and isinstance(documents[0], dict) and {"pipelineInfo", "root"} <= documents[0].keys()):
+        if not (found and isinstance(found[0], dict) and {"pipelineInfo", "root"} <= found[0].keys()):
             raise ValueError("expected a compiled pipeline with `pipelineInfo` and `root`")
-        return cls(text, documents[0], documents[1] if len(documents) > 1 else {})
+        return cls(text, found[0], found[1] if len(found) > 1 else {})
 
     @property
     def name(self) -> str:
@@ -230,7 +231,7 @@ class Package:
         if parameter.kind == "STRING":
             return text
         try:
-            value = json.loads(text)
+            value = documents.json_of(text)
         except ValueError:
             value = None
         # In Python, True is an int.

@@ -10,6 +10,7 @@ from components.params.kubeflow import KubeflowParams, StepProfile
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 """Kueue's label of a pod: the local queue that admits it."""
+_TELLING_MLFLOW = ("train", "register", "promote", "notify")
 
 
 def place(task: PipelineTask, profile: KubeflowParams, name: str, keys_of: str = "") -> PipelineTask:
@@ -61,9 +62,13 @@ def _resources(task: PipelineTask, step: StepProfile) -> None:
 
 
 def _environment(task: PipelineTask, profile: KubeflowParams, step: str) -> None:
-    """Mount places and keys, which `mura` reads when it starts. The id of the run is a variable of our own."""
+    """Mount places and keys, which `mura` reads when it starts. The id of the run is a variable of our own.
+
+    Steps that tell MLflow nothing have no use for it, and it would take a kilobyte of the run's state for each.
+    """
     for source in profile.environment:
         if source.is_for(step):
             mount = kubernetes.use_secret_as_volume if source.secret else kubernetes.use_config_map_as_volume
             mount(task, source.name, f"{places.ROOT}/{source.name}", optional=source.optional)
-    kubernetes.use_field_path_as_env(task, RUN_ID, "metadata.labels['pipeline/runid']")
+    if step in _TELLING_MLFLOW:
+        kubernetes.use_field_path_as_env(task, RUN_ID, "metadata.labels['pipeline/runid']")

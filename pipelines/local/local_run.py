@@ -18,6 +18,7 @@ from components.base.errors import RunFailed, ServiceUnreachable, UsageError
 from components.kubeflow.pod import RUN_ID
 from components.params.document import Params
 from components.params.kubeflow import KubeflowParams
+from components.signing import keys
 from pipelines.graph import overlay_argument
 from pipelines.graph.compiling import compile_pipeline
 from pipelines.graph.package import Package
@@ -70,6 +71,7 @@ def run_local(
         readable.append(Path(archive))
     package = compile_pipeline(_on_cpu(params), archive=archive, overlay=_overlay(params, readable))
     environment, database = _with_mlflow(environment, root)
+    environment |= keys.environment()
     containers = Containers(dict.fromkeys(readable, "ro") | dict.fromkeys(database, "rw"))
 
     # kfp warns that resources and display names have no effect here.

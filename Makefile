@@ -37,8 +37,12 @@ test: $(READY) ## The tests that take minutes; they need nothing but git, make a
 	@$(RUN) pytest -m "not long"
 
 .PHONY: test-long
-test-long: $(READY) ## The other tests, half an hour: trainings, kills, whole pipelines; they need nothing more
-	@$(RUN) pytest -m long
+test-long: $(READY) ## The other tests, a quarter of an hour: trainings, kills, whole pipelines; they need nothing more
+	@$(RUN) pytest -m "long and not longest"
+
+.PHONY: test-longest
+test-longest: $(READY) ## Those that take minutes each, half an hour: histories, drills, many kills
+	@$(RUN) pytest -m longest
 
 .PHONY: fuzz
 fuzz: $(READY) ## The fuzzers of the tests, for minutes each: FUZZ_SECONDS=300
@@ -54,8 +58,13 @@ format: $(READY) ## Mend what lint and format can mend
 
 .PHONY: mlflow
 mlflow: $(READY) ## Runs and models of sqlite:///mlflow.db in a browser, port 5000
+	@echo "Open http://127.0.0.1:5000/#/?workflowType=machine_learning"
 	@$(RUN) MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false \
 		mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+.PHONY: server
+server: $(READY) ## MLflow with logins on PostgreSQL and S3, on this machine: SERVER=/srv/mura for another directory
+	@$(RUN) exec python -m infra.server $(SERVER)
 
 .PHONY: lock
 lock: $(VENV)/bin/python ## Compile the lock files anew from pyproject.toml
@@ -64,10 +73,11 @@ lock: $(VENV)/bin/python ## Compile the lock files anew from pyproject.toml
 	$(COMPILE) -c requirements/dev.txt --extra cpu -o requirements/cpu.txt
 	$(COMPILE) -c requirements/dev.txt --extra gpu -o requirements/gpu.txt
 	$(COMPILE) -c requirements/dev.txt --extra dvc --extra pipelines --extra tune --group dev -o requirements/tools.txt
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header -c requirements/dev.txt --group serve -o requirements/serve.txt
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --group build -o requirements/build.txt
 
 .PHONY: image
-image: $(VENV)/.$(DETECTED) ## The steps in a container image, with its bill of materials: for CUDA HARDWARE=gpu
+image: $(VENV)/.$(DETECTED) ## The steps in an image, with its bill of materials: for CUDA HARDWARE=gpu, the server =serve
 	@infra/image.sh $(if $(filter file,$(origin HARDWARE)),cpu,$(HARDWARE))
 
 .PHONY: base-image
@@ -85,6 +95,12 @@ test-slurm: $(READY) ## Tests with a Slurm of their own, on one node; needs slur
 	@PATH="$$PATH:/usr/sbin" command -v slurmctld munged >/dev/null || { \
 		echo "make test-slurm needs Slurm and does not find it. On Debian: apt-get install slurm-wlm munge"; exit 1; }
 	@$(RUN) pytest --numprocesses=0 tests/slurm
+
+.PHONY: test-browser
+test-browser: $(READY) ## Tests of the server's page in a browser; needs chromium
+	@command -v chromium >/dev/null || { \
+		echo "make test-browser needs chromium and does not find it. On Debian: apt-get install chromium"; exit 1; }
+	@$(RUN) pytest --numprocesses=0 tests/browser
 
 .PHONY: clean
 clean: ## Remove the artifacts; archives, MLflow's records and DVC's cache stay

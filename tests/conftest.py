@@ -1,6 +1,7 @@
 """What several tests need: a place for MLflow, models and evaluations."""
 
 import functools
+import json
 import logging
 import os
 import shutil
@@ -9,50 +10,70 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import object_store
 import pytest
+from drawn_scores import around, make_scores
 from servers import free_port, wait_for
 
 from components.artifacts.evaluation import (
-    METRICS,
+    CARD_PAGE,
+    CARD_TEXT,
     PREDICTIONS,
     REPORT,
     STUDIES,
-    TEST_METRICS,
     TEST_REPORT,
+    Both,
     BothReliabilities,
     Calibration,
-    Confusion,
     Evaluation,
     EvaluationFacts,
-    Interval,
+    Floor,
+    FloorScores,
     PointScores,
     RawAndCalibrated,
     Reliability,
     Scores,
-    SplitScores,
 )
+from components.artifacts.shards import split_digest
 from components.artifacts.trained_model import CURVES, WEIGHTS, Offsets, TrackedRun, TrainedModel, TrainedModelFacts
 from components.base import surroundings
+from components.signing import keys
 
 if TYPE_CHECKING:
     import pandas as pd
     from kubeflow_api import KubeflowApi
+    from registered import Registered
 
     from components.scores.both_splits import BothSplits
 
 os.environ.update(**surroundings.FIXED, TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
 
+# What tests register is signed by a key that they trust, whatever keys the machine has.
+os.environ[keys.SIGNING_KEY] = keys.drawn().decode()
+os.environ[keys.TRUSTED_KEYS] = keys.public_of(os.environ[keys.SIGNING_KEY].encode(), "the key of tests").pem.decode()
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-MEASURED_WITH = {"batch_size": 8}
+MEASURED_WITH = {"batch_size": 8, "flips": False, "false_alarms": 0.01}
+# The probabilities that tests draw have an exact AUROC; they are not calibrated.
 PROTOCOL: dict[str, Any] = {
     "primary_metric": "auroc", "operating_point": "kappa", "target": 0.9, "slices": ["body_part"],
-    "test_role": "veto", "min_gain": 0.01, "min_auroc": 0.6, "max_loss": 0.02,
+    "test_role": "veto", "min_gain": 0.01, "min_patients": 30, "min_auroc": 0.6,
+    "min_sensitivity": 0.1, "max_calibration_excess": 0.4, "max_loss": 0.02,
 }  # fmt: skip
+# Few studies and an epoch teach little.
+NO_FLOORS = {"min_patients": 0, "min_auroc": 0.0, "min_sensitivity": 0.0, "max_calibration_excess": 1.0}
 NO_OFFSETS = Offsets(body_part={"wrist": 0.0}, pooled=0.0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever leaves out the long tests leaves out the longest, too."""
+    for item in items:
+        if item.get_closest_marker("longest"):
+            item.add_marker("long")
 
 
 @pytest.fixture(autouse=True)
@@ -238,49 +259,174 @@ def trained(make_model: Callable[..., TrainedModel], tmp_path: Path) -> TrainedM
 
 
 @pytest.fixture
-def make_tracked(tmp_path: Path) -> Callable[[], TrackedRun]:
+def hollow() -> set[str]:
+    """Runs whose models have no substance."""
+    return set()
+
+
+@pytest.fixture
+def make_tracked(tmp_path: Path, hollow: set[str]) -> Callable[[], TrackedRun]:
     """Logs a model without substance to the MLflow in use: enough to be registered."""
     from components import tracking
-    from components.tracking import server, stored_model
+    from components.tracking import server
 
     def make() -> TrackedRun:
         client = tracking.connect()
         run = client.create_run(server.experiment_id(client))
-        logged = client.create_logged_model(run.info.experiment_id, name="hollow", source_run_id=run.info.run_id)
-        folder = tmp_path / "hollow"
-        network = folder / stored_model.NETWORK
-        network.parent.mkdir(parents=True, exist_ok=True)
-        (folder / "MLmodel").write_text("flavors: {keras: {data: data}}\n")
-        with zipfile.ZipFile(network, "w") as archive:
-            for name in ("config.json", "metadata.json", "model.weights.h5"):
-                archive.writestr(name, "{}")
-        client.log_model_artifacts(logged.model_id, str(folder))
-        client.finalize_logged_model(logged.model_id, "READY")
-        return TrackedRun(run_id=run.info.run_id, model_uri=f"models:/{logged.model_id}")
+        hollow.add(run.info.run_id)
+        return log_hollow(run.info.run_id, tmp_path / "hollow", {})
 
     return make
 
 
+def log_hollow(run_id: str, folder: Path, tags: dict[str, str]) -> TrackedRun:
+    """A logged model of a run, with the files of a network that hold nothing."""
+    from components import tracking
+
+    client = tracking.connect()
+    experiment = client.get_run(run_id).info.experiment_id
+    logged = client.create_logged_model(experiment, name="hollow", source_run_id=run_id, tags=tags)
+    _write_hollow(folder)
+    client.log_model_artifacts(logged.model_id, str(folder))
+    client.finalize_logged_model(logged.model_id, "READY")
+    return TrackedRun(run_id=run_id, model_uri=f"models:/{logged.model_id}")
+
+
+def _write_hollow(folder: Path) -> None:
+    from components.tracking import stored_model
+
+    network = folder / stored_model.NETWORK
+    network.parent.mkdir(parents=True, exist_ok=True)
+    (folder / "MLmodel").write_text("flavors: {keras: {data: data}}\n")
+    with zipfile.ZipFile(network, "w") as archive:
+        for name in ("config.json", "metadata.json", "model.weights.h5"):
+            archive.writestr(name, "{}")
+
+
+def hollow_predictor(name: str, model: TrainedModel, evaluation: Evaluation, run_id: str, folder: Path) -> TrackedRun:
+    """The signed predictor of a model whose network is the mean of the pixels: enough to be registered and replayed.
+
+    One that is there is found.
+    """
+    from components import tracking
+    from components.artifacts import predictor
+    from components.artifacts.predictor import PredictorCard
+    from components.base.files import file_sha256
+    from components.golden import replaying
+    from components.signing import directory
+    from components.tracking import evidence_files, logged_predictor, stored_model
+
+    client, tags = tracking.connect(), logged_predictor.tags_of(model, evaluation, name)
+    experiment = client.get_run(run_id).info.experiment_id
+    ours = " and ".join([f"source_run_id = '{run_id}'", *(f"tags.{tag} = '{text}'" for tag, text in tags.items())])
+    for found in client.search_logged_models([experiment], filter_string=ours):
+        return TrackedRun(run_id=run_id, model_uri=f"models:/{found.model_id}")
+    logged = client.create_logged_model(experiment, name="hollow", source_run_id=run_id, tags=tags)
+    shutil.rmtree(folder, ignore_errors=True)
+    _write_hollow(folder)
+    onnx = folder / predictor.ONNX
+    onnx.write_bytes(mean_network(model.facts.image_size))
+    digests = [file_sha256(folder / each) for each in (predictor.NETWORK, predictor.ONNX)]
+    (folder / predictor.CARD).write_text(PredictorCard.of(model, evaluation, *digests).model_dump_json())
+    bound = evidence_files.Bound(name, run_id, logged.model_id)
+    evidence_files.write(model, evaluation, bound, folder)
+    replaying.write(folder)
+    directory.sign(folder)
+    client.log_model_artifacts(logged.model_id, str(folder))
+    client.set_logged_model_tags(logged.model_id, {stored_model.ONNX_SHA256: digests[1]})
+    client.finalize_logged_model(logged.model_id, "READY")
+    return TrackedRun(run_id=run_id, model_uri=f"models:/{logged.model_id}")
+
+
+@functools.cache
+def mean_network(size: int) -> bytes:
+    """An ONNX file whose logit says how bright a picture is."""
+    import numpy as np
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    def kept(name: str, values: Any) -> Any:
+        return numpy_helper.from_array(np.array(values), name)
+
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["given"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["given", "last"], ["map"], keepdims=0),
+        helper.make_node("ReduceMean", ["given", "sides"], ["features"], keepdims=0),
+        helper.make_node("Sub", ["features", "middle"], ["moved"]),
+        helper.make_node("Div", ["moved", "middle"], ["logit"]),
+    ]
+    shapes = {"logit": ["N", 1], "map": ["N", size, size], "features": ["N", 1]}
+    graph = helper.make_graph(
+        nodes,
+        "mean",
+        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", size, size, 1])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
+        [kept("last", [3]), kept("sides", [1, 2]), kept("middle", np.array([60], np.float32))],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    checker.check_model(made)
+    content: bytes = made.SerializeToString()
+    return content
+
+
 @pytest.fixture
-def make_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
-    """Seals an evaluation of a model: `make_evaluation(model, auroc=0.8, test_digest="...")`.
+def register_hollow(tmp_path: Path) -> Callable[..., Any]:
+    """Registers a model of `make_tracked`: `register_hollow("mura", model, evaluation, make_tracked())`."""
+    from components.tracking import model_registry
+
+    def register(name: str, model: TrainedModel, evaluation: Evaluation, run: TrackedRun) -> Any:
+        made = hollow_predictor(name, model, evaluation, run.run_id, tmp_path / "signed")
+        return model_registry.ensure_version(name, model, evaluation, made)
+
+    return register
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> "Registered":
+    """A small version in a registry of its own. It cannot tell what is unlike."""
+    from registered import register_small
+
+    return register_small(tmp_path_factory.mktemp("registered"), mlflow_database, 0.01)
+
+
+@pytest.fixture(scope="module")
+def wary(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> "Registered":
+    """The same, which can: so few tuning studies are enough for a tenth of false alarms."""
+    from registered import register_small
+
+    return register_small(tmp_path_factory.mktemp("wary"), mlflow_database, 0.1)
+
+
+@pytest.fixture
+def make_evaluation(tmp_path: Path, hollow: set[str]) -> Callable[..., Evaluation]:
+    """Seals an evaluation of a model: `make_evaluation(model, auroc=0.8, pictures="others")`.
 
     Its scores are those of its predictions, except where they are given: `make_evaluation(model, test=...)`. `protocol`
-    are changes of the protocol.
+    are changes of the protocol. Where the logged model has no substance, a predictor without any is signed, for `mura`
+    or another name.
     """
 
+    from components.scores.json_files import json_files
+
+    # Parameters: each has a default.
     def make(
-        model: TrainedModel, auroc: float = 0.8, protocol: dict[str, Any] | None = None, **scores: Any
+        model: TrainedModel,
+        auroc: float = 0.8,
+        protocol: dict[str, Any] | None = None,
+        pictures: str = "",
+        body_parts: tuple[str, ...] | None = None,
+        signed_for: str = "mura",
+        **scores: Any,
     ) -> Evaluation:
         path = tmp_path / "evaluations" / f"{model.facts.architecture}-{time.time_ns()}"
         path.mkdir(parents=True)
-        predicted, measured = scored(auroc)
-        (path / METRICS).write_text(f'{{"auroc": {auroc}}}')
-        (path / TEST_METRICS).write_text('{"roc": {"false_positive_rate": [0, 0.5, 1], "sensitivity": [0, 0.8, 1]}}')
+        predicted, measured = scored(auroc, pictures)
+        digests = {f"{name}_digest": split_digest(rows) for name, rows in predicted.groupby("split")}
         predicted.to_parquet(path / PREDICTIONS, index=False)
         measured.table.to_parquet(path / STUDIES, index=False)
         (path / REPORT).write_text("<p>report</p>")
         (path / TEST_REPORT).write_text("<p>report of the test split</p>")
+        (path / CARD_TEXT).write_text("# Model card\n")
+        (path / CARD_PAGE).write_text("<h1>Model card</h1>")
         facts = EvaluationFacts(
             candidate=model.facts.candidate,
             architecture=model.facts.architecture,
@@ -288,17 +434,25 @@ def make_evaluation(tmp_path: Path) -> Callable[..., Evaluation]:
             data_digest=model.facts.data_digest,
             shards_digest=model.facts.shards_digest,
             code_revision=COMMIT,
+            body_parts=body_parts,
             params=MEASURED_WITH,
             protocol=PROTOCOL | (protocol or {}),
             seed=1,
             calibration=measured.calibrated.facts(NO_OFFSETS),
             scores=make_scores(
-                **{"threshold": measured.threshold, "tuning": measured.tuning, "test": measured.test} | scores
+                **{"threshold": measured.threshold, "tuning": measured.tuning, "test": measured.test} | digests | scores
             ),
             operating_points=measured.points,
             reliability=measured.reliability,
+            slices=measured.slices,
+            floor=measured.floor,
         )
-        return Evaluation.seal(path, facts)
+        for name, content in json_files(facts, measured.calibrated.test).items():
+            (path / name).write_text(json.dumps(content))
+        made = Evaluation.seal(path, facts)
+        if model.facts.run.run_id in hollow:
+            hollow_predictor(signed_for, model, made, model.facts.run.run_id, tmp_path / "signed")
+        return made
 
     return make
 
@@ -336,10 +490,11 @@ def seal_model(path: Path, architecture: str, weights: bytes | None = None, **fa
 
 
 @functools.cache
-def scored(auroc: float) -> "tuple[pd.DataFrame, BothSplits]":
+def scored(auroc: float, pictures: str = "") -> "tuple[pd.DataFrame, BothSplits]":
     """Predictions of a view of each of 300 studies of both splits, and their scores.
 
-    The AUROC on test is exact to 1/2500, that on tuning nearly: its probabilities are cross-fitted.
+    Other `pictures` make other test studies, of the same names and scores. The AUROC on test is exact to 1/2500, that
+    on tuning nearly: its probabilities are cross-fitted.
     """
     import numpy as np
     import pandas as pd
@@ -360,32 +515,16 @@ def scored(auroc: float) -> "tuple[pd.DataFrame, BothSplits]":
     predicted = pd.concat(both, ignore_index=True)
     predicted["study"] = predicted["split"] + "/" + predicted["study"]
     predicted["overlay"] = pd.array([pd.NA] * len(predicted), "Int64")
+    predicted["mode"] = ["L", "RGB"] * (len(predicted) // 2)
+    predicted["floor"] = [0.4, 0.5, 0.5] * (len(predicted) // 3)
+    predicted["image"] = predicted["study"] + "/image1.png"
+    shown = predicted["image"].where(predicted["split"] == "tuning", predicted["image"] + pictures)
+    predicted["sha256"] = [sha256(each.encode()).hexdigest() for each in shown]
     return predicted, BothSplits.measure(predicted, NO_OFFSETS, ProtocolParams.model_validate(PROTOCOL), 1)
 
 
-def make_scores(auroc: float = 0.8, **scores: Any) -> Scores:
-    """Scores that are the same on both splits, unless one of them is given."""
-    split = SplitScores(
-        auroc=around(auroc),
-        average_precision=around(auroc - 0.05),
-        cohen_kappa=around(auroc - 0.2),
-        sensitivity=around(0.8),
-        specificity=around(0.7),
-        ppv=around(0.7),
-        npv=around(0.8),
-        f1=around(0.75),
-        brier=around(0.2),
-        confusion=Confusion(true_positive=40, false_positive=15, true_negative=35, false_negative=10),
-        n_studies=100,
-        n_abnormal=50,
-        n_patients=90,
-    )
-    known = {"tuning": split, "test": split, "threshold": 0.5, "tuning_digest": "71" * 32, "test_digest": "7e" * 32}
-    return Scores(**known | scores)
-
-
 def calibrated_facts(scores: Scores, names: tuple[str, ...] = ("kappa", "sensitivity", "half")) -> dict[str, Any]:
-    """What an evaluation with these scores may say of calibration and operating points."""
+    """What an evaluation with these scores may say of calibration, operating points, groups and the floor."""
     known: dict[str, Any] = {"expected_error_by_chance": 0.06, "intercept": around(0.1)}
     reliability = {
         split: RawAndCalibrated(
@@ -399,13 +538,11 @@ def calibrated_facts(scores: Scores, names: tuple[str, ...] = ("kappa", "sensiti
         for name, threshold in {"kappa": scores.threshold, "sensitivity": 0.25, "half": 0.5}.items()
         if name in names
     }
+    low = FloorScores(auroc=around(0.6), cohen_kappa=around(0.1), auroc_gain=around(0.2), cohen_kappa_gain=around(0.5))
     return {
         "calibration": Calibration(intercept=0.2, slope=0.6, folds=10),
         "operating_points": points,
         "reliability": BothReliabilities(**reliability),
+        "slices": Both(tuning={"body_part": {"wrist": scores.tuning}}, test={"body_part": {}}),
+        "floor": Floor(threshold=0.4, tuning=low, test=low),
     }
-
-
-def around(value: float, margin: float = 0.05) -> Interval:
-    """A value with an interval of 0.05 either way."""
-    return Interval(value=value, low=value - margin, high=value + margin)

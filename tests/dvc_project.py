@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from conftest import NO_FLOORS
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -62,16 +63,17 @@ class Project:
         assert process.returncode == code, told
         return told
 
-    def choose(self, **candidates: dict[str, Any]) -> None:
-        """Name the candidates, and make everything small."""
+    def choose(self, ensembles: dict[str, Any] | None = None, /, **candidates: dict[str, Any]) -> None:
+        """Name the candidates and the ensembles, and make everything small."""
         file = self.path / "params.yaml"
         document = yaml.safe_load(file.read_text())
         document["phantom"]["studies"] = 40
         document["shard"]["image_size"] = 32
         document["train"]["default"] |= {"epochs": 1, "precision": "float32"}
         document["train"]["candidates"] = candidates
+        document["ensembles"] = ensembles or {}
         document["stress"]["candidates"] = []
-        document["protocol"]["min_auroc"] = 0.0
+        document["protocol"] |= NO_FLOORS
         file.write_text(yaml.safe_dump(document, sort_keys=False))
 
     def outdated(self) -> set[str]:

@@ -13,13 +13,14 @@ from components.params.document import read_params
 ROOT = Path(__file__).parent.parent
 KUBEFLOW = (ROOT / "docs/kubeflow.md").read_text()
 SLURM = (ROOT / "docs/slurm.md").read_text()
+OWN_DATA = (ROOT / "docs/own-data.md").read_text()
 SECURITY = (ROOT / "docs/security.md").read_text()
 OURS = [*ROOT.glob("components/**/*.py"), *ROOT.glob("pipelines/**/*.py")]
 
 
 def commands() -> list[str]:
     """Commands of ours in code blocks and in the text."""
-    text = KUBEFLOW + SLURM
+    text = KUBEFLOW + SLURM + OWN_DATA
     typed = re.findall(r"^ {4,}(?:.* && )?(mura .*)$", text, re.M) + re.findall(r"`(mura [a-z][^`]*)`", text)
     return sorted({line for line in typed if "STEP" not in line})
 
@@ -67,7 +68,7 @@ def test_the_secrets_are_those_of_the_choices() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(((?!http)[^)]+)\)", KUBEFLOW + SECURITY):
+    for target in re.findall(r"\]\(((?!http)[^)]+)\)", KUBEFLOW + SECURITY + OWN_DATA):
         file, _, heading = target.partition("#")
         assert (ROOT / "docs" / file).exists(), target
         if file == "security.md":

@@ -8,7 +8,7 @@ import shlex
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import miniature
 import pandas as pd
@@ -103,8 +103,16 @@ def numbers(found: Any) -> set[str]:
     return {f"{found:.3f}"} if isinstance(found, float) else set()
 
 
-def check_that_nothing_of_the_test_split_is_shown(project: Project) -> None:
-    """Look for the test numbers wherever one looks while one chooses."""
+class Numbers(NamedTuple):
+    """Numbers of what lies in the workspace, to three digits."""
+
+    known: set[str]
+    """What may be shown, whatever the test split gives: the numbers of tuning and of the curves, and round ones."""
+    test: set[str]
+    """What the test split gives, apart from these."""
+
+
+def numbers_of(project: Project) -> Numbers:
     artifacts = project.path / "artifacts"
     evaluation = artifacts / "evaluation" / "wide"
     tuning = pd.read_parquet(evaluation / "studies.parquet").query("split == 'tuning'")
@@ -114,11 +122,20 @@ def check_that_nothing_of_the_test_split_is_shown(project: Project) -> None:
     known |= numbers((artifacts / "model" / "wide" / "curves.csv").read_text().replace(",", " "))
     known |= {f"{number / 20:.3f}" for number in range(-20, 21)}
     measured = json.loads((evaluation / "test.json").read_text())
-    sections = numbers(measured["body_part"]) | numbers(measured["operating_points"])
+    # The other slices would fill the thousand numbers of three digits: tests/evaluate looks for their intervals.
+    sections = numbers(measured["slices"]["body_part"]) | numbers(measured["operating_points"])
     hidden = (numbers(measured["test"]) | numbers(measured["calibration"]["test"]) | sections) - known
     assert len(hidden) >= 3
     assert hidden <= numbers((evaluation / "test.html").read_text()) | sections
-    shown = {
+    # The card is read when all choices are made: it has what the others must not have.
+    assert numbers(measured["test"]["auroc"]) <= numbers((evaluation / "model_card.md").read_text())
+    return Numbers(known, hidden)
+
+
+def shown(project: Project) -> dict[str, str]:
+    """Whatever one looks at while one chooses."""
+    evaluation = project.path / "artifacts" / "evaluation" / "wide"
+    return {
         "a file": "".join(path.read_text() for path in (evaluation / "metrics.json", evaluation / "summary.json")),
         "the report": (evaluation / "report.html").read_text(),
         "a plot": "".join(path.read_text().replace(",", " ") for path in (evaluation / "plots").glob("*.csv")),
@@ -127,9 +144,14 @@ def check_that_nothing_of_the_test_split_is_shown(project: Project) -> None:
         "dvc exp show": project.run("dvc", "exp", "show", "--json"),
         "dvc plots show": project.run("dvc", "plots", "show", "--json"),
     }
-    assert numbers(shown["the report"]) & known
-    for place, text in shown.items():
-        assert not numbers(text) & hidden, place
+
+
+def check_that_nothing_of_the_test_split_is_shown(project: Project) -> None:
+    """Look for the test numbers wherever one looks while one chooses."""
+    found, places = numbers_of(project), shown(project)
+    assert numbers(places["the report"]) & found.known
+    for place, text in places.items():
+        assert not numbers(text) & found.test, place
 
 
 def test_no_number_of_the_test_split_is_shown_while_one_chooses(project: Project) -> None:
@@ -162,6 +184,57 @@ def test_an_experiment_changes_no_registry_and_shows_no_version(project: Project
     assert project.asks(VERSIONS) == before
 
 
+def measured_models(project: Project) -> str:
+    """What the page of the registration says of the use of the test split."""
+    said = " ".join((project.path / "artifacts" / "registration" / "report.html").read_text().split())
+    (found,) = re.findall(r"[\d,]+ models? that this registry knows w\w+ ever measured on this test split", said)
+    return found
+
+
+def chosen(experiment: Any) -> Any:
+    """The params.yaml of an experiment, as `dvc exp show` has it."""
+    return experiment["revs"][0]["data"]["params"]["params.yaml"]["data"]
+
+
+@pytest.mark.longest
+def test_ten_experiments_show_no_number_of_the_test_split_and_one_of_them_counts_once_it_is_registered(
+    project: Project,
+) -> None:
+    project.run("dvc", "repro", "--quiet")
+    before, registered = numbers_of(project), project.asks(VERSIONS)
+    assert measured_models(project).startswith("1 model ")
+    # One trains, two measure anew, and the others are over soon.
+    for choice in (
+        "train.default.learning_rate=0.002",
+        "protocol.operating_point=half,sensitivity",
+        "promote.alias=one,two,three,four",
+        "register.model=one,two,three",
+    ):
+        project.run("dvc", "exp", "run", "--queue", "--quiet", "--set-param", choice)
+    project.run("dvc", "exp", "run", "--run-all", "--jobs", "2")
+    looked = [shown(project)]
+    (experiments,) = (each["experiments"] for each in json.loads(looked[0]["dvc exp show"]) if each.get("experiments"))
+    rates = {each["name"]: chosen(each)["train"]["default"]["learning_rate"] for each in experiments}
+    (learns,) = (name for name, rate in rates.items() if rate == 0.002)
+    assert len(rates) >= 10
+    looked.append({"dvc exp diff": project.run("dvc", "exp", "diff", "--json", "HEAD", learns)})
+    assert project.asks(VERSIONS) == registered
+
+    project.run("dvc", "exp", "apply", learns)
+    after = numbers_of(project)
+    looked.append(shown(project))
+    project.run("dvc", "repro", "--quiet")
+    looked.append(shown(project))
+    known, hidden = before.known | after.known, before.test | after.test
+    assert after.test - before.test
+    for place, text in (item for places in looked for item in places.items()):
+        assert not numbers(text) & (hidden - known), place
+    # The experiments that nobody registered are not known to the registry. The applied one is a second model.
+    assert measured_models(project).startswith("2 models ")
+    ours = [row for row in project.asks(VERSIONS) if row[0] == "mura"]
+    assert len(ours) == sum(row[0] == "mura" for row in registered) + 1
+
+
 NAMES = ['it\'s "a"; touch PWNED; $(touch PWNED) `touch PWNED` &\ntouch PWNED\n# 骨 ${b}.zip', "-f | touch PWNED .csv"]
 
 
@@ -189,6 +262,34 @@ def test_names_of_files_are_no_commands(tmp_path: Path) -> None:
         commands = [stage.cmd for stage in repo.index.stages if stage.name.startswith("train@")]
     assert [shlex.split(command)[2:4] for command in commands] == [["--candidate", "$(touch PWNED); touch PWNED"]]
     assert not list(tmp_path.rglob("PWNED*"))
+
+
+def reads(stage: Any) -> set[str]:
+    """What a stage depends on."""
+    return {dep.def_path for dep in stage.deps}
+
+
+@pytest.mark.parametrize("ensembles", [(), ("both",), ("both", "more")], ids=["none", "one", "two"])
+def test_ensembles_are_stages_of_their_own(tmp_path: Path, ensembles: tuple[str, ...]) -> None:
+    project = Project(tmp_path)
+    project.choose({name: {"members": "all", "flips": True} for name in ensembles}, wide=ONE, narrow=ONE)
+    with Repo(str(tmp_path)) as repo:
+        stages = {stage.name: stage for stage in repo.index.stages if hasattr(stage, "name")}
+    named = {name for name in stages if "ensemble" in name}
+    assert named == {f"{step}@{name}" for step in ("ensemble", "evaluate_ensemble") for name in ensembles}
+    # A directory that `settings` makes, also for none of them.
+    assert {"artifacts/model", "artifacts/evaluation", "artifacts/ensemble"} <= reads(stages["register"])
+    for name in ensembles:
+        made, measured = stages[f"ensemble@{name}"], stages[f"evaluate_ensemble@{name}"]
+        settings = f"artifacts/settings/ensemble/{name}.json"
+        assert reads(made) == {"artifacts/model", "artifacts/evaluation", settings}
+        assert f"artifacts/ensemble/model/{name}" in reads(measured)
+        # The files of an evaluation are the same, elsewhere.
+        elsewhere = {out.def_path.replace("ensemble/", "").replace(name, "wide") for out in measured.outs}
+        assert elsewhere == {out.def_path for out in stages["evaluate@wide"].outs}
+        assert [out.def_path for out in measured.outs if out.metric] == [
+            f"artifacts/ensemble/evaluation/{name}/summary.json"
+        ]
 
 
 def test_an_archive_may_lie_outside(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from conftest import make_scores
+from conftest import around, make_scores
 from fuzz_outcome import assert_one_line, assert_short_list, fuzz, mura, mutated
 from miniature import archive, manifest, pack, prove, use_cores, write_zip
 
@@ -23,6 +23,7 @@ from components.artifacts.parts import ManifestPart, ShardsPart
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
 from components.artifacts.registration import RegisteredModel, Registration, RegistrationFacts
 from components.artifacts.shards import Shards
+from components.artifacts.stress import DROPS, REPORT, Disturbed, Stress, StressFacts
 from components.artifacts.trained_model import TrainedModel
 from components.base.errors import ExitCode, MuraError, printable
 from components.base.files import json_sha256
@@ -109,7 +110,35 @@ def place(
     )
     (place / "Promotion").mkdir()
     Promotion.seal(place / "Promotion", receipt)
+    (place / "Stress").mkdir()
+    (place / "Stress" / DROPS).write_text("{}")
+    (place / "Stress" / REPORT).write_text("<p>report</p>")
+    Stress.seal(place / "Stress", stressed(model, evaluation))
     return place
+
+
+def stressed(model: TrainedModel, evaluation: Evaluation) -> StressFacts:
+    """What two disturbances cost a model."""
+    strengths = (("rotation", 5.0), ("inversion", 1.0))
+    drop = {"auroc": 0.7, "cohen_kappa": None, "auroc_drop": around(0.1), "cohen_kappa_drop": around(0.2)}
+    return StressFacts(
+        candidate="vgg16",
+        architecture="vgg16",
+        model_digest=model.digest,
+        shards_digest="5a" * 32,
+        evaluation_digest=evaluation.digest,
+        tuning_digest="71" * 32,
+        code_revision="0" * 40,
+        params={"rotation": [5], "inversion": [1]},
+        seed=1,
+        threshold=0.5,
+        n_studies=100,
+        n_abnormal=50,
+        n_patients=90,
+        auroc=0.8,
+        cohen_kappa=0.6,
+        disturbed=tuple(Disturbed(name=name, strength=strength, **drop) for name, strength in strengths),
+    )
 
 
 KINDS: tuple[type[Artifact[Any]], ...] = (
@@ -122,6 +151,7 @@ KINDS: tuple[type[Artifact[Any]], ...] = (
     Evaluation,
     Registration,
     Promotion,
+    Stress,
 )
 
 

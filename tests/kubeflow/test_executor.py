@@ -1,6 +1,7 @@
 """What Kubeflow is told: strictly what its launcher parses, and what its user interface shows."""
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -8,14 +9,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from conftest import MEASURED_WITH, PROTOCOL
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
+from miniature import archive, images, manifest, pack, prove, use_cores, write_zip
 from servers import free_port
 
 from components.artifacts.artifact import Artifact
 from components.artifacts.evaluation import SUMMARY, Evaluation
+from components.artifacts.manifest import ValidManifest
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
 from components.artifacts.registration import Opened, RegisteredModel
+from components.artifacts.shards import Shards
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base import code
 from components.base.errors import DataRefused, UsageError
@@ -55,6 +60,14 @@ def told(folder: Path, artifact: Artifact[Any], **inputs: Any) -> dict[str, Any]
 @pytest.fixture
 def model(make_model: Callable[..., TrainedModel]) -> TrainedModel:
     return make_model()
+
+
+@pytest.fixture
+def packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ValidManifest, Shards]:
+    use_cores(1, monkeypatch)
+    path = write_zip(tmp_path / "MURA-v1.1.zip", archive(images(train=10, valid=3)))
+    valid = prove(manifest(path, tmp_path / "manifest"), tmp_path / "valid")
+    return valid, pack(path, valid, tmp_path / "shards")
 
 
 @pytest.fixture
@@ -111,13 +124,53 @@ def test_an_evaluation_brings_its_model_along(tmp_path: Path, evaluation: Evalua
         assert TrainedModel.read(brought(evaluation.path, "model")).digest == model.digest
 
 
+def test_shards_bring_their_manifest_along(tmp_path: Path, packed: tuple[ValidManifest, Shards]) -> None:
+    valid, shards = packed
+    faults = Shards.faults(shards.path)
+    told(tmp_path, shards, manifest=valid)
+    assert Shards.faults(shards.path) == faults
+    assert ValidManifest.read(brought(shards.path, "manifest")).digest == valid.digest
+    # Those that were merged of parts bring none.
+    shutil.rmtree(brought(shards.path, "manifest"))
+    told(tmp_path, shards)
+    assert not brought(shards.path, "manifest").exists()
+
+
+def test_evaluate_finds_the_manifest_in_the_shards(
+    tmp_path: Path, packed: tuple[ValidManifest, Shards], make_model: Callable[..., TrainedModel],
+    capfd: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    valid, shards = packed
+    told(tmp_path, shards, manifest=valid)
+    document = json.loads(handed(tmp_path, "evaluation"))
+    places = {"shards": shards.path, "model": make_model().path}
+    chosen: dict[str, Any] = {"params": MEASURED_WITH, "protocol": PROTOCOL, "seed": 1.0}
+
+    def evaluate(digest: str) -> tuple[int, str]:
+        document["inputs"] = {
+            "artifacts": {name: {"artifacts": [{"uri": str(path)}]} for name, path in places.items()},
+            "parameterValues": chosen | {"manifest_digest": digest},
+        }
+        code = run(["evaluate", "--executor-input", json.dumps(document)])
+        return code, capfd.readouterr().err
+
+    # It is read and compared; this model is of other data.
+    code, said = evaluate(valid.digest[:32])
+    assert (code, "expected a model trained on data set" in said) == (3, True)
+    code, said = evaluate("f" * 32)
+    assert (code, "expected the ValidManifest of digest ffffffffffff, which the step before made" in said) == (3, True)
+    shutil.rmtree(brought(shards.path, "manifest"))
+    code, said = evaluate(valid.digest[:32])
+    assert (code, "error: shards: the cache's artifact is gone from the bucket" in said) == (5, True)
+
+
 def test_the_log_links_a_model_to_its_run_without_the_password(
     tmp_path: Path, model: TrainedModel, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://anna:secret@mlflow.example:5000/")
     metrics = told(tmp_path, model)["metrics"]["metadata"]
-    assert f"MLflow at https://mlflow.example:5000/#/runs/{'0' * 32}" in caplog.text
+    assert f"MLflow at https://mlflow.example:5000/#/runs/{'0' * 32}?workflowType=machine_learning" in caplog.text
     assert metrics["best_tuning_auroc"] == 0.7
     # Kubeflow takes metrics for numbers, also when it moves them to another database.
     assert all(isinstance(value, int | float) for value in metrics.values())

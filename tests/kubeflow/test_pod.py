@@ -233,19 +233,19 @@ def receipt(
     It is told the digests that are given: `receipt(wide="...")`.
     """
     monkeypatch.setenv("DVC_EXP_NAME", "trial")
-    places = {}
-    for name in ("wide", "narrow"):
+    places, inputs = {}, {}
+    for number, name in enumerate(("wide", "narrow"), 1):
         model = make_model(candidate=name)
         evaluation = make_evaluation(model)
         shutil.copytree(model.path, brought(evaluation.path, "model"))
-        places[f"evaluation_{name}"] = evaluation.path.rename(tmp_path / name)
+        inputs[name] = f"evaluation_{number}"
+        places[inputs[name]] = evaluation.path.rename(tmp_path / name)
+    # Kubeflow hands them over in an order of its own.
+    places = dict(reversed(places.items()))
 
     def register(**digests: str) -> int:
-        known = {f"evaluation_{name}_digest": digest for name, digest in digests.items()}
-        words = told(tmp_path / "pod", "registration", places, params={"model": "mura"}, **known)
-        for path in places.values():
-            words += ["--evaluation", str(path)]
-        return run(["register", *words])
+        known = {f"{inputs[name]}_digest": digest for name, digest in digests.items()}
+        return run(["register", *told(tmp_path / "pod", "registration", places, params={"model": "mura"}, **known)])
 
     return register
 
@@ -296,7 +296,8 @@ def test_what_the_cache_knows_and_the_bucket_has_no_longer_is_told(
     path.unlink() if path.is_file() else shutil.rmtree(path)
     assert receipt() == 5
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith(f"error: evaluation_{gone.partition('/')[0]}: the cache's artifact is gone from the bucket")
+    number = 1 if gone.startswith("wide") else 2
+    assert line.startswith(f"error: evaluation_{number}: the cache's artifact is gone from the bucket")
     assert "Submit with --no-cache" in line
 
 

@@ -40,10 +40,12 @@ class Kubernetes:
         places += ("KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT")
         values = dict.fromkeys(places, "x") | {"MLFLOW_TRACKING_URI": f"{self.url}/mlflow"}
         self.put(f"namespaces/{namespace}/configmaps/mura-places", data=values)
+        self.put(f"namespaces/{namespace}/configmaps/mura-trusted-keys", data={"MURA_TRUSTED_KEYS": "x"})
         for name, keys in {
             "mura-data": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
             "mura-s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
             "mura-mlflow": ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"),
+            "mura-signing": ("MURA_SIGNING_KEY",),
             "mura-webhook": ("MURA_WEBHOOK_URL",),
         }.items():
             data = dict.fromkeys(keys, base64.b64encode(SECRET.encode()).decode())
@@ -138,11 +140,12 @@ def test_all_is_well(doctor: Any) -> None:
     assert found["ok archive"] == "s3://bucket/mura.zip, 5 bytes"
     assert found["ok namespace"] == "kubeflow, Pod Security: restricted"
     assert found["ok service account"] == "pipeline-runner"
-    assert found["ok config map"] == "mura-places: 7 of 7 keys"
+    assert "mura-places: 7 of 7 keys" in said
+    assert found["ok config map"] == "mura-trusted-keys: 1 of 1 keys"
     assert found["ok secret"] == "mura-webhook: 1 of 1 keys"
     assert found["ok MLflow"].endswith("/mlflow (the config map's) answers")
-    assert "15 steps" in found["ok pipeline"]
-    assert re.fullmatch(r"about 7\d\d kB at its end, of at most 900 kB", found["ok run"])
+    assert "17 steps" in found["ok pipeline"]
+    assert re.fullmatch(r"about 8\d\d kB at its end, of at most 900 kB", found["ok run"])
     assert found["-- image"].endswith("`localhost` means an image loaded onto the nodes")
 
 
@@ -177,7 +180,7 @@ def test_everything_is_missing(doctor: Any, api: KubeflowApi, kubernetes: Kubern
     assert (
         "kubectl -n kubeflow create configmap mura-places --from-literal=MLFLOW_TRACKING_URI=http" in found["no MLflow"]
     )
-    assert said.endswith("error: doctor: 5 of 15 checks failed; the lines with `no` say what to do.\n")
+    assert said.endswith("error: doctor: 5 of 17 checks failed; the lines with `no` say what to do.\n")
 
 
 def test_what_has_to_be_there_and_is_not(doctor: Any, kubernetes: Kubernetes, tmp_path: Path) -> None:

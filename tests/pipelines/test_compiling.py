@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from components.base.step import ANALYSES, STEPS
 from components.cli import steps
 from components.cli.main import run
 from components.params.document import Params, parse, read_params
+from components.params.ensemble import EnsembleParams
 from components.params.ingest import IngestParams
 from components.params.kubeflow import KubeflowParams, StepProfile, Toleration
+from components.params.train import WITHOUT, TrainParams
 from pipelines.graph.compiling import compile_pipeline
 from pipelines.graph.package import Package
 
@@ -37,7 +40,16 @@ def with_candidates(params: Params, **candidates: dict[str, Any]) -> Params:
     """The choices with other candidates, each the custom CNN with some changes."""
     (first, *_) = params.train.candidates.values()
     made = {name: first.model_copy(update={"candidate": name, **changes}) for name, changes in candidates.items()}
-    return params.model_copy(update={"train": params.train.model_copy(update={"candidates": made})})
+    return params.model_copy(update={"train": params.train.model_copy(update={"candidates": made}), "ensembles": {}})
+
+
+def with_ensembles(params: Params, **members: Any) -> Params:
+    """The choices with these ensembles, by name: `all`, or the names of the members."""
+    made = {
+        name: EnsembleParams(candidate=name, members=each, flips=number % 2 == 0)
+        for number, (name, each) in enumerate(members.items())
+    }
+    return params.model_copy(update={"ensembles": made})
 
 
 def code(module: str) -> str:
@@ -94,11 +106,19 @@ def test_the_defaults_of_the_arguments_are_the_committed_choices(package: Packag
     for section in ("archive", "seed", "ingest", "validate", "shard", "protocol", "evaluate", "register", "promote"):
         assert defaults.pop(section) == committed[section]
     for name, choices in train["candidates"].items():
-        assert defaults.pop(f"train_{name}") == {"candidate": name, **train["default"], **choices}
+        every = {"candidate": name, **train["default"], **choices}
+        assert parse(TrainParams, defaults[f"train_{name}"], "--params") == DEMO.train.candidates[name]
+        # Zeros that leave a part of the training out need not be said.
+        assert defaults.pop(f"train_{name}") == {
+            choice: value for choice, value in every.items() if value or choice not in WITHOUT
+        }
+    for name, choices in committed["ensembles"].items():
+        assert defaults.pop(f"ensemble_{name}") == {"candidate": name, **choices}
     overlay = (ROOT / DEMO.labels.overlay).read_text()
     assert defaults == {"archive_digest": "", "archive_name": "", "overlay": overlay}
 
 
+@pytest.mark.long
 def test_chosen_body_parts_are_a_default_that_the_step_reads() -> None:
     ingest = IngestParams(tuning_fraction=0.25, body_parts=("wrist", "elbow"))
     some = with_candidates(DEMO, custom_cnn={}).model_copy(update={"ingest": ingest})
@@ -113,15 +133,22 @@ Command = tuple[str, list[tuple[str, str]]]
 
 def dvc_commands(params: Params) -> dict[str, Command]:
     """The commands of dvc.yaml by Kubeflow's names of the tasks, with what their settings stand for."""
-    candidates = list(params.train.candidates)
+    names = {"${train.candidates}": list(params.train.candidates), "${ensembles}": list(params.ensembles)}
     stages = {}
     for name, stage in STAGES.items():
         if name in ANALYSES:
             continue
-        for entry in candidates if "matrix" in stage else [""]:
+        step = name.removesuffix("_ensemble")
+        for entry in names[stage["matrix"]["candidate"]] if "matrix" in stage else [""]:
             text = stage["cmd"].replace("${item}", f"--candidate {entry}")
-            words = (text.replace("{candidate}", entry) if entry else text).split()
-            stages[f"{name}-{entry}".replace("_", "-").rstrip("-")] = words
+            words = text.split()
+            if entry:
+                # Of an ensemble, all but the result is of its members.
+                own = [-1] if step == "ensemble" else range(len(words))
+                for place in own:
+                    words[place] = words[place].replace("{candidate}", entry)
+            task = step if entry == step else f"{step}-{entry}"
+            stages[task.replace("_", "-").rstrip("-")] = words
     # Kubeflow knows choices and code when the pipeline is compiled.
     del stages["settings"]
     makers = {words[words.index("--out") + 1]: task for task, words in stages.items()}
@@ -130,12 +157,13 @@ def dvc_commands(params: Params) -> dict[str, Command]:
         assert mura == "mura"
         pairs = list(zip(words[::2], words[1::2], strict=True))
         entry = dict(pairs).get("--candidate", "")
-        own = f"{step}_{entry}" if step == "train" else step
+        own = f"{step}_{entry}" if step in ("train", "ensemble") else step
+        of = params.ensembles[entry].chosen(params.train.candidates) if step == "ensemble" else params.train.candidates
         told = [
             (flag, makers[each])
             for flag, value in pairs
             if flag not in ("--out", "--settings", "--candidate")
-            for each in ([value.replace("{candidate}", c) for c in candidates] if "{candidate}" in value else [value])
+            for each in filled_in(value, {"{candidate}": of, "{ensemble}": params.ensembles})
         ]
         told += [
             (each.flag, own if each.name == "params" else each.name)
@@ -144,6 +172,12 @@ def dvc_commands(params: Params) -> dict[str, Command]:
         ]
         commands[task] = (step, sorted(told))
     return commands
+
+
+def filled_in(value: str, names: Mapping[str, Iterable[str]]) -> list[str]:
+    """A path for each name that a word in it stands for."""
+    found = [(word, each) for word, each in names.items() if word in value]
+    return [value.replace(word, name) for word, each in found for name in each] if found else [value]
 
 
 def kubeflow_commands(package: Package) -> dict[str, Command]:
@@ -160,7 +194,7 @@ def kubeflow_commands(package: Package) -> dict[str, Command]:
         told = []
         for each in steps.inputs_of(steps.step_function(step)):
             if each.is_artifact:
-                # Those of a list are told apart by the candidate.
+                # Those of a list are numbered.
                 word = each.flag.removeprefix("--").replace("-", "_")
                 artifacts = task["inputs"]["artifacts"].items()
                 makers = [
@@ -168,11 +202,15 @@ def kubeflow_commands(package: Package) -> dict[str, Command]:
                     for key, source in artifacts
                     if key == each.name or (each.many and key.startswith(f"{word}_"))
                 ]
-                if (step, word) == ("register", "model"):
+                if each.many and word == "model":
                     # Each lies in its evaluation.
                     evaluated = [s["taskOutputArtifact"]["producerTask"] for _, s in artifacts]
                     models = [tasks[maker]["inputs"]["artifacts"]["model"] for maker in evaluated]
                     makers = [model["taskOutputArtifact"]["producerTask"] for model in models]
+                if (step, word) == ("evaluate", "manifest"):
+                    # It lies in the shards.
+                    (shard,) = [s["taskOutputArtifact"]["producerTask"] for key, s in artifacts if key == "shards"]
+                    makers = [tasks[shard]["inputs"]["artifacts"]["manifest"]["taskOutputArtifact"]["producerTask"]]
                 told += [(each.flag, maker) for maker in makers]
             else:
                 source = task["inputs"]["parameters"][each.name]
@@ -182,15 +220,26 @@ def kubeflow_commands(package: Package) -> dict[str, Command]:
 
 
 def test_a_step_is_told_everything_once(package: Package) -> None:
-    """What a pod is told stands six times in the state of a run. Flags say only the order of a list."""
+    """What a pod is told stands six times in the state of a run, so no flag says it again."""
     for name, container in containers_of(package).items():
         args = container["args"]
         if name == "exec-notify":
             continue
-        assert args[-2:] == ["--executor-input", "{{$}}"]
-        assert set(args[:-2:2]) == ({"--evaluation"} if name == "exec-register" else set())
+        assert args == ["--executor-input", "{{$}}"]
 
 
+@pytest.mark.long
+def test_the_inputs_of_a_list_have_its_order() -> None:
+    tasks = tasks_of(compiled_of(with_ensembles(with_candidates(DEMO, b={}, a={}, c={}), both=("c", "a"))))
+    for name, expected in (("ensemble-both", ["c", "a"]), ("register", ["b", "a", "c", "both"])):
+        made = tasks[name]["inputs"]["artifacts"]
+        makers = [
+            made[f"evaluation_{number}"]["taskOutputArtifact"]["producerTask"] for number in range(1, 1 + len(made))
+        ]
+        assert makers == [f"evaluate-{each}" for each in expected]
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     "params",
     [
@@ -198,21 +247,22 @@ def test_a_step_is_told_everything_once(package: Package) -> None:
         with_candidates(DEMO, vgg19={"architecture": "vgg19"}, custom_cnn={}),
         with_candidates(DEMO, only={}),
         with_candidates(DEMO, vgg16={"architecture": "vgg16"}, wide={"architecture": "vgg16", "dropout": 0.5}),
+        with_ensembles(DEMO, ensemble="all", two=("vgg19", "custom_cnn")),
     ],
-    ids=["all", "a subset", "one", "one architecture twice"],
+    ids=["all", "a subset", "one", "one architecture twice", "two ensembles"],
 )
 def test_both_graphs_have_the_same_steps_edges_commands_and_parameters(params: Params) -> None:
     assert kubeflow_commands(compiled_of(params)) == dvc_commands(params)
 
 
 def test_analyses_are_in_the_graph_of_dvc_alone_and_nothing_is_made_of_them(package: Package) -> None:
-    assert set(STAGES) == {"settings", *STEPS, *ANALYSES}
     commands = kubeflow_commands(package)
     assert {step for step, _ in commands.values()} == set(STEPS)
     made = {out for name in ANALYSES for out in STAGES[name]["outs"]}
     assert not [name for name, stage in STAGES.items() if any(dep in made for dep in stage["deps"])]
 
 
+@pytest.mark.long
 def test_a_candidate_has_its_own_argument_name_and_resources() -> None:
     params = with_candidates(DEMO, vgg16={"architecture": "vgg16"}, wide={"architecture": "vgg16", "dropout": 0.5})
     steps = {"train": StepProfile(memory="4Gi"), "train.wide": StepProfile(memory="9Gi")}
@@ -223,6 +273,21 @@ def test_a_candidate_has_its_own_argument_name_and_resources() -> None:
     assert (names["evaluate-vgg16"], names["evaluate-wide"]) == ("Evaluate (VGG-16)", "Evaluate wide (VGG-16)")
     memory = {room.step: room.memory for room in package.needs.rooms}
     assert (memory["train-vgg16"], memory["train-wide"]) == ("4Gi", "9Gi")
+
+
+@pytest.mark.long
+def test_an_ensemble_has_tasks_of_its_own() -> None:
+    profiles = {"ensemble": StepProfile(memory="4Gi"), "evaluate.two": StepProfile(memory="9Gi")}
+    package = compiled_of(with_profile(with_ensembles(DEMO, ensemble="all", two=("vgg16", "vgg19")), steps=profiles))
+    names = {name: task["taskInfo"]["name"] for name, task in tasks_of(package).items()}
+    assert (names["ensemble"], names["evaluate-ensemble"]) == ("Ensemble", "Evaluate (ensemble)")
+    assert (names["ensemble-two"], names["evaluate-two"]) == ("Ensemble two (ensemble)", "Evaluate two (ensemble)")
+    memory = {room.step: room.memory for room in package.needs.rooms}
+    assert (memory["ensemble"], memory["ensemble-two"], memory["evaluate-two"]) == ("4Gi", "4Gi", "9Gi")
+    # The numbers of a training are not among its outputs.
+    made = {name: each["outputDefinitions"]["artifacts"] for name, each in package.spec["components"].items() if
+            name in ("comp-ensemble", "comp-train-vgg16")}  # fmt: skip
+    assert [set(each) for each in made.values()] == [{"trained_model"}, {"trained_model", "metrics"}]
 
 
 def test_what_dvc_always_runs_kubeflow_does_not_cache(package: Package) -> None:
@@ -237,6 +302,9 @@ def test_each_artifact_comes_with_its_digest(package: Package) -> None:
         if name == "importer":
             continue
         parameters = task["inputs"]["parameters"]
+        if name.startswith("evaluate"):
+            # It lies in the shards, which do not change when second opinions do.
+            assert parameters["manifest_digest"]["taskOutputParameter"]["producerTask"] == "validate"
         for artifact, source in task["inputs"].get("artifacts", {}).items():
             maker = {"outputParameterKey": "digest", "producerTask": source["taskOutputArtifact"]["producerTask"]}
             assert parameters[f"{artifact}_digest"]["taskOutputParameter"] == maker
@@ -244,13 +312,10 @@ def test_each_artifact_comes_with_its_digest(package: Package) -> None:
             assert parameters["archive_digest"]["componentInputParameter"] == "pipelinechannel--archive_digest"
 
 
-def test_a_candidate_that_is_called_like_the_digest_of_another_is_refused() -> None:
+@pytest.mark.long
+def test_a_candidate_may_be_called_like_the_digest_of_another() -> None:
     params = with_candidates(DEMO, wide={}, wide_digest={})
-    with pytest.raises(UsageError, match="wide_digest is how the pipeline calls the digest of wide"):
-        compile_pipeline(params, code=code)
-    named = compile_pipeline(with_candidates(DEMO, wide_digest={}), code=code)
-    parameters = tasks_of(named)["register"]["inputs"]["parameters"]
-    assert "evaluation_wide_digest_digest" in parameters
+    assert kubeflow_commands(compiled_of(params)) == dvc_commands(params)
 
 
 def test_the_cache_knows_the_code_of_each_step(package: Package) -> None:
@@ -258,11 +323,11 @@ def test_the_cache_knows_the_code_of_each_step(package: Package) -> None:
     found = {name: task["inputs"]["parameters"].get("code") for name, task in tasks_of(package).items()}
     digests = {name: each["runtimeValue"]["constant"] for name, each in found.items() if each}
     assert digests == {
-        task: code(f"components.{step}")[:32]
+        task: code(f"components.{step}")[:16]
         for task, (step, _) in kubeflow_commands(package).items()
         if step not in ("register", "promote")
     }
-    assert len(set(digests.values())) == 5
+    assert len(set(digests.values())) == 6
     assert "code" not in package.parameters
 
 
@@ -306,6 +371,7 @@ def test_a_long_overlay_is_an_address_that_its_content_decides(tmp_path: Path, a
     assert other != given
 
 
+@pytest.mark.long
 def test_a_short_overlay_is_seen_and_changed_as_text(tmp_path: Path) -> None:
     params = with_overlay(tmp_path, 3)
     given = compile_pipeline(params, archive=STORED, code=code).parameters["overlay"].default
@@ -361,14 +427,14 @@ def test_attempts_may_take_as_long_as_the_run(params: Params) -> None:
     policies = [task["retryPolicy"] for task in tasks if "retryPolicy" in task]
     # Counted from the first attempt's beginning, not the pause before one.
     assert {policy["backoffMaxDuration"] for policy in policies} == {f"{params.kubeflow.hours * 3600}s"}
-    assert len(policies) == 5 + 2 * len(params.train.candidates)
+    assert len(policies) == 5 + 2 * len([*params.train.candidates, *params.ensembles])
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("params", [DEMO, with_profile(REAL, shards="workspace")], ids=["demo", "mura"])
 def test_every_pod_passes_the_restricted_standard(params: Params) -> None:
     made = pods(compiled_of(params))
-    assert len(made) == 14
+    assert len(made) == 16
     assert {name: found for name, pod in made.items() if (found := violations(pod))} == {}
 
 
@@ -388,14 +454,18 @@ def test_places_and_keys_are_files_of_the_steps_that_need_them(package: Package)
     given = {}
     for executor, pod in pods_of(package).items():
         assert not {"secretAsEnv", "configMapAsEnv"} & pod.keys()
-        assert [each["name"] for each in pod["fieldPathAsEnv"]] == ["KFP_RUN_ID"]
+        # MLflow is told the id of the run.
+        telling = executor.startswith(("exec-train", "exec-register", "exec-promote", "exec-notify"))
+        assert [each["name"] for each in pod.get("fieldPathAsEnv", ())] == (["KFP_RUN_ID"] if telling else [])
         mounted = [*pod.get("secretAsVolume", []), *pod.get("configMapAsVolume", [])]
         names = {each.get("secretName") or each["configMapName"]: each for each in mounted}
         assert {each["mountPath"] for each in mounted} == {f"/etc/mura/{name}" for name in names}
         assert all(each["optional"] for each in mounted)
         given[executor.removeprefix("exec-")] = set(names)
     assert given["ingest"] == given["shard"] == {"mura-places", "mura-data"}
-    assert given["train-vgg16"] == given["promote"] == {"mura-places", "mura-s3", "mura-mlflow"}
+    assert given["train-vgg16"] == {"mura-places", "mura-s3", "mura-mlflow"}
+    # These sign, and verify what others signed.
+    assert given["register"] == given["promote"] == given["train-vgg16"] | {"mura-signing", "mura-trusted-keys"}
     # It reads artifacts, and nothing else.
     assert given["evaluate-vgg16"] == set()
     assert given["notify"] == {"mura-places", "mura-mlflow", "mura-webhook"}
@@ -408,6 +478,7 @@ def test_a_finished_workflow_is_kept_as_long_as_it_is_said(package: Package) -> 
     assert [config.get(kind) for kind in kinds] == [DEMO.kubeflow.keep_hours * 3600] * 3
 
 
+@pytest.mark.long
 def test_clusters_differ_by_values_only(package: Package) -> None:
     other = compiled_of(
         with_profile(
@@ -442,12 +513,14 @@ def test_clusters_differ_by_values_only(package: Package) -> None:
     assert shard["podMetadata"]["labels"] == {"team": "radiology", "kueue.x-k8s.io/queue-name": "research"}
 
 
+@pytest.mark.long
 def test_gpu_steps_run_the_gpu_image() -> None:
     images = {name: each["image"] for name, each in containers_of(compile_pipeline(REAL, code=code)).items()}
     assert re.fullmatch(r"localhost/mura:gpu-[0-9a-f]{16}", images["exec-train-vgg16"])
     assert re.fullmatch(r"localhost/mura:cpu-[0-9a-f]{16}", images["exec-ingest"])
 
 
+@pytest.mark.long
 def test_shards_on_a_volume_are_no_artifact_and_still_known_by_their_digest() -> None:
     package = compiled_of(with_profile(DEMO, shards="workspace", workspace_class="nfs"))
     workspace = package.platform["platforms"]["kubernetes"]["pipelineConfig"]["workspace"]
@@ -473,6 +546,7 @@ def test_without_kfp_one_line_says_how_to_install_it() -> None:
     assert "pip install 'mura-pipeline[pipelines]'" in line
 
 
+@pytest.mark.long
 def test_the_command_writes_what_is_compiled(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,8 @@ from kubeflow_api import WORKFLOW, Fault, KubeflowApi, Mura, executor, recorded
 from test_cluster_doctor import Kubernetes, kubeconfig
 from test_cluster_doctor import kubernetes as kubernetes  # a fixture
 
+from pipelines.checks.workflow import read
+
 PODS = "/api/v1/namespaces/kubeflow/pods"
 WORKFLOWS = "/apis/argoproj.io/v1alpha1/namespaces/kubeflow/workflows"
 # As Kubeflow's launcher and Argo print it around the lines of a step.
@@ -387,3 +389,9 @@ def test_without_kubernetes_the_log_is_the_one_that_argo_kept(api: KubeflowApi, 
     assert out.endswith("  error: not a readable zip. Is it complete?\n")
     api.faults.append(Fault("main-logs", 500, b"{}"))
     assert mura("watch", "mura-1")[0] == 6
+
+
+def test_nodes_that_expand_without_end_are_none() -> None:
+    bomb = gzip.compress(b"[" + b" " * (64 << 20) + b"]")
+    status = {"compressedNodes": base64.b64encode(bomb).decode()}
+    assert read({"status": status}).troubles == ()

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_compiling import DEMO, STORED, code, with_candidates, with_profile
+from test_compiling import DEMO, STORED, code, with_candidates, with_ensembles, with_profile
 
+from components.params.document import Params
 from pipelines.graph.compiling import compile_pipeline
 from pipelines.graph.package import Package
 from pipelines.graph.run_size import MOST, RunSize, run_size
@@ -85,10 +86,12 @@ def test_the_estimate_is_right_step_by_step(estimated: RunSize, recorded: Counte
     assert estimated.shared == pytest.approx(recorded[""], rel=0.1)
 
 
-def size_of(candidates: int, **profile: Any) -> RunSize:
+def size_of(candidates: int, ensemble: bool = False, **profile: Any) -> RunSize:
     """The estimate for so many candidates today."""
-    made = {f"candidate_{number}": {} for number in range(candidates)}
-    params = with_profile(with_candidates(DEMO, **made), image="localhost/mura:cpu-0123456789abcdef", **profile)
+    made: Params = with_candidates(DEMO, **{f"candidate_{number}": {} for number in range(candidates)})
+    if ensemble:
+        made = with_ensembles(made, ensemble="all")
+    params = with_profile(made, image="localhost/mura:cpu-0123456789abcdef", **profile)
     package = compile_pipeline(params, archive=STORED, archive_digest="0" * 32, archive_name="MURA-v1.1.zip", code=code)
     return run_size(package)
 
@@ -96,8 +99,14 @@ def size_of(candidates: int, **profile: Any) -> RunSize:
 def test_a_run_of_five_candidates_fits_with_room_for_more() -> None:
     """At 5a5ae41 it would have taken 1.29 MB."""
     size = size_of(5)
-    assert sum(size.steps.values()) < 722_000
-    assert size.total < 890_000
+    assert sum(size.steps.values()) < 710_000
+    assert size.total < 880_000
+
+
+def test_a_run_of_four_candidates_and_their_ensemble_fits_too() -> None:
+    size, without = size_of(4, ensemble=True), size_of(4)
+    assert set(size.steps) - set(without.steps) == {"ensemble", "evaluate-ensemble"}
+    assert without.total + 90_000 < size.total < 862_000
 
 
 def test_every_candidate_and_step_counts() -> None:

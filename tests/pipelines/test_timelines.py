@@ -20,6 +20,7 @@ def told(out: str) -> list[str]:
     return [line.partition("  ")[2] for line in out.splitlines() if line[2:3] == ":"]
 
 
+@pytest.mark.long
 def test_a_run_with_most_steps_from_the_cache(api: KubeflowApi, mura: Mura) -> None:
     api.replay("run-cached")
     code, out, err = mura("watch", "--interval", "0")

@@ -62,6 +62,7 @@ def changed(before: Shards, after: Shards) -> set[str]:
     return {split for split in SPLITS if digests(before)[split] != digests(after)[split]}
 
 
+@pytest.mark.long
 def test_the_number_of_workers_does_not_show(
     packed: Callable[..., Shards], files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +254,7 @@ def test_an_image_that_vanished_after_validation_is_refused_by_name(
         packed(files, then={member: content for member, content in files.items() if member != name})
 
 
+@pytest.mark.long
 def test_a_refusal_in_a_worker_process_is_the_same(
     packed: Callable[..., Shards], files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def model(shards: Shards, make_model: Callable[..., TrainedModel], tmp_path: Pat
     return make_model("custom_cnn", (tmp_path / WEIGHTS).read_bytes(), candidate="narrow", params=document, **facts)
 
 
+@pytest.mark.long
 def test_a_stress_test_holds_what_each_disturbance_costs(
     shards: Shards, model: TrainedModel, make_evaluation: Callable[..., Evaluation], tmp_path: Path
 ) -> None:
@@ -90,6 +91,7 @@ def wrong(shards: Shards, model: TrainedModel, make_model: Any, make_evaluation:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "reason",
     ["a model trained on the data of", "a model for the image size of", "an evaluation on", "the evaluation of"],

@@ -37,11 +37,11 @@ test: $(READY) ## The tests that take minutes; they need nothing but git, make a
 	@$(RUN) pytest -m "not long"
 
 .PHONY: test-long
-test-long: $(READY) ## The other tests, a quarter of an hour: trainings, kills, whole pipelines; they need nothing more
+test-long: $(READY) ## The other tests, a quarter of an hour: trainings, kills, whole pipelines; those of a server need PostgreSQL
 	@$(RUN) pytest -m "long and not longest"
 
 .PHONY: test-longest
-test-longest: $(READY) ## Those that take minutes each, half an hour: histories, drills, many kills
+test-longest: $(READY) ## Those that take minutes each, half an hour: histories, drills, many kills; they need PostgreSQL
 	@$(RUN) pytest -m longest
 
 .PHONY: fuzz

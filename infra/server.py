@@ -278,11 +278,6 @@ def _write(file: Path, text: str) -> None:
     partial.replace(file)
 
 
-def has_postgresql() -> bool:
-    """Whether PostgreSQL's programs are on this machine."""
-    return all(_found(name) for name in ("initdb", "postgres", "pg_dump", "pg_restore"))
-
-
 def _program(name: str) -> str:
     found = _found(name)
     if found is None:

@@ -210,6 +210,19 @@ def mura(
 
 
 @pytest.fixture
+def run_mura(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs `mura ...` in this process: exit code, what it printed, what it complained."""
+    from components.cli import main
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main.run(words)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
 def make_model(tmp_path: Path) -> Callable[..., TrainedModel]:
     """Seals a model: `make_model("vgg16", weights=b"...", data_digest="...")`."""
 
@@ -378,6 +391,25 @@ def register_hollow(tmp_path: Path) -> Callable[..., Any]:
         return model_registry.ensure_version(name, model, evaluation, made)
 
     return register
+
+
+@pytest.fixture
+def make_version(
+    mlflow_here: Path,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+    register_hollow: Callable[..., Any],
+) -> Callable[..., Any]:
+    """Registers a version of `mura` with an AUROC, in the registry of `mlflow_here`: `make_version(0.8, "vgg19")`."""
+    assert mlflow_here.is_dir()
+
+    def make(auroc: float, candidate: str = "vgg16", **protocol: Any) -> Any:
+        model = make_model(candidate, weights=f"{candidate} {auroc}".encode(), candidate=candidate)
+        evaluation = make_evaluation(model, auroc, protocol or None, test_digest="7e" * 32)
+        return register_hollow("mura", model, evaluation, make_tracked())
+
+    return make
 
 
 @pytest.fixture(scope="module")

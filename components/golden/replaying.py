@@ -5,12 +5,9 @@ The answers are of ONNX Runtime alone, from the file of a picture to the calibra
 
 import json
 import math
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +16,10 @@ from components.artifacts import evidence, predictor
 from components.artifacts.artifact import Facts
 from components.artifacts.predictor import PredictorCard
 from components.base import documents
-from components.base.errors import DataRefused, MuraError, OutsideFailed, first_line
+from components.base.errors import DataRefused, MuraError, first_line
 from components.base.files import write_bytes, write_text
 from components.golden import golden_pictures
+from components.golden.apart import Replay
 from components.golden.golden_pictures import Drawn
 from components.golden.onnx_network import OnnxNetwork
 from components.scores import calibration, offsets
@@ -31,8 +29,6 @@ from components.xray import picture, square
 
 TOLERANCE = 1e-3
 """Most by which an answer may differ, of 1 or of its size. Another processor sums floats otherwise: by some 1e-5."""
-SECONDS = 600
-"""Longest that a replay may take: six pictures need some seconds."""
 _ANSWERS = evidence.GOLDEN / "answers.json"
 
 
@@ -51,14 +47,6 @@ class Answers(Facts):
     answers: dict[str, Answered]
     parts: dict[str, str]
     """The body part that each picture is said to show."""
-
-
-class Replay(NamedTuple):
-    """What came of answering again."""
-
-    pictures: int
-    difference: str | None
-    """In words; None if all answers are the same within `TOLERANCE`."""
 
 
 def write(folder: Path) -> None:
@@ -100,32 +88,6 @@ def replay(folder: Path) -> Replay:
         if (what := _difference(expected, found.get(name))) is not None:
             return Replay(len(drawn), f"{name}: {what}")
     return Replay(len(drawn), None)
-
-
-def replay_apart(folder: Path) -> Replay:
-    """As `replay`, in a fresh process: nothing that this one loaded or set counts.
-
-    Raises:
-        DataRefused: as `replay`.
-        OutsideFailed: the process fails or does not end.
-    """
-    command = [sys.executable, "-X", "utf8", "-m", "components.golden.replaying", str(folder.resolve())]
-    root = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    try:
-        done = subprocess.run(
-            command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, timeout=SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise OutsideFailed(f"The golden set was not answered within {SECONDS} s.") from error
-    lines = done.stdout.decode(errors="replace").strip().splitlines()
-    if done.returncode not in (0, DataRefused.exit_code) or not lines:
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no word"])[-1]
-        raise OutsideFailed(f"The golden set was not answered: the process ended with {done.returncode} ({last:.200}).")
-    said = json.loads(lines[-1])
-    if "refused" in said:
-        raise DataRefused(said["refused"])
-    return Replay(**said)
 
 
 def _answers(folder: Path, drawn: Sequence[Drawn]) -> dict[str, Answered]:

@@ -27,7 +27,7 @@ from components.base import documents
 from components.base.errors import DataRefused, ServiceRefused, UsageError
 from components.base.files import file_sha256
 from components.base.words import in_words
-from components.golden import replaying
+from components.golden import apart
 from components.params.train import title
 from components.signing.directory import SIGNATURE
 from components.tracking import (
@@ -324,7 +324,7 @@ def replay(model: RegisteredModel) -> str | None:
         try:
             if evidence_files.fetch(client, _logged(found), found.name, place, *needed) is None:
                 return str(evidence_files.UNSIGNED)
-            return replaying.replay_apart(place).difference
+            return apart.replay_apart(place).difference
         except DataRefused as refusal:
             return str(refusal).removesuffix(".")
 
@@ -339,7 +339,7 @@ def fault_and_replay(model: RegisteredModel) -> tuple[str | None, str | None]:
             return found, None
         folder = found.parents[len(stored_model.NETWORK.parts) - 1]
         try:
-            return None, replaying.replay_apart(folder).difference
+            return None, apart.replay_apart(folder).difference
         except DataRefused as refusal:
             return None, str(refusal).removesuffix(".")
 

@@ -8,28 +8,17 @@ from pathlib import Path
 import pytest
 
 from components.base.errors import ExitCode
-from components.cli import main
 from components.signing import keys
 
 Mura = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def mura(capsys: pytest.CaptureFixture[str]) -> Mura:
-    def run(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main.run(words)
-        return code, *capsys.readouterr()
-
-    return run
-
-
 def test_keys_that_are_made_sign_what_whoever_has_the_public_one_believes(
-    tmp_path: Path, mura: Mura, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, run_mura: Mura, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private, public = tmp_path / "secret" / "key.pem", tmp_path / "trusted" / "ward.pub"
     words = ("keys", "new", "--private", str(private), "--public", str(public))
-    code, out, err = mura(*words)
+    code, out, err = run_mura(*words)
     assert code == ExitCode.DONE, err
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
     assert "PRIVATE" not in out
@@ -38,17 +27,17 @@ def test_keys_that_are_made_sign_what_whoever_has_the_public_one_believes(
     assert keys.signing_key() == private.read_bytes()
     ((name, fingerprint, _),) = keys.trusted()
     assert name == "ward"
-    assert mura("keys") == (ExitCode.DONE, f"{fingerprint}  ward\n", "")
-    assert json.loads(mura("keys", "--json")[1]) == [{"name": "ward", "fingerprint": fingerprint}]
+    assert run_mura("keys") == (ExitCode.DONE, f"{fingerprint}  ward\n", "")
+    assert json.loads(run_mura("keys", "--json")[1]) == [{"name": "ward", "fingerprint": fingerprint}]
     before = private.read_bytes()
-    code, _, err = mura(*words)
+    code, _, err = run_mura(*words)
     assert (code, private.read_bytes()) == (ExitCode.USAGE, before)
     assert "is there already" in err
 
 
-def test_where_nobody_is_trusted_it_says_so(tmp_path: Path, mura: Mura, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nobody_is_trusted_it_says_so(tmp_path: Path, run_mura: Mura, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(keys.TRUSTED_KEYS)
-    code, _, err = mura("keys")
+    code, _, err = run_mura("keys")
     assert code == ExitCode.USAGE
     assert "Expected the public keys" in err

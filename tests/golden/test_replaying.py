@@ -15,7 +15,7 @@ from components.artifacts.predictor import PredictorCard
 from components.artifacts.trained_model import Offsets
 from components.base.errors import DataRefused
 from components.base.files import file_sha256
-from components.golden import golden_pictures, replaying
+from components.golden import apart, golden_pictures, replaying
 from components.xray import picture
 
 ANSWERS = evidence.GOLDEN / "answers.json"
@@ -59,7 +59,7 @@ def test_the_pictures_are_drawn_alike_and_differ_in_size_kind_and_part() -> None
 
 
 def test_what_was_answered_is_answered_again(folder: Path) -> None:
-    assert replaying.replay(folder) == replaying.Replay(6, None)
+    assert replaying.replay(folder) == apart.Replay(6, None)
     answers = json.loads((folder / ANSWERS).read_text())["answers"]
     assert len({each["logit"] for each in answers.values()}) == 6
     assert {each["distance"] for each in answers.values()} == {None}
@@ -99,13 +99,13 @@ def test_a_set_that_is_missing_or_damaged_is_refused(folder: Path) -> None:
 
 @pytest.mark.long
 def test_a_fresh_process_says_the_same_and_has_neither_tensorflow_nor_mlflow(folder: Path) -> None:
-    assert replaying.replay_apart(folder) == replaying.Replay(6, None)
+    assert apart.replay_apart(folder) == apart.Replay(6, None)
     change_answer(folder, 0.01)
-    assert (found := replaying.replay_apart(folder).difference) is not None
+    assert (found := apart.replay_apart(folder).difference) is not None
     assert found.startswith("hand-wide: logit ")
     (folder / ANSWERS).unlink()
     with pytest.raises(DataRefused, match=r"answers\.json is missing"):
-        replaying.replay_apart(folder)
+        apart.replay_apart(folder)
     script = (
         "import sys; import components.golden.replaying; print({'tensorflow', 'keras', 'mlflow'} & set(sys.modules))"
     )

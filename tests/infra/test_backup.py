@@ -21,11 +21,7 @@ from infra import server
 
 PAGE = (Path(__file__).parents[2] / "docs/backup.md").read_text()
 # Two starts of MLflow's server, on cores that other tests use too.
-pytestmark = [
-    pytest.mark.long,
-    pytest.mark.timeout(1200),
-    pytest.mark.skipif(not server.has_postgresql(), reason="needs PostgreSQL; on Debian: apt-get install postgresql"),
-]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 
 def blocks(heading: str) -> list[str]:

@@ -12,7 +12,6 @@ from registered import Registered
 from tampering import TAMPERINGS, Tampering, files_of, tampered
 
 from components.base.errors import ExitCode
-from components.cli import main
 from components.tracking import model_registry
 
 Mura = Callable[..., tuple[int, str, str]]
@@ -28,19 +27,9 @@ def place(registered: Registered, tmp_path: Path, no_mlflow: pytest.MonkeyPatch)
     return tmp_path
 
 
-@pytest.fixture
-def mura(capsys: pytest.CaptureFixture[str]) -> Mura:
-    def run(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main.run(words)
-        return code, *capsys.readouterr()
-
-    return run
-
-
 @pytest.mark.long
-def test_a_whole_version_is_verified_link_by_link(place: Path, registered: Registered, mura: Mura) -> None:
-    code, out, err = mura(
+def test_a_whole_version_is_verified_link_by_link(place: Path, registered: Registered, run_mura: Mura) -> None:
+    code, out, err = run_mura(
         "verify", "models:/mura@champion", "--json", "--archive", str(registered.folder / "archive.zip")
     )
     assert code == ExitCode.DONE, err
@@ -52,7 +41,7 @@ def test_a_whole_version_is_verified_link_by_link(place: Path, registered: Regis
     ]  # fmt: skip
     assert {states[name] for name in ("archive", "run", "weights", "version", "signature")} == {"ok"}
     assert {states[name] for name in ("manifest", "shards", "model", "evaluation")} == {"not looked at"}
-    assert mura("predict", "view.png")[0] == ExitCode.DONE
+    assert run_mura("predict", "view.png")[0] == ExitCode.DONE
     version = model_registry.version("mura", 1)
     assert version is not None
     assert model_registry.replay(version) is None
@@ -61,18 +50,18 @@ def test_a_whole_version_is_verified_link_by_link(place: Path, registered: Regis
 @pytest.mark.long
 @pytest.mark.parametrize("tampering", TAMPERINGS.values(), ids=TAMPERINGS)
 def test_what_was_changed_is_refused_and_runs_nothing(
-    tampering: Tampering, place: Path, registered: Registered, mura: Mura
+    tampering: Tampering, place: Path, registered: Registered, run_mura: Mura
 ) -> None:
     version = model_registry.version("mura", 1)
     assert version is not None
     canary = place / "canary"
     with tampered(files_of("mura", 1), tampering, canary):
-        code, out, err = mura("verify", "models:/mura/1")
+        code, out, err = run_mura("verify", "models:/mura/1")
         assert code == ExitCode.DATA
         assert err.startswith("error: mura version 1: the first broken link is signature: ")
         assert tampering.says in err
         assert f"{'broken':13}  signature " in out
-        code, _, err = mura("predict", "view.png")
+        code, _, err = run_mura("predict", "view.png")
         assert code == ExitCode.DATA
         assert tampering.says in err
         assert tampering.says in str(model_registry.fault(version))
@@ -82,31 +71,31 @@ def test_what_was_changed_is_refused_and_runs_nothing(
 
 @pytest.mark.long
 @pytest.mark.parametrize("tag", ["candidate", "test_auroc", "evaluation_digest", "test_digest"])
-def test_a_changed_tag_is_refused(tag: str, place: Path, registered: Registered, mura: Mura) -> None:
+def test_a_changed_tag_is_refused(tag: str, place: Path, registered: Registered, run_mura: Mura) -> None:
     from mlflow import MlflowClient
 
     MlflowClient().set_model_version_tag("mura", "1", tag, "other")
-    code, _, err = mura("verify", "models:/mura/1")
+    code, _, err = run_mura("verify", "models:/mura/1")
     assert code == ExitCode.DATA
     assert "the first broken link is version: expected" in err
     assert "its tag of that name says other" in err
-    assert mura("predict", "view.png")[0] == ExitCode.DATA
+    assert run_mura("predict", "view.png")[0] == ExitCode.DATA
 
 
 @pytest.mark.long
-def test_links_that_lie_here_are_looked_at(place: Path, registered: Registered, mura: Mura) -> None:
+def test_links_that_lie_here_are_looked_at(place: Path, registered: Registered, run_mura: Mura) -> None:
     artifacts = place / "artifacts"
     for name, there in (("valid_manifest", "valid"), ("shards", "shards")):
         shutil.copytree(registered.folder / there, artifacts / name)
     for name in ("model", "evaluation"):
         shutil.copytree(registered.made / name, artifacts / name / "small")
     words = ("verify", "models:/mura/1", "--artifacts", str(artifacts), "--json")
-    code, out, err = mura(*words)
+    code, out, err = run_mura(*words)
     assert code == ExitCode.DONE, err
     states = {each["link"]: each["state"] for each in json.loads(out)["links"]}
     assert {states[name] for name in ("manifest", "shards", "model", "evaluation")} == {"ok"}
     weights = artifacts / "model" / "small" / "model.weights.h5"
     weights.write_bytes(weights.read_bytes()[:-1])
-    code, out, err = mura(*words)
+    code, out, err = run_mura(*words)
     assert (code, json.loads(out)["broken"]) == (ExitCode.DATA, "model")
     assert "model.weights.h5" in err

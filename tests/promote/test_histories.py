@@ -2,16 +2,11 @@
 
 import contextlib
 import random
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from decided import ALIAS, Make, maker, put
+from decided import ALIAS, Make, put
 
 from components import tracking
-from components.artifacts.evaluation import Evaluation
-from components.artifacts.registration import RegisteredModel
-from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import MuraError
 from components.promote.decision import decide
 from components.promote.taking_back import take_back
@@ -20,18 +15,6 @@ from components.tracking import audit_alias, model_registry
 # The fourth is below its floor.
 AUROCS = (0.7, 0.75, 0.8, 0.52, 0.85)
 STEPS = 12
-
-
-@pytest.fixture
-def make(
-    mlflow_here: Path,
-    make_model: Callable[..., TrainedModel],
-    make_evaluation: Callable[..., Evaluation],
-    make_tracked: Callable[[], TrackedRun],
-    register_hollow: Callable[..., RegisteredModel],
-) -> Make:
-    assert mlflow_here.is_dir()
-    return maker(make_model, make_evaluation, make_tracked, register_hollow)
 
 
 def step(draw: random.Random) -> None:
@@ -72,10 +55,10 @@ def check() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.longest) for seed in range(1, 6))])
-def test_no_history_leaves_two_champions_or_one_below_its_floors(seed: int, make: Make) -> None:
+def test_no_history_leaves_two_champions_or_one_below_its_floors(seed: int, make_version: Make) -> None:
     draw = random.Random(seed)
     for number, auroc in enumerate(AUROCS):
-        make(auroc, f"net{number}")
+        make_version(auroc, f"net{number}")
     for _ in range(STEPS):
         # What cannot be done is refused.
         with contextlib.suppress(MuraError):

@@ -1,31 +1,13 @@
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
-from decided import ALIAS, Make, maker, put
+from decided import ALIAS, Make, put
 
 from components import tracking
-from components.artifacts.evaluation import Evaluation
-from components.artifacts.registration import RegisteredModel
-from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import DataRefused, UsageError
 from components.promote.decision import decide
 from components.promote.taking_back import take_back
 from components.signing import keys
 from components.tracking import audit, audit_alias, model_registry
 from components.tracking.audit import Audit, Entry
-
-
-@pytest.fixture
-def make(
-    mlflow_here: Path,
-    make_model: Callable[..., TrainedModel],
-    make_evaluation: Callable[..., Evaluation],
-    make_tracked: Callable[[], TrackedRun],
-    register_hollow: Callable[..., RegisteredModel],
-) -> Make:
-    assert mlflow_here.is_dir()
-    return maker(make_model, make_evaluation, make_tracked, register_hollow)
 
 
 def kept(now: Audit, why: str = "") -> Entry:
@@ -46,9 +28,9 @@ def told() -> list[tuple[int, str, int | None]]:
     return [(each.number, each.action, each.after) for each in audit.read("mura")]
 
 
-def test_an_entry_says_who_when_and_why(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_says_who_when_and_why(make_version: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "kim")
-    made = put(make(0.8), reason="the first of all")
+    made = put(make_version(0.8), reason="the first of all")
     (entry,) = audit.read("mura")
     assert entry == made.entry
     assert (entry.number, entry.action, entry.who, entry.why) == (1, "promoted", "kim", "the first of all")
@@ -58,8 +40,8 @@ def test_an_entry_says_who_when_and_why(make: Make, monkeypatch: pytest.MonkeyPa
     assert entry.decision == made.decision
 
 
-def test_of_two_entries_at_the_same_time_the_lower_number_counts(make: Make) -> None:
-    put(make(0.8))
+def test_of_two_entries_at_the_same_time_the_lower_number_counts(make_version: Make) -> None:
+    put(make_version(0.8))
     seen = audit.look("mura")
     one, other = kept(seen, "one"), kept(seen, "other")
     assert audit.append(seen, one) is not None
@@ -73,8 +55,8 @@ def test_of_two_entries_at_the_same_time_the_lower_number_counts(make: Make) -> 
 
 
 @pytest.mark.long
-def test_a_lost_answer_makes_no_second_entry(make: Make) -> None:
-    put(make(0.8))
+def test_a_lost_answer_makes_no_second_entry(make_version: Make) -> None:
+    put(make_version(0.8))
     seen = audit.look("mura")
     entry = kept(seen)
     assert audit.append(seen, entry) == audit.append(seen, entry)
@@ -83,8 +65,8 @@ def test_a_lost_answer_makes_no_second_entry(make: Make) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [1, 2])
-def test_a_deleted_entry_breaks_the_record(number: int, make: Make) -> None:
-    put(make(0.8))
+def test_a_deleted_entry_breaks_the_record(number: int, make_version: Make) -> None:
+    put(make_version(0.8))
     for why in ("one", "other"):
         now = audit.look("mura")
         audit.append(now, kept(now, why))
@@ -95,8 +77,8 @@ def test_a_deleted_entry_breaks_the_record(number: int, make: Make) -> None:
     assert audit.look("mura").last == 3
 
 
-def test_a_changed_entry_breaks_the_record(make: Make) -> None:
-    put(make(0.8))
+def test_a_changed_entry_breaks_the_record(make_version: Make) -> None:
+    put(make_version(0.8))
     client = tracking.connect()
     text = client.get_model_version("mura-audit", "1").tags[audit.ENTRY]
     client.set_model_version_tag("mura-audit", "1", audit.ENTRY, text.replace('"after":1', '"after":2'))
@@ -105,17 +87,17 @@ def test_a_changed_entry_breaks_the_record(make: Make) -> None:
 
 
 @pytest.mark.long
-def test_an_entry_of_another_key_breaks_the_record(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(make(0.8))
+def test_an_entry_of_another_key_breaks_the_record(make_version: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(make_version(0.8))
     monkeypatch.setenv(keys.TRUSTED_KEYS, keys.public_of(keys.drawn(), "another").pem.decode())
     with pytest.raises(DataRefused, match=r"is broken: entry 1: signed by the key .* not trusted here"):
         audit.read("mura")
 
 
 @pytest.mark.long
-def test_an_older_entry_written_again_is_void(make: Make) -> None:
-    put(make(0.7))
-    put(make(0.8, "vgg19"))
+def test_an_older_entry_written_again_is_void(make_version: Make) -> None:
+    put(make_version(0.7))
+    put(make_version(0.8, "vgg19"))
     client = tracking.connect()
     old = client.get_model_version("mura-audit", "1")
     client.create_model_version("mura-audit", source=old.source, run_id=old.run_id, tags=old.tags)
@@ -124,9 +106,9 @@ def test_an_older_entry_written_again_is_void(make: Make) -> None:
 
 
 @pytest.mark.long
-def test_first_begins_anew_after_a_break(make: Make) -> None:
-    put(make(0.7))
-    better = make(0.8, "vgg19")
+def test_first_begins_anew_after_a_break(make_version: Make) -> None:
+    put(make_version(0.7))
+    better = make_version(0.8, "vgg19")
     put(better)
     tracking.connect().delete_model_version("mura-audit", "1")
     with pytest.raises(DataRefused, match="entry 1 was deleted"):
@@ -138,9 +120,9 @@ def test_first_begins_anew_after_a_break(make: Make) -> None:
     assert held()[ALIAS] == 2
 
 
-def test_the_aliases_follow_an_entry_whose_writer_was_killed(make: Make) -> None:
-    put(make(0.7))
-    second = make(0.8, "vgg19")
+def test_the_aliases_follow_an_entry_whose_writer_was_killed(make_version: Make) -> None:
+    put(make_version(0.7))
+    second = make_version(0.8, "vgg19")
     now = audit.look("mura")
     question = put(second, dry_run=True).question
     entry = audit.entry(
@@ -155,8 +137,8 @@ def test_the_aliases_follow_an_entry_whose_writer_was_killed(make: Make) -> None
     assert audit.look("mura").unmoved == frozenset()
 
 
-def test_promoting_again_writes_nothing(make: Make) -> None:
-    better, worse = make(0.8), make(0.7, "vgg19")
+def test_promoting_again_writes_nothing(make_version: Make) -> None:
+    better, worse = make_version(0.8), make_version(0.7, "vgg19")
     first = put(better)
     assert put(better) == first._replace(again=True)
     kept_out = put(worse)
@@ -165,9 +147,9 @@ def test_promoting_again_writes_nothing(make: Make) -> None:
 
 
 @pytest.mark.long
-def test_a_champion_from_before_the_record_is_written_down(make: Make) -> None:
-    model_registry.set_alias(make(0.7), ALIAS)
-    made = put(make(0.8, "vgg19"))
+def test_a_champion_from_before_the_record_is_written_down(make_version: Make) -> None:
+    model_registry.set_alias(make_version(0.7), ALIAS)
+    made = put(make_version(0.8, "vgg19"))
     assert told() == [(1, "found", 1), (2, "promoted", 2)]
     assert audit.read("mura")[0].why == "mura version 1 was the champion before decisions were recorded."
     assert made.question.champion is not None
@@ -176,9 +158,9 @@ def test_a_champion_from_before_the_record_is_written_down(make: Make) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("what", ["deleted", "moved", "alias deleted"])
-def test_a_champion_that_is_gone_is_not_replaced_by_itself(what: str, make: Make) -> None:
-    put(make(0.75))
-    champion, worse = make(0.8, "vgg19"), make(0.7, "wide")
+def test_a_champion_that_is_gone_is_not_replaced_by_itself(what: str, make_version: Make) -> None:
+    put(make_version(0.75))
+    champion, worse = make_version(0.8, "vgg19"), make_version(0.7, "wide")
     put(champion)
     client = tracking.connect()
     if what == "deleted":
@@ -197,9 +179,9 @@ def test_a_champion_that_is_gone_is_not_replaced_by_itself(what: str, make: Make
     assert audit.champion("mura", ALIAS) == 1
 
 
-def test_taking_back_gives_the_alias_to_the_champion_before(make: Make) -> None:
-    put(make(0.7))
-    second = make(0.8, "vgg19")
+def test_taking_back_gives_the_alias_to_the_champion_before(make_version: Make) -> None:
+    put(make_version(0.7))
+    second = make_version(0.8, "vgg19")
     put(second)
     made = take_back("mura", ALIAS, None, "wrong on elbows")
     assert made.entry is not None
@@ -214,9 +196,9 @@ def test_taking_back_gives_the_alias_to_the_champion_before(make: Make) -> None:
 
 
 @pytest.mark.long
-def test_taking_back_is_no_way_around_the_gate(make: Make) -> None:
-    put(make(0.8))
-    make(0.7, "vgg19")
+def test_taking_back_is_no_way_around_the_gate(make_version: Make) -> None:
+    put(make_version(0.8))
+    make_version(0.7, "vgg19")
     for number, words in ((2, "version 2 never was the champion"), (1, "is the champion already")):
         with pytest.raises(UsageError, match=words):
             take_back("mura", ALIAS, number, "why not")
@@ -225,8 +207,8 @@ def test_taking_back_is_no_way_around_the_gate(make: Make) -> None:
 
 
 @pytest.mark.long
-def test_a_dry_run_writes_nothing(make: Make) -> None:
-    made = put(make(0.8), dry_run=True)
+def test_a_dry_run_writes_nothing(make_version: Make) -> None:
+    made = put(make_version(0.8), dry_run=True)
     assert (made.decision.outcome, made.entry) == ("promoted", None)
     assert audit.look("mura").last == 0
     assert held() == {}

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import tokenize
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import cache
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def files(module: str) -> dict[str, str]:
     """
     without = set(NO_EFFECT[ALL]) | set(NO_EFFECT.get(module, {}))
     found: set[Path] = set()
-    new = _files_of(module, without)
+    new: Set[Path] = _files_of(module, without)
     while new:
         found |= new
         new = {
@@ -156,12 +156,16 @@ def _imports(source: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def _files_of(name: str, without: set[str]) -> set[Path]:
+def _files_of(name: str, without: set[str]) -> frozenset[Path]:
     """The files that importing a dotted name of the project runs: its own and its packages'."""
     parts = name.split(".")
     above = {".".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
-    if parts[0] != "components" or above & without:
-        return set()
-    bases = [ROOT.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
+    return _all_files_of(ROOT, name) if parts[0] == "components" and not above & without else frozenset()
+
+
+@cache
+def _all_files_of(root: Path, name: str) -> frozenset[Path]:
+    parts = name.split(".")
+    bases = [root.joinpath(*parts[:depth]) for depth in range(1, len(parts) + 1)]
     found = {base / "__init__.py" for base in bases} | {base.with_suffix(".py") for base in bases}
-    return {file for file in found if file.is_file()}
+    return frozenset(file for file in found if file.is_file())

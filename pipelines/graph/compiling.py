@@ -3,6 +3,7 @@
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,7 +139,9 @@ def _compiled(
 
         references = {gpu: image_names.reference(params.kubeflow, "gpu" if gpu else "cpu") for gpu in (False, True)}
         tasks = definition.Tasks(params.kubeflow, references.__getitem__, code)
-        made = getattr(definition, graph)(params, arguments, tasks, **more)
+        # kfp lists all callers whenever something of a task is set. A thread of its own has few.
+        with ThreadPoolExecutor(1) as thread:
+            made = thread.submit(getattr(definition, graph), params, arguments, tasks, **more).result()
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "pipeline.yaml"
             Compiler().compile(made, str(file), pipeline_parameters=arguments)

@@ -138,6 +138,9 @@ def mlflow_server(mlflow_database: Path, mlflow_server_files: Path) -> Iterator[
         f"sqlite:///{folder}/mlflow.db",
         "--artifacts-destination",
         f"{folder}/artifacts",
+        # It closes a connection after 5 idle seconds: a busy machine meets that moment, and tests try only once.
+        "--uvicorn-opts",
+        "--timeout-keep-alive 300",
     ]
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with (folder / "log").open("w") as log:

@@ -415,7 +415,7 @@ def make_version(
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def registered(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> "Registered":
     """A small version in a registry of its own. It cannot tell what is unlike."""
     from registered import register_small
@@ -423,7 +423,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) 
     return register_small(tmp_path_factory.mktemp("registered"), mlflow_database, 0.01)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def wary(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> "Registered":
     """The same, which can: so few tuning studies are enough for a tenth of false alarms."""
     from registered import register_small

@@ -215,7 +215,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[ValidManifest, Sha
         return valid, pack(path, valid, folder / "shards")
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_it_is_measured_as_any_other_model_and_single_networks_may_flip_too(
     tmp_path: Path, packed: tuple[ValidManifest, Shards], member: Member, make_evaluation: Evaluated
 ) -> None:
@@ -244,7 +244,7 @@ def test_it_is_measured_as_any_other_model_and_single_networks_may_flip_too(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize("flips", [False, pytest.param(True, marks=pytest.mark.longest)])
 def test_it_is_disturbed_as_any_other_model_and_flips_are_kept(
     tmp_path: Path, packed: tuple[ValidManifest, Shards], member: Member, make_evaluation: Evaluated, flips: bool
 ) -> None:

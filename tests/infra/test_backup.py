@@ -58,6 +58,7 @@ def be(user: str, running: server.Server, patch: pytest.MonkeyPatch) -> None:
         patch.setenv(name, value)
 
 
+@pytest.mark.longest
 def test_what_was_saved_is_brought_back(
     place: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -31,11 +31,13 @@ def network(name: str, seed: int = 1) -> Any:
     [
         ("custom_cnn", ((10, 8), (10, 16), (10, 32), (10, 64))),
         ("vgg16", ((10, 64), (10, 128), (10, 256), (10, 512), (10, 512), (1, 512))),
-        pytest.param("vgg19", ((10, 64), (10, 128), (10, 256), (10, 512), (10, 512), (1, 512)), marks=pytest.mark.long),
+        pytest.param(
+            "vgg19", ((10, 64), (10, 128), (10, 256), (10, 512), (10, 512), (1, 512)), marks=pytest.mark.longest
+        ),
         pytest.param(
             "inception_v3",
             ((10, 32), (10, 64), (10, 80), (10, 192), (10, 288), (10, 768), (1, 2048)),
-            marks=pytest.mark.long,
+            marks=pytest.mark.longest,
         ),
     ],
 )

@@ -52,7 +52,12 @@ def expected(network: keras.Model, pixels: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("name", "size", "cells"),
-    [("custom_cnn", 48, (3, 3)), ("vgg16", 64, (2, 2)), ("vgg19", 48, (1, 1)), ("inception_v3", 80, (1, 1))],
+    [
+        ("custom_cnn", 48, (3, 3)),
+        ("vgg16", 64, (2, 2)),
+        pytest.param("vgg19", 48, (1, 1), marks=pytest.mark.longest),
+        pytest.param("inception_v3", 80, (1, 1), marks=pytest.mark.longest),
+    ],
 )
 def test_every_architecture_gives_the_same_logits_and_an_exact_map(
     name: str, size: int, cells: tuple[int, int]
@@ -78,7 +83,7 @@ def test_mirror_images_are_inside_and_their_maps_are_mirrored_back() -> None:
     assert np.abs(cells - cells[:, :, ::-1]).max() > 1e-3
 
 
-@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize("flips", [False, pytest.param(True, marks=pytest.mark.longest)])
 def test_an_ensemble_is_the_mean_of_its_members_lines_and_maps(flips: bool, tmp_path: Path) -> None:
     """Its members have grids of two sizes. It comes from a file, as the registry has it."""
     parts = [
@@ -102,6 +107,7 @@ def test_keras_and_onnx_give_the_same_map() -> None:
     np.testing.assert_allclose(with_map(network)(pixels.astype(np.float32)).map, cells, atol=1e-4)
 
 
+@pytest.mark.longest
 def test_the_same_weights_give_the_same_bytes_in_every_process() -> None:
     script = """
 import hashlib, sys

@@ -15,7 +15,7 @@ from dvc_project import Project
 
 from components.artifacts.manifest import TABLE, ValidManifest
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.longest, pytest.mark.timeout(900)]
 KEEP = ("view_position", "manufacturer", "sex", "age")
 
 

@@ -231,7 +231,7 @@ def delete_the_model(here: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("lose", [lose_the_files, delete_the_model])
+@pytest.mark.parametrize("lose", [lose_the_files, pytest.param(delete_the_model, marks=pytest.mark.longest)])
 def test_a_lost_model_is_registered_again_and_can_be_loaded(
     lose: Callable[[Path], None],
     mlflow_here: Path,
@@ -252,7 +252,9 @@ def test_a_lost_model_is_registered_again_and_can_be_loaded(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("copied", [False, True], ids=["moved", "copied"])
+@pytest.mark.parametrize(
+    "copied", [pytest.param(False, id="moved"), pytest.param(True, id="copied", marks=pytest.mark.longest)]
+)
 def test_models_move_with_the_project(
     copied: bool,
     mlflow_here: Path,
@@ -629,7 +631,7 @@ def test_a_version_that_was_changed_is_not_taken_for_the_one_that_was_registered
     assert version.version == 2
 
 
-@pytest.mark.long
+@pytest.mark.longest
 @pytest.mark.usefixtures("mlflow_here")
 def test_a_version_whose_files_were_changed_is_not_believed(
     out: Path,

@@ -17,7 +17,7 @@ from serving import Served, serving
 
 from components.artifacts.predictor import ONNX
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.longest
 
 NAME, ALIAS = "followed", "champion"
 VIEW = png(picture(1, 90, 70))

@@ -116,6 +116,7 @@ def test_a_reader_reads_and_moves_no_alias_and_a_promoter_does(
     assert model_registry.champion("mura", "first") == version
 
 
+@pytest.mark.longest
 def test_a_promoter_registers_a_model_that_another_server_knows(
     log_in: As,
     tmp_path: Path,

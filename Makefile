@@ -19,7 +19,7 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-vers
 
 .PHONY: help
 help: ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: demo
 demo: $(READY) ## From a drawn archive to a promoted model: dvc repro, then the results
@@ -37,7 +37,7 @@ test: $(READY) ## The tests that take minutes; they need nothing but git, make a
 	@$(RUN) pytest -m "not long"
 
 .PHONY: test-long
-test-long: $(READY) ## The other tests, a quarter of an hour: trainings, kills, whole pipelines; those of a server need PostgreSQL
+test-long: $(READY) ## More tests, a quarter of an hour: trainings, kills, whole pipelines; those of a server need PostgreSQL
 	@$(RUN) pytest -m "long and not longest"
 
 .PHONY: test-longest
@@ -103,7 +103,7 @@ test-browser: $(READY) ## Tests of the server's page in a browser; needs chromiu
 	@$(RUN) pytest --numprocesses=0 tests/browser
 
 .PHONY: clean
-clean: ## Remove the artifacts; archives, MLflow's records and DVC's cache stay
+clean: ## Remove the artifacts; archives, mlflow.db and DVC's cache stay
 	rm -rf artifacts/*/ artifacts/*.made.json artifacts/.*.partial artifacts/*/.*.partial artifacts/.*.lock dvc_plots
 
 $(VENV)/bin/python:

@@ -167,7 +167,7 @@ def public_of(pem: bytes, where: str) -> Trusted:
             f"{where}: expected a private key as PEM, without a password ({first_line(error)})."
         ) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _CURVES:
-        raise UsageError(f"{where}: expected a private key of an elliptic curve, such as `mura keys` makes.")
+        raise UsageError(f"{where}: expected a private key of an elliptic curve, such as `mura keys new` makes.")
     return _named(key.public_key(), None)
 
 
@@ -176,7 +176,7 @@ def _first(place: Path) -> bytes:
     if _is_said() or not Path("dvc.yaml").is_file():
         raise UsageError(
             f"Expected the private key that signs what is registered, in {SIGNING_KEY} or {place}; found none. "
-            "Make one with `mura keys`, or get it from whoever registers models."
+            "Make one with `mura keys new`, or get it from whoever registers models."
         )
     make(place)
     logger.warning("Made a key that signs what is registered, %s. Keep it, and keep it secret.", place)
@@ -216,7 +216,7 @@ def _public(pem: bytes, name: str | None) -> Trusted:
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise UsageError(f"{_where()}: {name or 'a key'} is no public key ({first_line(error)}).") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
-        raise UsageError(f"{_where()}: {name or 'a key'} is not of an elliptic curve, as `mura keys` makes them.")
+        raise UsageError(f"{_where()}: {name or 'a key'} is not of an elliptic curve, as `mura keys new` makes them.")
     return _named(key, name)
 
 

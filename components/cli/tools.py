@@ -433,7 +433,9 @@ def predict(
 @click.option(
     "--model", default="models:/mura@champion", show_default=True, metavar="URI", help="Or models:/NAME/VERSION."
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="A directory that is empty or not there yet.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="A directory that is empty or not there yet."
+)
 @click.option(
     "--follow", type=click.FloatRange(0.1, 86400), metavar="SECONDS",
     help="Go on, and look so often whether the alias names another version: a directory for `mura serve --follow`.",

@@ -96,7 +96,7 @@ def registry(name: str, pair: Evaluated) -> Any:
     logged = client.get_logged_model(tracking.ensure_predictor(*pair, name).model_uri.removeprefix("models:/"))
     run = pair[0].facts.run.run_id
     changes = {name: "NAME", run: "RUN", logged.model_id: "MODEL", pair[0].digest: "DIGEST", pair[1].digest: "EVAL"}
-    changes |= {pair[1].digest[:12]: "EVAL"}
+    changes |= {pair[1].digest[:12]: "EVAL", client.get_run(run).info.run_name: "RUN NAME"}
     seen = {
         "versions": [(v.version, v.source, v.run_id, dict(v.tags), v.description, v.status) for v in versions],
         "aliases": client.get_registered_model(name).aliases,

@@ -292,6 +292,7 @@ def test_ensembles_are_stages_of_their_own(tmp_path: Path, ensembles: tuple[str,
         ]
 
 
+@pytest.mark.longest
 def test_an_archive_may_lie_outside(tmp_path: Path) -> None:
     (tmp_path / "project").mkdir()
     project, outside = Project(tmp_path / "project"), tmp_path / "outside"

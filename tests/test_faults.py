@@ -19,7 +19,7 @@ KINDS = ("kill", "error")
 # The others take minutes each, and are killed by tests of their own.
 QUICK = ("ingest", "validate", "shard")
 # The first test runs every step.
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.longest, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

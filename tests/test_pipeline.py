@@ -230,6 +230,7 @@ def test_training_killed_half_way_goes_on_to_the_same_weights(place: Workplace) 
     assert not (place / ".resumed.partial").exists()
 
 
+@pytest.mark.longest
 def test_a_training_whose_machine_is_taken_away_goes_on_elsewhere_to_the_same_weights(
     place: Workplace, tmp_path: Path
 ) -> None:

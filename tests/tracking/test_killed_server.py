@@ -21,7 +21,7 @@ from components.artifacts.registration import Registration
 from components.artifacts.trained_model import CURVES, TrainedModel
 
 # Each test trains, and starts a server twice.
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.longest, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 MURA = Path(sys.executable).with_name("mura")

@@ -21,7 +21,7 @@ from components.base.errors import UsageError
 from components.train import tf_config
 
 # Seven processes, on machines that may be busy.
-pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.longest, pytest.mark.timeout(900)]
 MURA = Path(sys.executable).with_name("mura")
 # Without chance, in float32 and in small steps, one process and two differ by rounding alone. Two epochs of three
 # batches each, of which none is shared evenly.

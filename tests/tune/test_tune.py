@@ -64,6 +64,7 @@ def trials() -> list[tuple[int, str, float | None, float | None]]:
         return []
 
 
+@pytest.mark.longest
 def test_a_killed_search_goes_on_and_its_result_is_written(
     shards: Shards, here: Callable[..., None], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

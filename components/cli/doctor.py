@@ -1,4 +1,4 @@
-"""Checks of this installation: versions, TensorFlow, GPU, directories that steps write to, MLflow."""
+"""Checks of this installation: versions, TensorFlow, GPU, directories that steps write to, keys, MLflow."""
 
 import os
 import shutil
@@ -13,6 +13,7 @@ from components.base.variables import MEETING_SECONDS
 from components.cli import doctor_mlflow
 from components.cli.check import Check
 from components.kubeflow import notify
+from components.signing import keys
 from components.train import meeting, mirror
 
 # The kernel's driver is visible here, also in a container without its tools.
@@ -32,6 +33,7 @@ def examine(require_gpu: bool = False) -> Iterator[Check]:
     yield from _variables()
     for what, folder in _places().items():
         yield _place(what, folder)
+    yield _keys()
     yield from doctor_mlflow.examine()
     yield from _tensorflow(require_gpu)
 
@@ -94,6 +96,22 @@ def _place(what: str, folder: Path) -> Check:
         problem = UsageError(f"{folder}: {error.strerror} at {there}. Mount a directory there, or name another.")
         return Check(what, str(problem), problem)
     return Check(what, f"{folder}, {shutil.disk_usage(there).free / 1e9:.1f} GB free")
+
+
+def _keys() -> Check:
+    """Who signs here, and whose signatures are believed. No key is made."""
+    try:
+        own = keys.own()
+        known = keys.trusted() if keys.is_said() else ()
+    except UsageError as problem:
+        return Check("keys", str(problem), problem)
+    names = {key.fingerprint: key.name for key in known}
+    trusted = f"trusted: {', '.join(names.values())}" if names else "nobody is trusted yet"
+    if own is not None:
+        return Check("keys", f"signs as {names.get(own.fingerprint, own.name)}; {trusted}")
+    if names:
+        return Check("keys", f"none that signs: versions can be verified here, not registered; {trusted}")
+    return Check("keys", "none yet: the first `mura register` in a checkout makes a pair")
 
 
 def _tensorflow(require_gpu: bool) -> Iterator[Check]:

@@ -26,6 +26,8 @@ _PARAMS = click.option(
     help="The file that names the registered model and the alias.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+VERSION = click.IntRange(1, 10**9)
+"""A number that databases can hold."""
 REGISTRATION = Path("artifacts/registration")
 
 
@@ -78,7 +80,8 @@ def _promote_by_hand(flags: dict[str, Any], dry_run: bool, as_json: bool) -> Non
     tracking.require("promote")
     asked = Asked(number_of(flags["candidate"]), flags["reason"] or "", flags["first"], dry_run)
     place = flags["registration"] or (REGISTRATION if asked.candidate is None else None)
-    model = "" if place else read_params(DEFAULT).register_.model
+    file = Path(flags["params"].rpartition(":")[0] or flags["params"])
+    model = "" if place else read_params(file if file.is_file() else DEFAULT).register_.model
     made = champion.by_hand(Registration.read(place) if place else None, params, model, asked)
     refused = made.decision.outcome == "refused"
     if as_json or not refused:
@@ -112,7 +115,7 @@ def _all(decision: "Decision") -> str:
 
 
 @click.command()
-@click.option("--to", "number", type=click.IntRange(min=1), metavar="V", help="[default: the champion before]")
+@click.option("--to", "number", type=VERSION, metavar="V", help="[default: the champion before]")
 @click.option("--reason", required=True, metavar="TEXT", help="Why, for the record.")
 @_PARAMS
 @_JSON
@@ -207,7 +210,7 @@ def models(file: Path, as_json: bool) -> None:
     rows = [("version", "candidate", "tuning AUROC (95 %)", "tuning kappa (95 %)", "registered", "aliases")]
     for each in found:
         line = _line(each)
-        names = line["candidate"] or "not of this pipeline"
+        names = line["candidate"] or each.why or ""
         rows.append((str(each.number), names, line["auroc"], line["kappa"], each.when[:10], ", ".join(each.aliases)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -215,8 +218,8 @@ def models(file: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("one", type=click.IntRange(min=1), metavar="A")
-@click.argument("other", type=click.IntRange(min=1), metavar="B")
+@click.argument("one", type=VERSION, metavar="A")
+@click.argument("other", type=VERSION, metavar="B")
 @click.option("--test", "with_test", is_flag=True, help="Also on the test split, which nobody should choose by.")
 @_PARAMS
 @_JSON
@@ -273,6 +276,7 @@ def _line(each: "Listed") -> dict[str, Any]:
     return {
         "version": each.number,
         "candidate": each.model and each.model.candidate,
+        "why": each.why,
         "auroc": str(tuning.auroc) if tuning else "",
         "kappa": str(tuning.cohen_kappa) if tuning else "",
         "registered": each.when,

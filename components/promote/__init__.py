@@ -10,6 +10,7 @@ report.html    its template
 
 import logging
 import os
+import re
 from pathlib import Path
 
 from components.artifacts.promotion import Decision, Promotion, PromotionFacts
@@ -73,7 +74,7 @@ def number_of(candidate: str | None) -> int | None:
     """
     if candidate is None:
         return None
-    if not candidate.isdecimal():
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", candidate):
         raise UsageError(f"promote: expected --candidate to be the number of a version, got {candidate}.")
     return int(candidate)
 

@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
     question: Question
     decision: Decision
     entry: Entry | None
-    """In the record; None of a dry run."""
+    """In the record; None of a dry run, or where the record is broken and nothing begins anew."""
     current: RegisteredModel | None
     """The champion now."""
     again: bool = False
@@ -77,7 +77,8 @@ def challenge(challenger: RegisteredModel, alias: str, asked: Asked) -> Outcome:
         )
         decision = decide(question)
         current = challenger if decision.promote else standing.champion
-        if asked.dry_run:
+        # Into a broken record only an entry can be written that begins anew.
+        if asked.dry_run or (standing.audit.broken and not decision.promote):
             return Outcome(question, decision, None, current)
         new = _entry(standing, question, decision, alias, asked, known)
         entry = _same(standing.audit, new) or audit.append(standing.audit, new)
@@ -202,14 +203,20 @@ def _taken_back(record: Audit, challenger: RegisteredModel, alias: str, asked: A
     if asked.candidate == challenger.version:
         return None
     for each in reversed(record.moves(alias)):
-        if each.after == challenger.version:
+        if _same_network(record, alias, each.after, challenger):
             return None
-        if each.action == "rolled back" and each.before == challenger.version:
+        if each.action == "rolled back" and _same_network(record, alias, each.before, challenger):
             return (
                 f"{each.who} took {name(challenger)} back on {each.when[:10]} ({each.why.rstrip('.')}). To promote it "
                 f"all the same: `mura promote --candidate {challenger.version}`."
             )
     return None
+
+
+def _same_network(record: Audit, alias: str, number: int | None, challenger: RegisteredModel) -> bool:
+    """Whether a version of the record is the challenger, or was registered of the same network."""
+    known = record.known(alias, number)
+    return number == challenger.version or (known is not None and known.model_digest == challenger.model_digest)
 
 
 def _entry(

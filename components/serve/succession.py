@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.artifacts.followed import Followed
-from components.base.errors import OutsideFailed, classified
+from components.base.errors import ExitCode, classified
 from components.predict.predictor import Predictor
 from components.serve.desk import Desk
 from components.serve.source import Source
@@ -17,7 +17,7 @@ from components.serve.verifier import Verification
 LOOK = 0.25
 """Between two looks at the directory, seconds."""
 AGAIN = 30.0
-"""Until what failed outside is tried again, seconds: the memory may be large enough then."""
+"""Until what failed outside is tried again, seconds."""
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ class Succession:
                 elif str(told) != self._refused:
                     logger.warning("serve: %s Version %s stays.", told, desk.present.version)
                     self._refused = str(told)
-                if isinstance(told, OutsideFailed):
+                # The keys that are trusted may be put in their place, and the memory may be large enough.
+                if told is not None and told.exit_code in (ExitCode.OUTSIDE, ExitCode.USAGE):
                     self._next = time.monotonic() + AGAIN
             await asyncio.sleep(LOOK)
 

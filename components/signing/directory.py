@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from model_signing import hashing, signing, verifying
 
 from components.base import documents
-from components.base.errors import DataRefused
+from components.base.errors import DataRefused, system_error
 from components.base.files import file_sha256
 from components.signing import keys
 from components.signing.keys import Trusted
@@ -169,6 +169,8 @@ def _verify(folder: Path, key: Trusted) -> None:
             raise DataRefused(f"{folder}: {SIGNATURE} is not by the key {key.name} that it names.") from error
         # What the library's parsers raise for a damaged bundle is not documented. Whatever it is, nothing is verified.
         except Exception as error:
+            if system_error(error):
+                raise
             raise DataRefused(f"{folder}: not as {key.name} signed it: {_difference(str(error))}.") from error
 
 

@@ -29,6 +29,7 @@ TRUSTED = Path("trusted_keys")
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 _PUBLIC = re.compile(r"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.DOTALL)
 _MOST = 100_000  # bytes of a file of keys
+_ENCODED = re.compile(r"[A-Za-z0-9+/=\s]{100,}")  # base64, and no name of a file
 
 
 class Trusted(NamedTuple):
@@ -49,25 +50,29 @@ def signing_key() -> bytes:
     Raises:
         UsageError: there is none, it cannot be read, or its signatures would not be believed here.
     """
-    given = os.environ.get(SIGNING_KEY, "")
-    place = Path(given) if given else default()
-    if given.lstrip().startswith("-----BEGIN"):
-        pem = given.encode()
-    elif given or place.exists():
-        pem = _content(place, f"Set {SIGNING_KEY} to the private key: a file, or its PEM")
-    else:
-        pem = _first(place)
-    public = public_of(pem, SIGNING_KEY if given else str(place))
-    if not _is_said():
+    pem = _private()
+    if pem is None:
+        pem = _first(default())
+    public = public_of(pem, _where_private())
+    if not is_said() and _in_checkout():
         _trust(public)
-    known = {key.fingerprint: key for key in trusted()}
-    if public.fingerprint not in known:
-        raise UsageError(
-            f"The key that signs here ({public.fingerprint[:12]}, {SIGNING_KEY if given else place}) is not among the "
-            f"trusted keys ({_where()}): nobody here would believe its signature. Set {SIGNING_KEY} to the key of a "
-            "trusted one, or have whoever keeps the trusted keys add its public key: mura keys"
-        )
+    _check_trusted(public)
     return pem
+
+
+def own() -> Trusted | None:
+    """The public key of the private key that signs here; None where there is none yet. Nothing is made.
+
+    Raises:
+        UsageError: the private key cannot be read, or its signatures would not be believed here.
+    """
+    pem = _private()
+    if pem is None:
+        return None
+    public = public_of(pem, _where_private())
+    if is_said():
+        _check_trusted(public)
+    return public
 
 
 def derived(purpose: str) -> bytes:
@@ -107,6 +112,11 @@ def trusted() -> tuple[Trusted, ...]:
             f"whoever registers models, not from the registry, or set {TRUSTED_KEYS}."
         )
     return tuple(sorted(_public(pem, name) for pem, name in found))
+
+
+def is_said() -> bool:
+    """Whether anybody said who is trusted here."""
+    return bool(os.environ.get(TRUSTED_KEYS)) or any(TRUSTED.glob("*.pub"))
 
 
 def environment() -> dict[str, str]:
@@ -171,9 +181,36 @@ def public_of(pem: bytes, where: str) -> Trusted:
     return _named(key.public_key(), None)
 
 
+def _private() -> bytes | None:
+    """The private key, PEM; None where the environment names none and the usual file is not there."""
+    given = os.environ.get(SIGNING_KEY, "")
+    if given.lstrip().startswith("-----BEGIN"):
+        return given.encode()
+    if "PRIVATE KEY" in given or _ENCODED.fullmatch(given):
+        # The key itself, in another form: it must not be printed.
+        raise UsageError(f"{SIGNING_KEY}: expected a file, or a PEM that begins with -----BEGIN, without quotes.")
+    place = Path(given) if given else default()
+    if given or place.exists():
+        return _content(place, f"Set {SIGNING_KEY} to the private key: a file, or its PEM")
+    return None
+
+
+def _where_private() -> str:
+    return SIGNING_KEY if os.environ.get(SIGNING_KEY) else str(default())
+
+
+def _check_trusted(public: Trusted) -> None:
+    if public.fingerprint not in {key.fingerprint for key in trusted()}:
+        raise UsageError(
+            f"The key that signs here ({public.fingerprint[:12]}, {_where_private()}) is not among the trusted keys "
+            f"({_where()}): nobody here would believe its signature. Set {SIGNING_KEY} to the key of a trusted one, or "
+            "have whoever keeps the trusted keys add its public key: mura keys"
+        )
+
+
 def _first(place: Path) -> bytes:
     """A new private key, where nobody is trusted yet."""
-    if _is_said() or not Path("dvc.yaml").is_file():
+    if is_said() or not _in_checkout():
         raise UsageError(
             f"Expected the private key that signs what is registered, in {SIGNING_KEY} or {place}; found none. "
             "Make one with `mura keys new`, or get it from whoever registers models."
@@ -183,17 +220,16 @@ def _first(place: Path) -> bytes:
     return _content(place, "It was just made")
 
 
+def _in_checkout() -> bool:
+    return Path("dvc.yaml").is_file()
+
+
 def _trust(public: Trusted) -> None:
     """Trust the own key, where nobody is trusted yet."""
     TRUSTED.mkdir(exist_ok=True)
     file = TRUSTED / f"{os.environ.get('USER') or 'own'}.pub"
     file.write_bytes(public.pem)
     logger.warning("%s is trusted from now on. Commit it: whoever uses the models needs it.", file)
-
-
-def _is_said() -> bool:
-    """Whether anybody said who is trusted."""
-    return bool(os.environ.get(TRUSTED_KEYS)) or any(TRUSTED.glob("*.pub"))
 
 
 def _where() -> str:

@@ -40,7 +40,7 @@ from components import tracking
 from components.artifacts.artifact import Facts
 from components.artifacts.promotion import Decision, Question
 from components.artifacts.registration import RegisteredModel
-from components.base.errors import DataRefused, first_line
+from components.base.errors import DataRefused, UsageError, first_line
 from components.signing import directory, keys
 from components.tracking import effects, failures
 
@@ -54,6 +54,7 @@ MOVED = "moved"
 """Tag of an entry whose aliases have followed."""
 _PAGE = 200  # versions in one answer
 _MOST = 4000  # letters of a description; MLflow's database takes 5000
+_LONGEST_REASON = 1000  # letters
 # MLflow's server tries three times to find a free number, and then says this.
 _CROWDED = "Model Version creation error"
 
@@ -142,6 +143,11 @@ class Audit(NamedTuple):
                 del held[held.index(each.after) :]
             held.append(each.after)
         return tuple(held)
+
+    def known(self, alias: str, number: int | None) -> RegisteredModel | None:
+        """What is signed here about a version that held an alias; None if nothing is."""
+        told = (each.question.challenger for each in reversed(self.moves(alias)) if each.question)
+        return next((each for each in told if each.version == number), None)
 
     def reference(self, alias: str) -> RegisteredModel | None:
         """The first champion since somebody last began anew, as the record has it."""
@@ -244,7 +250,12 @@ def entry(
         question: what was decided.
         decision: how.
         evidence: digests of the evidence, by the number of the version.
+
+    Raises:
+        UsageError: the reason is too long, or has bytes that are no text.
     """
+    if len(why) > _LONGEST_REASON or not why.isprintable():
+        raise UsageError(f"Expected a reason of one line and at most {_LONGEST_REASON} letters.")
     return Entry(
         previous=audit.tip,
         seen=audit.last,
@@ -300,7 +311,7 @@ def _of(model: str, versions: list[ModelVersion]) -> Audit:
     tip: str | None = None
     last = max(found, default=0)
     for number in range(1, last + 1):
-        entry = _read(found[number]) if number in found else f"entry {number} was deleted"
+        entry = _read(model, found[number]) if number in found else f"entry {number} was deleted"
         if isinstance(entry, str):
             broken = broken or entry
         elif entry.seen == number - 1 if entry.action == "first" else not broken and entry.previous == tip:
@@ -312,8 +323,8 @@ def _of(model: str, versions: list[ModelVersion]) -> Audit:
     return Audit(model, tuple(counting), tuple(void), last, tip, broken, unmoved)
 
 
-def _read(version: ModelVersion) -> Entry | str:
-    """An entry; or why it cannot be believed, in words."""
+def _read(model: str, version: ModelVersion) -> Entry | str:
+    """An entry of the record of a model; or why it cannot be believed, in words."""
     number = int(version.version)
     for name in (ENTRY, directory.SIGNATURE):
         if name not in version.tags:
@@ -322,9 +333,13 @@ def _read(version: ModelVersion) -> Entry | str:
     if (doubt := _doubt(text, version.tags[directory.SIGNATURE], tuple(keys.trusted()))) is not None:
         return f"entry {number}: {doubt}"
     try:
-        return Entry.model_validate_json(text).model_copy(update={"number": number})
+        entry = Entry.model_validate_json(text).model_copy(update={"number": number})
     except ValidationError as error:
         return f"entry {number} is of another version of this program ({first_line(error)})"
+    # Who can write into the registry can copy a signed entry.
+    if entry.question is not None and entry.question.challenger.model != model:
+        return f"entry {number} is of the record of {entry.question.challenger.model}"
+    return entry
 
 
 @lru_cache(maxsize=4096)

@@ -15,9 +15,10 @@ from typing import NamedTuple
 from mlflow import MlflowClient
 
 from components import tracking
+from components.artifacts.differences import differences
 from components.artifacts.promotion import Question
 from components.artifacts.registration import RegisteredModel
-from components.base.errors import UsageError
+from components.base.errors import DataRefused, UsageError
 from components.tracking import audit, failures, model_registry
 from components.tracking.audit import Audit, Entry
 
@@ -85,14 +86,19 @@ def standing(name: str, alias: str, *, anew: bool = False) -> Standing:
 
 
 def _version(now: Audit, alias: str, name: str, number: int) -> RegisteredModel | None:
-    """A champion, as the registry has it; by the record if its files are lost, and its evidence with them."""
+    """A champion: as the registry has it, unless that says otherwise than the record, which is signed.
+
+    Whatever happened to the version's files and tags: the record says how good it was, and `model_registry.fault` says
+    that it cannot be trusted any more.
+    """
+    known = now.known(alias, number)
     try:
-        return model_registry.version(name, number)
-    except model_registry.EvidenceLost:
-        known = (each.question.challenger for each in now.moves(alias) if each.after == number and each.question)
-        if (found := next((each for each in known if each.version == number), None)) is None:
+        found = model_registry.version(name, number)
+    except (DataRefused, model_registry.NotOurs):
+        if known is None:
             raise
-        return found
+        return known
+    return known if known and found and any(differences(known, found)) else found
 
 
 def _looked(name: str, alias: str) -> tuple[Audit, int | None]:

@@ -64,6 +64,10 @@ class EvidenceLost(DataRefused):
     """This pipeline registered a version, and its evidence is gone."""
 
 
+class NotOurs(UsageError):
+    """This pipeline did not register a version."""
+
+
 class Holder(NamedTuple):
     """A version that holds an alias."""
 
@@ -346,7 +350,7 @@ def fault_and_replay(model: RegisteredModel) -> tuple[str | None, str | None]:
 
 @failures.patient
 def evidence_digest(model: RegisteredModel) -> str:
-    """sha256 (hex) of the signature of a version, which lists all of its files; empty if it is not signed.
+    """sha256 (hex) of the signature of a version, which lists all of its files; empty if it has none, or is lost.
 
     Raises:
         DataRefused: it is not as somebody signed it who is trusted here.
@@ -355,7 +359,7 @@ def evidence_digest(model: RegisteredModel) -> str:
     client = tracking.connect()
     with tracking.refusals(f"reading {model.model} version {model.version}"), TemporaryDirectory() as name:
         found, place = client.get_model_version(model.model, str(model.version)), Path(name)
-        said = evidence_files.fetch(client, _logged(found), found.name, place)
+        said = _seen(lambda: evidence_files.fetch(client, _logged(found), found.name, place))
         return file_sha256(place / SIGNATURE) if said else ""
 
 
@@ -567,7 +571,7 @@ def _ours(found: ModelVersion, advice: str) -> RegisteredModel:
     """What is known of a version.
 
     Raises:
-        UsageError: this pipeline did not register it.
+        NotOurs: this pipeline did not register it.
         EvidenceLost: it did, and nothing says what it is.
         DataRefused: it is not as somebody signed it who is trusted here.
     """
@@ -581,7 +585,7 @@ def _ours(found: ModelVersion, advice: str) -> RegisteredModel:
                 f"{found.name} version {found.version}: it is not signed: its files are lost, or {SIGNATURE} was "
                 f"removed. Register its model again. {advice}"
             ) from error
-        raise UsageError(
+        raise NotOurs(
             f"{found.name} version {found.version}: it is not signed, and its tag {FACTS} is missing or cannot be "
             f"read, so this pipeline did not register it. {advice}"
         ) from error
@@ -614,12 +618,7 @@ def evidence_of(version: ModelVersion) -> Evidence | None:
         DataRefused, MlflowException and others: as `facts_of`.
     """
     client = MlflowClient(tracking_uri=address.current())
-    try:
-        return evidence_files.of(client, _logged(version), version.name)
-    except MlflowException as error:
-        if tracking.is_missing(error):
-            return None
-        raise
+    return _seen(lambda: evidence_files.of(client, _logged(version), version.name))
 
 
 def _or_none(ask: Callable[[], T]) -> T | None:

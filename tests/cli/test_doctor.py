@@ -1,10 +1,13 @@
 """`mura doctor` says what is wrong, and where."""
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 
 from components.cli import doctor, main
+from components.signing import keys
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +40,7 @@ def test_a_place_that_cannot_be_written_to_is_named(
     told = capsys.readouterr()
     assert lines(told.out, "no") == ["Matplotlib's cache", "MLflow"]
     assert str(tmp_path / "file") in told.out
-    assert told.err.splitlines()[-1] == "error: doctor: 2 of 9 checks failed; the lines with `no` say what to do."
+    assert told.err.splitlines()[-1] == "error: doctor: 2 of 10 checks failed; the lines with `no` say what to do."
 
 
 def test_variables_with_a_wrong_value_are_named(
@@ -56,6 +59,33 @@ def test_variables_with_a_wrong_value_are_named(
     assert lines(told, "no") == [*wrong]
     assert "MURA_PATIENCE is abc: expected seconds" in told
     assert "secret" not in told
+
+
+def test_who_signs_and_who_is_trusted_is_told_and_no_key_is_made(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def told() -> str:
+        code = main.run(["doctor"])
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if re.match(r"\S+ +keys ", line)]
+        return f"{code} {' '.join(line.split())}"
+
+    signs, trusted = os.environ[keys.SIGNING_KEY], os.environ[keys.TRUSTED_KEYS]
+    assert re.search(r"keys signs as \w+; trusted: \w+$", told())
+    monkeypatch.setenv(keys.SIGNING_KEY, str(tmp_path / "missing.pem"))
+    assert re.match(r"2 no keys .*missing\.pem: cannot be read", told())
+    monkeypatch.setenv(keys.SIGNING_KEY, keys.drawn().decode())
+    assert "is not among the trusted keys" in told()
+    monkeypatch.delenv(keys.SIGNING_KEY)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    assert "none that signs: versions can be verified here, not registered; trusted: " in told()
+    monkeypatch.delenv(keys.TRUSTED_KEYS)
+    monkeypatch.chdir(tmp_path)
+    assert "none yet: the first `mura register` in a checkout makes a pair" in told()
+    assert not (tmp_path / "config").exists()
+    monkeypatch.setenv(keys.SIGNING_KEY, signs)
+    assert "nobody is trusted yet" in told()
+    assert not (tmp_path / keys.TRUSTED).exists()
+    monkeypatch.setenv(keys.TRUSTED_KEYS, trusted)
 
 
 def test_a_silent_mlflow_alone_is_a_service_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

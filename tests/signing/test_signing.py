@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,7 +146,7 @@ def test_the_first_use_in_a_checkout_makes_a_key_and_trusts_it(folder: Path, che
 def test_no_key_is_made_where_others_are_trusted_already(checkout: Path) -> None:
     (checkout / keys.TRUSTED).mkdir()
     (checkout / keys.TRUSTED / "anna.pub").write_bytes(keys.public_of(keys.drawn(), "").pem)
-    with pytest.raises(UsageError, match=r"found none\. Make one with `mura keys`"):
+    with pytest.raises(UsageError, match=r"found none\. Make one with `mura keys new`"):
         keys.signing_key()
 
 
@@ -153,6 +154,28 @@ def test_no_key_is_made_outside_of_a_checkout(checkout: Path) -> None:
     (checkout / "dvc.yaml").unlink()
     with pytest.raises(UsageError, match="found none"):
         keys.signing_key()
+
+
+def test_outside_of_a_checkout_nobody_is_trusted_by_himself(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (checkout / "dvc.yaml").unlink()
+    monkeypatch.setenv(keys.SIGNING_KEY, keys.drawn().decode())
+    with pytest.raises(UsageError, match="Expected the public keys"):
+        keys.signing_key()
+    assert not (checkout / keys.TRUSTED).exists()
+
+
+@pytest.mark.parametrize("write", [lambda pem: b64encode(pem.encode()).decode(), lambda pem: f'"{pem}"', str.strip])
+def test_a_key_in_another_form_is_never_printed(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[str], str]
+) -> None:
+    pem = keys.drawn().decode()
+    monkeypatch.setenv(keys.SIGNING_KEY, given := write(pem))
+    if given == pem.strip():
+        assert keys.signing_key() == given.encode()
+        return
+    with pytest.raises(UsageError, match=f"{keys.SIGNING_KEY}: expected a file, or a PEM") as refusal:
+        keys.signing_key()
+    assert given[20:60] not in str(refusal.value)
 
 
 def test_a_key_that_nobody_trusts_does_not_sign(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

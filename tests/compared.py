@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from conftest import COMMIT, MEASURED_WITH, NO_OFFSETS, PROTOCOL, seal_model
+from conftest import COMMIT, MEASURED_WITH, NO_OFFSETS, seal_model
+from protocols import PROTOCOL
 
 from components.artifacts.evaluation import EvaluationFacts, Scores
 from components.artifacts.registration import RegisteredModel

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import object_store
 import pytest
 from drawn_scores import around, make_scores
+from protocols import PROTOCOL
 from servers import free_port, wait_for
 
 from components.artifacts.evaluation import (
@@ -58,14 +59,6 @@ os.environ[keys.TRUSTED_KEYS] = keys.public_of(os.environ[keys.SIGNING_KEY].enco
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MEASURED_WITH = {"batch_size": 8, "flips": False, "false_alarms": 0.01}
-# The probabilities that tests draw have an exact AUROC; they are not calibrated.
-PROTOCOL: dict[str, Any] = {
-    "primary_metric": "auroc", "operating_point": "kappa", "target": 0.9, "slices": ["body_part"],
-    "test_role": "veto", "min_gain": 0.01, "min_patients": 30, "min_auroc": 0.6,
-    "min_sensitivity": 0.1, "max_calibration_excess": 0.4, "max_loss": 0.02,
-}  # fmt: skip
-# Few studies and an epoch teach little.
-NO_FLOORS = {"min_patients": 0, "min_auroc": 0.0, "min_sensitivity": 0.0, "max_calibration_excess": 1.0}
 NO_OFFSETS = Offsets(body_part={"wrist": 0.0}, pooled=0.0)
 
 

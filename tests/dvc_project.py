@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from conftest import NO_FLOORS
+from protocols import NO_FLOORS
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 import yaml
-from conftest import NO_FLOORS
 from object_store import SECRET, USER, serving
+from protocols import NO_FLOORS
 from servers import free_port
 
 from components.artifacts.evaluation import Evaluation

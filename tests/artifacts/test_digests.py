@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import COMMIT, MEASURED_WITH, PROTOCOL, calibrated_facts, make_scores
+from conftest import COMMIT, MEASURED_WITH, calibrated_facts, make_scores
+from protocols import PROTOCOL
 
 from components.artifacts.artifact import Artifact, File
 from components.artifacts.evaluation import (

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import MEASURED_WITH, PROTOCOL, calibrated_facts, make_scores
+from conftest import MEASURED_WITH, calibrated_facts, make_scores
 from html_page import Page
+from protocols import PROTOCOL
 
 from components.artifacts.evaluation import EvaluationFacts
 from components.artifacts.trained_model import Offsets

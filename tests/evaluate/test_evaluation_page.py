@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import MEASURED_WITH, PROTOCOL, around, calibrated_facts
+from conftest import MEASURED_WITH, around, calibrated_facts
 from html_page import Page, check_page
+from protocols import PROTOCOL
 from scored_studies import rows_of
 
 from components.artifacts.evaluation import (

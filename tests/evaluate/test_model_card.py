@@ -3,9 +3,10 @@
 import re
 
 import pytest
-from conftest import COMMIT, MEASURED_WITH, PROTOCOL, around, calibrated_facts, make_scores
+from conftest import COMMIT, MEASURED_WITH, around, calibrated_facts, make_scores
 from html_page import Page, check_page
 from markdown_it import MarkdownIt
+from protocols import PROTOCOL
 
 from components.archive import mura_v1_1
 from components.artifacts.evaluation import (

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from conftest import MEASURED_WITH, PROTOCOL
+from conftest import MEASURED_WITH
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from miniature import archive, images, manifest, pack, prove, use_cores, write_zip
+from protocols import PROTOCOL
 from servers import free_port
 
 from components.artifacts.artifact import Artifact

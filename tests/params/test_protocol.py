@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import PROTOCOL
+from protocols import PROTOCOL
 from pydantic import ValidationError
 
 from components.base.errors import DataRefused

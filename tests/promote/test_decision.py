@@ -5,7 +5,8 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from conftest import PROTOCOL, around, make_scores
+from conftest import around, make_scores
+from protocols import PROTOCOL
 
 from components.artifacts.evaluation import Interval
 from components.artifacts.promotion import Criterion, Decision, Question, VersionComparison

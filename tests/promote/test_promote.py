@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROTOCOL, around, make_scores
+from conftest import around, make_scores
+from protocols import PROTOCOL
 
 from components import tracking
 from components.artifacts.evaluation import Evaluation, Interval

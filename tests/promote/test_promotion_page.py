@@ -3,8 +3,9 @@
 import re
 
 import pytest
-from conftest import PROTOCOL, make_scores
+from conftest import make_scores
 from html_page import Page, check_page
+from protocols import PROTOCOL
 
 from components.artifacts.evaluation import Interval
 from components.artifacts.promotion import Criterion, Decision, PromotionFacts, Question, VersionComparison

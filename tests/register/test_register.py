@@ -14,8 +14,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import NO_OFFSETS, PROTOCOL, make_scores, scored
+from conftest import NO_OFFSETS, make_scores, scored
 from html_page import Page, check_page
+from protocols import PROTOCOL
 from tampering import files_of, flip
 
 from components import tracking

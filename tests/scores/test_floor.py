@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn.linear_model as oracle
-from conftest import NO_OFFSETS, PROTOCOL, scored
+from conftest import NO_OFFSETS, scored
+from protocols import PROTOCOL
 from scored_studies import rows_of
 
 from components.artifacts.manifest import BODY_PARTS

@@ -6,7 +6,8 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import NO_OFFSETS, PROTOCOL, scored
+from conftest import NO_OFFSETS, scored
+from protocols import PROTOCOL
 from scored_studies import drawn, studies_of
 
 from components.artifacts.manifest import KEPT

@@ -13,8 +13,8 @@ from typing import Any
 import miniature
 import pandas as pd
 import pytest
-from conftest import NO_FLOORS, PROTOCOL
 from mlflow import MlflowClient
+from protocols import NO_FLOORS, PROTOCOL
 from servers import free_port, wait_for
 
 from components.artifacts.registration import Registration

@@ -27,8 +27,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from components.artifacts.evaluation import Confusion, Interval, Scores, SplitScores
-from components.artifacts.promotion import Question, VersionComparison
-from components.artifacts.registration import Difference, GateFigures, RegisteredModel
+from components.artifacts.promotion import Question
+from components.artifacts.registration import Difference, GateFigures, RegisteredModel, VersionComparison
 from components.params.document import read_params
 from components.promote.decision import LOSS, decide
 from components.scores import paired

@@ -3,30 +3,10 @@
 from typing import Any, Literal
 
 from components.artifacts.artifact import Artifact, Facts, Provenance
-from components.artifacts.registration import Comparison, Difference, Opened, RegisteredModel
+from components.artifacts.registration import Comparison, Opened, RegisteredModel, VersionComparison
 from components.base.errors import GateRefused, MuraError
 
 REPORT = "report.html"
-
-
-class VersionComparison(Facts):
-    """One version minus another, on the same studies of the same patients."""
-
-    version: int
-    other: int
-    tuning: Difference | None
-    """None if there is none: `missing` says why."""
-    test: Difference | None
-    missing: tuple[str, ...] = ()
-    """Why a difference is missing, in sentences."""
-
-    def of(self, split: str) -> Difference | None:
-        """That of one split.
-
-        Args:
-            split: `tuning` or `test`.
-        """
-        return {"tuning": self.tuning, "test": self.test}[split]
 
 
 class Question(Facts):

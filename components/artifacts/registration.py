@@ -94,18 +94,16 @@ class Difference(Facts):
     sensitivity: Interval
 
 
-class Comparison(Facts):
-    """The first of the candidates minus a version that held an alias when they were registered."""
+class VersionComparison(Facts):
+    """One version minus another, on the same studies of the same patients."""
 
     version: int
-    """Of the candidate."""
     other: int
-    aliases: tuple[str, ...]
-    """Of the other."""
     tuning: Difference | None
     """None if there is none: `missing` says why."""
     test: Difference | None
     missing: tuple[str, ...] = ()
+    """Why a difference is missing, in sentences."""
 
     def of(self, split: str) -> Difference | None:
         """That of one split.
@@ -114,6 +112,13 @@ class Comparison(Facts):
             split: `tuning` or `test`.
         """
         return {"tuning": self.tuning, "test": self.test}[split]
+
+
+class Comparison(VersionComparison):
+    """The first of the candidates minus a version that held an alias when they were registered."""
+
+    aliases: tuple[str, ...]
+    """Of the other."""
 
 
 class RegistrationFacts(Facts):

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from components.artifacts.promotion import Decision, Question, VersionComparison
-from components.artifacts.registration import RegisteredModel
+from components.artifacts.promotion import Decision, Question
+from components.artifacts.registration import RegisteredModel, VersionComparison
 from components.base.errors import DataRefused
 from components.params.protocol import ProtocolParams
 from components.promote.decision import decide, name

@@ -6,8 +6,8 @@ Each rule gives one criterion, with its figures. The outcome follows from the cr
 from collections.abc import Iterator
 
 from components.artifacts.evaluation import FEWEST_PATIENTS, METRIC_TITLES, Interval
-from components.artifacts.promotion import Criterion, Decision, Question, VersionComparison
-from components.artifacts.registration import RegisteredModel
+from components.artifacts.promotion import Criterion, Decision, Question
+from components.artifacts.registration import RegisteredModel, VersionComparison
 from components.base.words import in_words
 from components.params.protocol import ProtocolParams
 from components.params.train import title

@@ -6,9 +6,15 @@ from typing import NamedTuple
 
 from components.artifacts.evaluation import METRIC_TITLES
 from components.artifacts.manifest import TEST, TUNING
-from components.artifacts.promotion import Criterion, Decision, PromotionFacts, VersionComparison
+from components.artifacts.promotion import Criterion, Decision, PromotionFacts
 from components.artifacts.registration import REPORT as COMPARISON_REPORT
-from components.artifacts.registration import Comparison, Difference, RegisteredModel, other_protocols, ranked
+from components.artifacts.registration import (
+    Difference,
+    RegisteredModel,
+    VersionComparison,
+    other_protocols,
+    ranked,
+)
 from components.pages.render import picture, render
 from components.params.protocol import ProtocolParams
 from components.params.train import title
@@ -36,7 +42,7 @@ class Compared(NamedTuple):
     other: RegisteredModel
     role: str
     """Of the other."""
-    found: VersionComparison | Comparison
+    found: VersionComparison
     powers: dict[str, float]
     """How often an equal model passes the margin on test, by metric; empty where nothing is known."""
 
@@ -124,7 +130,7 @@ def _row(each: Criterion, decision: Decision) -> Row:
 def _compared(facts: PromotionFacts, protocol: ProtocolParams) -> list[Compared]:
     """The challenger minus the champion before, and minus the reference."""
     asked, who = facts.question, facts.challenger
-    pairs: list[tuple[RegisteredModel | None, str, VersionComparison | Comparison | None]] = [
+    pairs: list[tuple[RegisteredModel | None, str, VersionComparison | None]] = [
         (facts.previous, f"{facts.alias} before", (asked.against_champion if asked else None) or facts.comparison),
         (asked.reference if asked else None, "reference", asked.against_reference if asked else None),
     ]

@@ -5,8 +5,7 @@ import pandas as pd
 
 from components.artifacts.evaluation import Scores
 from components.artifacts.manifest import TEST, TUNING
-from components.artifacts.promotion import VersionComparison
-from components.artifacts.registration import Difference, RegisteredModel
+from components.artifacts.registration import Difference, RegisteredModel, VersionComparison
 from components.scores import metrics, paired
 from components.scores.studies import Studies
 from components.tracking import model_registry

@@ -9,8 +9,8 @@ from conftest import around, make_scores
 from protocols import PROTOCOL
 
 from components.artifacts.evaluation import Interval
-from components.artifacts.promotion import Criterion, Decision, Question, VersionComparison
-from components.artifacts.registration import Difference, GateFigures, RegisteredModel
+from components.artifacts.promotion import Criterion, Decision, Question
+from components.artifacts.registration import Difference, GateFigures, RegisteredModel, VersionComparison
 from components.promote import decision
 from components.promote.decision import decide
 

@@ -8,8 +8,8 @@ from html_page import Page, check_page
 from protocols import PROTOCOL
 
 from components.artifacts.evaluation import Interval
-from components.artifacts.promotion import Criterion, Decision, PromotionFacts, Question, VersionComparison
-from components.artifacts.registration import Comparison, Difference, RegisteredModel
+from components.artifacts.promotion import Criterion, Decision, PromotionFacts, Question
+from components.artifacts.registration import Comparison, Difference, RegisteredModel, VersionComparison
 from components.params.protocol import ProtocolParams
 from components.promote.page import draw, draw_forest, promotion_page
 from components.scores import charts

@@ -17,6 +17,8 @@ def test_a_port_that_is_taken_is_told_before_anything_is_made(tmp_path: Path) ->
     assert not (tmp_path / "server").exists()
 
 
+# Long, as it needs Debian's user postgres.
+@pytest.mark.long
 @pytest.mark.skipif(os.getuid() != 0, reason="PostgreSQL runs as root's own user only where root starts it")
 def test_root_is_told_of_a_directory_that_postgresql_cannot_reach(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0o700)

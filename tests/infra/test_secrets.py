@@ -17,6 +17,9 @@ from components.base.step import STEPS
 from components.params.document import read_params
 from components.signing import directory, keys
 
+# Long, as the script needs openssl.
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 # By the name under which a place of the cluster or of the laptop has it: the file that `infra/secrets.sh` draws.
 SECRETS = {

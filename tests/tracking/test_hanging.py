@@ -102,7 +102,8 @@ def test_a_report_that_the_server_never_takes_is_told(
     register_hollow: Callable[..., RegisteredModel],
 ) -> None:
     model, run = make_model(), make_tracked()
-    way.hangs = re.compile(rf"^PUT .*{FILES}.*report\.html")
+    # The one beside the run, not that in the signed predictor.
+    way.hangs = re.compile(rf"^PUT .*{FILES}.*/{run.run_id}/.*report\.html")
     with pytest.raises(ServiceUnreachable, match="hangs while storing the report"):
         register_hollow("hung", model, make_evaluation(model), run)
 

@@ -237,7 +237,10 @@ def _residual(x: keras.KerasTensor, filters: int, stride: int) -> keras.KerasTen
     active = layers.Activation("relu")(layers.BatchNormalization()(x))
     shortcut = x
     if stride > 1 or x.shape[-1] != filters:
-        shortcut = layers.Conv2D(filters, 1, strides=stride, use_bias=False, kernel_initializer="he_normal")(active)
+        # A convolution of 1 x 1 with a stride would do both in one. On CPUs with AVX-512, oneDNN 3.7 writes outside its
+        # memory in the gradient of such a one with fewer than 16 channels: weights were wrong, or the process died.
+        taken = layers.AveragePooling2D(1, strides=stride)(active) if stride > 1 else active
+        shortcut = layers.Conv2D(filters, 1, use_bias=False, kernel_initializer="he_normal")(taken)
     y = _convolution(active, filters, stride)
     y = layers.Activation("relu")(layers.BatchNormalization()(y))
     return layers.Add()([shortcut, _convolution(y, filters)])

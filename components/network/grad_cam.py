@@ -71,8 +71,7 @@ class GradCam:
         """Where they lie in the picture."""
         self._front = [each for each in (before, keras.Function(inner.inputs[0], chosen)) if each is not None]
         self._rear = [each for each in (keras.Function(chosen, inner.outputs[0]), after) if each is not None]
-        # As a graph: the gradients for filters, which nobody asks for, are left out. Run operation by operation, the
-        # way back through a narrow network corrupts memory (TensorFlow 2.21 on x86; glibc's MALLOC_CHECK_=3 tells it).
+        # As a graph: the gradients for filters, which nobody asks for, are left out.
         pictures = tf.TensorSpec((None, *network.input.shape[1:]), tf.uint8)
         self._graphs = {each: tf.function(partial(self._cells, method=each), [pictures]) for each in get_args(Method)}
 

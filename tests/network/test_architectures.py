@@ -1,5 +1,8 @@
 """The four networks: pixels in, logit out."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,8 @@ from components.params.train import TrainParams
 from components.train import phases
 
 NAMES = ("custom_cnn", "vgg16", "vgg19", "inception_v3")
-DEMO = read_params(Path(__file__).parents[2] / "params.yaml").train.candidates
+ROOT = Path(__file__).parents[2]
+DEMO = read_params(ROOT / "params.yaml").train.candidates
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 1), dtype=np.uint8)
 
 
@@ -59,6 +63,34 @@ def test_augmentation_acts_in_training_only() -> None:
 def test_the_custom_cnn_is_as_wide_as_asked() -> None:
     narrow, wide = (architectures.build(params("custom_cnn", width=width), 32, seed=1) for width in (8, 16))
     assert wide.get_layer("mean").output.shape[-1] == 2 * narrow.get_layer("mean").output.shape[-1] == 128
+
+
+STEPS = """
+import sys, numpy as np, yaml
+from components.network import architectures, backend
+from components.params.train import TrainParams
+backend.prepare()
+document = yaml.safe_load(open("params.yaml"))["train"]["default"]
+params = TrainParams(**document, candidate="narrow", architecture="custom_cnn").model_copy(
+    update={"width": int(sys.argv[1]), "precision": "float32"}
+)
+network = architectures.build(params, 32, seed=1)
+network.compile("adam", "mean_squared_error")
+for count in (16, 7) * 5:
+    pixels = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 1), dtype=np.uint8)
+    network.train_on_batch(pixels, np.zeros((count, 1), np.float32))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("width", [2, 8])
+def test_training_a_narrow_network_leaves_the_memory_whole(width: int) -> None:
+    """Kernels for CPUs with AVX-512 wrote outside their memory."""
+    # Where glibc has no such library, the loader goes on without it.
+    checked = {"LD_PRELOAD": "libc_malloc_debug.so.0", "MALLOC_CHECK_": "3"}
+    words = [sys.executable, "-c", STEPS, str(width)]
+    done = subprocess.run(words, env=os.environ | checked, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.long

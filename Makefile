@@ -41,7 +41,7 @@ test-long: $(READY) ## More tests, a quarter of an hour: trainings, kills, whole
 	@$(RUN) pytest -m "long and not longest"
 
 .PHONY: test-longest
-test-longest: $(READY) ## Those that take minutes each, half an hour: histories, drills, many kills; they need PostgreSQL
+test-longest: $(READY) ## Those that take long by themselves, an hour: histories, drills, many kills; they need PostgreSQL and openssl
 	@$(RUN) pytest -m longest
 
 .PHONY: fuzz

@@ -164,6 +164,7 @@ def test_no_number_of_the_test_split_is_shown_while_one_chooses(project: Project
 VERSIONS = "SELECT name, version FROM model_versions UNION SELECT alias, version FROM registered_model_aliases"
 
 
+@pytest.mark.longest
 def test_an_experiment_changes_no_registry_and_shows_no_version(project: Project) -> None:
     before = project.asks(VERSIONS)
     place = project.environment.pop("MLFLOW_TRACKING_URI")
@@ -238,6 +239,7 @@ def test_ten_experiments_show_no_number_of_the_test_split_and_one_of_them_counts
 NAMES = ['it\'s "a"; touch PWNED; $(touch PWNED) `touch PWNED` &\ntouch PWNED\n# 骨 ${b}.zip', "-f | touch PWNED .csv"]
 
 
+@pytest.mark.longest
 def test_names_of_files_are_no_commands(tmp_path: Path) -> None:
     project = Project(tmp_path)
     archive, overlay = (f"data/{NAMES[0]}", NAMES[1])
@@ -307,6 +309,7 @@ def test_an_archive_may_lie_outside(tmp_path: Path) -> None:
         assert Manifest.read(project.path / "artifacts" / "manifest").facts.archive == "a.zip"
 
 
+@pytest.mark.longest
 def test_an_archive_that_is_not_here_is_told_by_the_first_stage(tmp_path: Path) -> None:
     project = Project(tmp_path)
     settings = ("mura", "settings", "--out", "artifacts/settings")

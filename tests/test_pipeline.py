@@ -137,6 +137,7 @@ def test_one_identity_goes_from_the_data_to_the_champion(place: Workplace) -> No
     assert registered.evaluation_digest == evaluation.digest
 
 
+@pytest.mark.longest
 def test_second_opinions_are_reported_beside_the_official_result_and_change_nothing_else(place: Workplace) -> None:
     official = Evaluation.read(place / "evaluation")
     predictions = pd.read_parquet(place / "evaluation" / "predictions.parquet")
@@ -207,6 +208,7 @@ def test_probabilities_and_threshold_come_from_tuning_alone(place: Workplace) ->
     assert test["probability"].tolist() == probability(line, test["logit"], test["offset"]).tolist()
 
 
+@pytest.mark.longest
 def test_training_again_from_scratch_gives_the_same_weights(place: Workplace) -> None:
     place.must(*TRAINING[:-1], "again")
     assert (place / "again" / WEIGHTS).read_bytes() == (place / "model" / WEIGHTS).read_bytes()
@@ -253,7 +255,11 @@ def test_a_training_whose_machine_is_taken_away_goes_on_elsewhere_to_the_same_we
     assert TrainedModel.read(place / "elsewhere").digest == TrainedModel.read(place / "model").digest
 
 
-@pytest.mark.parametrize("words", [INGEST, VALIDATE, SHARDS, EVALUATE], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "words",
+    [INGEST, VALIDATE, SHARDS, pytest.param(EVALUATE, marks=pytest.mark.longest)],
+    ids=lambda words: words[0],
+)
 def test_a_step_killed_half_way_ends_in_the_same_artifact(place: Workplace, words: tuple[str, ...]) -> None:
     name = words[-1]
     unfinished = place / f".{name}2.partial"
@@ -264,6 +270,7 @@ def test_a_step_killed_half_way_ends_in_the_same_artifact(place: Workplace, word
     assert kind.read(place / f"{name}2").digest == kind.read(place / name).digest
 
 
+@pytest.mark.longest
 def test_a_registration_killed_once_the_server_has_the_version_makes_no_second_one(place: Workplace) -> None:
     def versions(name: str) -> list[tuple[Any, ...]]:
         return place.asks(f"select version from model_versions where name = '{name}'")
@@ -277,6 +284,7 @@ def test_a_registration_killed_once_the_server_has_the_version_makes_no_second_o
     assert versions(name) == [(1,)]
 
 
+@pytest.mark.longest
 def test_a_promotion_killed_once_the_alias_has_moved_remembers_who_was_champion(place: Workplace) -> None:
     def words(name: str) -> tuple[str, ...]:
         return (*PROMOTE[:-1], name, "--params", json.dumps({"alias": name}))

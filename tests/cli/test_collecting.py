@@ -158,6 +158,7 @@ def test_results_are_taken_as_if_the_stages_had_made_them(made: Made, capsys: py
     assert "artifacts: 4 results there already, nothing to do" in capsys.readouterr().out
 
 
+@pytest.mark.longest
 def test_a_part_may_be_taken_and_the_rest_later_from_anywhere(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
     one, other = made.model("wide", "run/model/{}"), made.model("custom_cnn", "elsewhere/net")
     made.evaluation(other, "elsewhere/its numbers")

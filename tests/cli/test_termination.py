@@ -58,6 +58,7 @@ def test_a_step_says_that_it_was_ended_and_leaves_no_artifact(
     assert not (tmp_path / "manifest").exists()
 
 
+@pytest.mark.longest
 def test_the_first_process_of_a_container_ends_too(start: Callable[..., "subprocess.Popen[str]"]) -> None:
     """To process 1 the system gives no signal that it has no handler for."""
     step = start(*(FIRST if MAKES_FIRST else ()))

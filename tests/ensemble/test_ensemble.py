@@ -267,7 +267,7 @@ def test_it_is_disturbed_as_any_other_model_and_flips_are_kept(
         assert found.facts.auroc == pytest.approx(auroc(studies.abnormal, sigmoid(studies.logit)))
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_it_is_registered_and_loads_without_our_code(
     tmp_path: Path,
     member: Member,

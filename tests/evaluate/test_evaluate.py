@@ -232,7 +232,7 @@ def test_no_number_of_the_test_split_is_in_a_file_of_the_tuning_split(
     assert "test" not in told
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_a_slice_that_the_manifest_has_no_column_for_is_said_to_be_unknown(
     packed: tuple[ValidManifest, Shards],
     evaluated: tuple[Evaluation, TrainedModel, str],

@@ -93,6 +93,7 @@ def test_the_models_own_pictures_are_left_out(here: Path, registered: Registered
     assert "the model was made with the same file" in said
 
 
+@pytest.mark.longest
 def test_what_has_no_answer_is_counted_beside_the_figures(here: Path, registered: Registered, mura: Mura) -> None:
     files = others()
     studies = sorted({name.rpartition("/")[0] for name in files if name.endswith(".png")})
@@ -136,6 +137,7 @@ def test_what_has_no_answer_is_counted_beside_the_figures(here: Path, registered
     assert ExternalValidation.read(Path("external")).digest == first
 
 
+@pytest.mark.longest
 def test_a_study_with_a_view_that_is_unlike_the_training_data_has_no_answer(
     wary: Registered, no_mlflow: pytest.MonkeyPatch, tmp_path: Path, mura: Mura
 ) -> None:

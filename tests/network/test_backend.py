@@ -89,7 +89,7 @@ KERAS_JSON = (
 )
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_settings_from_outside_change_no_number(tmp_path: Path) -> None:
     (tmp_path / "keras.json").write_text(KERAS_JSON)
     imported = os.pathsep.join(map(str, (ROOT, ROOT / "tests", Path(__file__).parent)))

@@ -54,7 +54,7 @@ def expected(network: keras.Model, pixels: np.ndarray) -> np.ndarray:
     ("name", "size", "cells"),
     [
         ("custom_cnn", 48, (3, 3)),
-        ("vgg16", 64, (2, 2)),
+        pytest.param("vgg16", 64, (2, 2), marks=pytest.mark.longest),
         pytest.param("vgg19", 48, (1, 1), marks=pytest.mark.longest),
         pytest.param("inception_v3", 80, (1, 1), marks=pytest.mark.longest),
     ],
@@ -83,7 +83,8 @@ def test_mirror_images_are_inside_and_their_maps_are_mirrored_back() -> None:
     assert np.abs(cells - cells[:, :, ::-1]).max() > 1e-3
 
 
-@pytest.mark.parametrize("flips", [False, pytest.param(True, marks=pytest.mark.longest)])
+@pytest.mark.longest
+@pytest.mark.parametrize("flips", [False, True])
 def test_an_ensemble_is_the_mean_of_its_members_lines_and_maps(flips: bool, tmp_path: Path) -> None:
     """Its members have grids of two sizes. It comes from a file, as the registry has it."""
     parts = [

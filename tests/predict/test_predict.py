@@ -73,6 +73,7 @@ def test_the_same_study_gets_what_evaluate_gave(here: Path, registered: Register
     assert [float(row["probability"]) for row in rows] == [each["probability"] for each in lines(out)]
 
 
+@pytest.mark.longest
 def test_a_directory_a_zip_and_its_pictures_say_the_same(here: Path, registered: Registered, mura: Mura) -> None:
     with zipfile.ZipFile("archive.zip") as file:
         file.extractall("unpacked")
@@ -227,7 +228,7 @@ def test_maps_are_drawn_beside_the_views(here: Path, mura: Mura) -> None:
     assert (left[..., 0] == left[..., 2]).all(), "the view itself is grey"
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_what_is_unlike_the_training_data_gets_no_probability(
     wary: Registered, no_mlflow: pytest.MonkeyPatch, tmp_path: Path, mura: Mura
 ) -> None:

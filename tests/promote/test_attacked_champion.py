@@ -56,7 +56,13 @@ def delete_the_logged_model() -> None:
 @pytest.mark.usefixtures("champions")
 @pytest.mark.parametrize(
     "harm",
-    [damage_the_evidence, damage_the_signature, lose_the_files, delete_the_logged_model],
+    [
+        damage_the_evidence,
+        *(
+            pytest.param(each, marks=pytest.mark.longest)
+            for each in (damage_the_signature, lose_the_files, delete_the_logged_model)
+        ),
+    ],
     ids=lambda f: f.__name__,
 )
 def test_a_worse_version_does_not_take_the_place_of_a_harmed_champion_and_a_rollback_works(
@@ -76,7 +82,11 @@ def test_a_worse_version_does_not_take_the_place_of_a_harmed_champion_and_a_roll
 
 
 @pytest.mark.usefixtures("champions")
-@pytest.mark.parametrize("harm", [damage_the_evidence, delete_the_logged_model], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "harm",
+    [damage_the_evidence, pytest.param(delete_the_logged_model, marks=pytest.mark.longest)],
+    ids=lambda f: f.__name__,
+)
 def test_one_may_begin_anew_after_a_harmed_champion(harm: Callable[[], None], run_mura: Mura) -> None:
     harm()
     code, out, err = run_mura("promote", "--candidate", "3", "--first")
@@ -125,6 +135,7 @@ def test_a_network_that_was_taken_back_does_not_come_back_under_another_number(m
     assert put(again, candidate=3).decision.outcome == "promoted"
 
 
+@pytest.mark.longest
 def test_beginning_anew_with_a_version_below_its_floors_is_refused_with_the_reasons(
     make_version: Make, run_mura: Mura
 ) -> None:
@@ -172,12 +183,17 @@ def test_versions_are_listed_with_what_is_wrong_with_one(harm: Callable[[], None
     "words",
     [
         ("rollback", "--reason", "\udcff"),
-        ("rollback", "--reason", "two\nlines"),
-        ("promote", "--candidate", "1", "--reason", "x" * 1001),
         ("promote", "--candidate", "9" * 20),
-        ("promote", "--candidate", "²"),
-        ("compare", "9" * 20, "1"),
-        ("rollback", "--to", "9" * 20, "--reason", "x"),
+        *(
+            pytest.param(each, marks=pytest.mark.longest)
+            for each in (
+                ("rollback", "--reason", "two\nlines"),
+                ("promote", "--candidate", "1", "--reason", "x" * 1001),
+                ("promote", "--candidate", "²"),
+                ("compare", "9" * 20, "1"),
+                ("rollback", "--to", "9" * 20, "--reason", "x"),
+            )
+        ),
     ],
     ids=lambda words: ascii(" ".join(words))[:40],
 )

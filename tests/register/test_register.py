@@ -92,7 +92,7 @@ def test_a_version_names_the_chosen_body_parts(
     assert "(elbow and wrist only)" in held.description
 
 
-@pytest.mark.long
+@pytest.mark.longest
 @pytest.mark.parametrize("second", [b"other weights", None], ids=["another recipe", "the same recipe"])
 def test_one_architecture_under_two_names_is_two_versions(
     second: bytes | None,
@@ -231,8 +231,8 @@ def delete_the_model(here: Path) -> None:
     client.delete_logged_model(client.get_model_version("mura", "1").source.removeprefix("models:/"))
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("lose", [lose_the_files, pytest.param(delete_the_model, marks=pytest.mark.longest)])
+@pytest.mark.longest
+@pytest.mark.parametrize("lose", [lose_the_files, delete_the_model])
 def test_a_lost_model_is_registered_again_and_can_be_loaded(
     lose: Callable[[Path], None],
     mlflow_here: Path,
@@ -252,10 +252,8 @@ def test_a_lost_model_is_registered_again_and_can_be_loaded(
     assert caplog.text.count("mura version 1 cannot be loaded any more") == 1
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(
-    "copied", [pytest.param(False, id="moved"), pytest.param(True, id="copied", marks=pytest.mark.longest)]
-)
+@pytest.mark.longest
+@pytest.mark.parametrize("copied", [pytest.param(False, id="moved"), pytest.param(True, id="copied")])
 def test_models_move_with_the_project(
     copied: bool,
     mlflow_here: Path,
@@ -304,7 +302,7 @@ def says_what_the_artifact_says(model: TrainedModel, uri: str) -> bool:
     return bool(np.allclose(network(pixels), architectures.load(model)(pixels), atol=1e-5))
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_a_registry_of_its_own_is_honoured(
     mlflow_here: Path,
     mlflow_database: Path,
@@ -715,7 +713,7 @@ def test_candidates_are_compared_with_the_champion_on_the_same_patients(register
     assert later.facts.deciding() == later.facts.model_copy(update={"comparisons": ()}).deciding()
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_two_registrations_in_a_row_say_the_same_until_the_alias_moves(registered: Made) -> None:
     crown(registered(old=0.7))
     first, second = registered(new=0.8), registered(new=0.8)
@@ -796,7 +794,7 @@ def test_a_champion_that_cannot_be_compared_is_told_and_stops_nothing(
     assert f"register: no difference: {found.missing[0]}" in caplog.messages
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_a_champion_of_another_test_split_is_compared_on_tuning_alone(registered: Made) -> None:
     crown(old := registered("others", old=0.7))
     later = registered(new=0.8)

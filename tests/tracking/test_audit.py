@@ -157,7 +157,10 @@ def test_a_champion_from_before_the_record_is_written_down(make_version: Make) -
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("what", ["deleted", "moved", "alias deleted"])
+@pytest.mark.parametrize(
+    "what",
+    ["deleted", *(pytest.param(each, marks=pytest.mark.longest) for each in ("moved", "alias deleted"))],
+)
 def test_a_champion_that_is_gone_is_not_replaced_by_itself(what: str, make_version: Make) -> None:
     put(make_version(0.75))
     champion, worse = make_version(0.8, "vgg19"), make_version(0.7, "wide")

@@ -133,6 +133,7 @@ def requests_of(do: Callable[[], Any], proxy: LyingProxy) -> list[str]:
     return list(proxy.requests)
 
 
+@pytest.mark.longest
 def test_after_one_rerun_the_registry_is_that_of_an_undisturbed_run(
     mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[str], Evaluated]
 ) -> None:
@@ -151,6 +152,7 @@ def test_after_one_rerun_the_registry_is_that_of_an_undisturbed_run(
         assert registry(name, pair) == expected, asked[number]
 
 
+@pytest.mark.longest
 def test_where_the_client_sends_again_no_answer_that_gets_lost_is_felt(
     patient: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[str], Evaluated]
 ) -> None:
@@ -166,7 +168,14 @@ def test_where_the_client_sends_again_no_answer_that_gets_lost_is_felt(
     assert registry(name, pair) == expected
 
 
-@pytest.mark.parametrize("kind", ["model-versions/create", "registered-models/create", "registered-models/alias"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "model-versions/create",
+        pytest.param("registered-models/create", marks=pytest.mark.longest),
+        pytest.param("registered-models/alias", marks=pytest.mark.longest),
+    ],
+)
 def test_a_request_that_a_gateway_sends_twice_makes_one_thing(
     kind: str, mlflow: pytest.MonkeyPatch, proxy: LyingProxy, evaluated: Callable[[str], Evaluated]
 ) -> None:
@@ -234,6 +243,7 @@ def test_a_version_of_one_that_was_killed_before_it_looked_is_deleted_by_the_nex
     assert registry(name, pair) == expected
 
 
+@pytest.mark.longest
 def test_a_twin_that_somebody_gave_an_alias_stays(
     mlflow: pytest.MonkeyPatch, evaluated: Callable[[str], Evaluated], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -247,6 +257,7 @@ def test_a_twin_that_somebody_gave_an_alias_stays(
     assert f"{name} version 2 says the same as version 1 and has an alias: it stays" in caplog.text
 
 
+@pytest.mark.longest
 def test_who_may_not_delete_a_twin_registers_all_the_same(
     mlflow: pytest.MonkeyPatch,
     proxy: LyingProxy,
@@ -345,6 +356,7 @@ def of_its_own(mlflow: pytest.MonkeyPatch) -> str:
     return name
 
 
+@pytest.mark.longest
 def test_after_one_rerun_a_training_has_left_what_an_undisturbed_one_leaves(
     mlflow: pytest.MonkeyPatch, proxy: LyingProxy, training: Callable[[], Training]
 ) -> None:
@@ -408,6 +420,7 @@ def test_a_model_is_published_once_whatever_answers_get_lost(
         assert recorded(name) == expected, kind
 
 
+@pytest.mark.longest
 def test_a_predictor_is_stored_once_whatever_answers_get_lost(
     mlflow: pytest.MonkeyPatch,
     proxy: LyingProxy,

@@ -122,7 +122,7 @@ def test_trainings_of_one_shell_have_a_run_each(plugin: Plugin) -> None:
     assert {child.info.run_name for child in plugin.children(task)} == {"wide", "narrow"}
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_registering_and_promoting_write_nothing_into_the_runs_of_their_tasks(
     plugin: Plugin, trained: TrainedModel, make_evaluation: Callable[..., Evaluation]
 ) -> None:

@@ -57,7 +57,7 @@ def test_registering_waits_for_a_server_that_is_not_there_yet(
         late.join()
 
 
-@pytest.mark.parametrize("status", [503, 500])
+@pytest.mark.parametrize("status", [503, pytest.param(500, marks=pytest.mark.longest)])
 def test_registering_and_promoting_wait_for_a_server_that_fails_for_a_moment(
     status: int,
     way: Way,

@@ -189,7 +189,9 @@ def test_weights_that_cannot_be_had_leave_no_run(
 # When it stops, and what is kept.
 
 
-@pytest.mark.parametrize(("class_weighting", "averaging"), [("body_part", 0.0), ("none", 0.5)])
+@pytest.mark.parametrize(
+    ("class_weighting", "averaging"), [pytest.param("body_part", 0.0, marks=pytest.mark.longest), ("none", 0.5)]
+)
 def test_training_stops_when_nothing_improves_and_keeps_the_best_epoch(
     run: Train, shards: Shards, class_weighting: str, averaging: float
 ) -> None:
@@ -225,6 +227,7 @@ def test_the_epoch_is_chosen_without_the_shift_of_the_loss_s_weights(shards: Sha
     assert found["none"].auroc < 1
 
 
+@pytest.mark.longest
 def test_images_weigh_in_the_training_loss_as_chosen(interrupted: Callable[..., Path]) -> None:
     still = {"learning_rate": 1e-9, "dropout": 0.0}
     weighted, plain = (
@@ -301,7 +304,13 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("choices", [{}, EVERYTHING], ids=["plain", "with all that is random or kept beside"])
+@pytest.mark.parametrize(
+    "choices",
+    [
+        pytest.param({}, id="plain", marks=pytest.mark.longest),
+        pytest.param(EVERYTHING, id="with all that is random or kept beside"),
+    ],
+)
 def test_an_interrupted_training_ends_in_the_same_weights(
     run: Train, interrupted: Callable[..., Path], caplog: pytest.LogCaptureFixture, choices: dict[str, Any]
 ) -> None:
@@ -344,11 +353,24 @@ def flip_a_bit(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda at: flip_a_bit(at / "best-1.weights.h5"), r"is damaged \(best-1.weights.h5: changed since it was"),
-        (lambda at: forged(at, tuning_auroc=0.999), r"says a tuning AUROC of 0.9990 and .* its weights measure 0\."),
-        (other_variables, r"is damaged \(epoch-1.npz: 1 variables, and the training has \d+\)"),
+        pytest.param(
+            lambda at: flip_a_bit(at / "best-1.weights.h5"),
+            r"is damaged \(best-1.weights.h5: changed since it was",
+            id="a flipped bit",
+            marks=pytest.mark.longest,
+        ),
+        pytest.param(
+            lambda at: forged(at, tuning_auroc=0.999),
+            r"says a tuning AUROC of 0.9990 and .* its weights measure 0\.",
+            id="a forged AUROC",
+        ),
+        pytest.param(
+            other_variables,
+            r"is damaged \(epoch-1.npz: 1 variables, and the training has \d+\)",
+            id="another network",
+            marks=pytest.mark.longest,
+        ),
     ],
-    ids=["a flipped bit", "a forged AUROC", "another network"],
 )
 def test_a_checkpoint_that_is_not_what_it_says_is_told_and_the_training_ends_as_if_there_were_none(
     run: Train,
@@ -422,6 +444,7 @@ def terminated_at(handler: logging.Handler) -> Iterator[pytest.ExceptionInfo[Ter
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.longest
 def test_a_training_that_is_terminated_says_where_it_goes_on_and_does(
     run: Train, mlflow_here: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -446,6 +469,7 @@ def test_a_training_that_is_terminated_says_where_it_goes_on_and_does(
         assert [status for (status,) in database.execute("SELECT status FROM runs")] == ["FINISHED", "FINISHED"]
 
 
+@pytest.mark.longest
 def test_what_is_being_saved_is_saved_to_the_end(
     run: Train, mlflow_here: Path, bucket: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -507,6 +531,7 @@ def test_a_training_without_mlflow_is_published_later(
     assert [point.value for point in history] == pytest.approx(curves(model)["loss"].tolist())
 
 
+@pytest.mark.longest
 def test_a_training_that_was_told_that_there_is_no_mlflow_has_no_run(
     run: Train, mlflow_here: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -552,6 +577,7 @@ class TrainJob(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.longest
 def test_a_train_job_is_told_each_epoch(run: Train, shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), TrainJob) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()

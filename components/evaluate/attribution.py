@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from components.artifacts.manifest import LABEL_NAMES
 from components.artifacts.shards import Shards
-from components.artifacts.trained_model import TrainedModel
-from components.network import architectures, batches
+from components.network import batches
 from components.network.grad_cam import GradCam
 from components.pages.render import square_picture
 from components.scores.studies import Array, Studies
@@ -64,21 +63,20 @@ class Attribution(NamedTuple):
     """Rows and columns of the map."""
 
 
-def explain(model: TrainedModel, shards: Shards, split: str, studies: Studies, threshold: float) -> Attribution:
+def explain(explained: GradCam, shards: Shards, split: str, studies: Studies, threshold: float) -> Attribution:
     """Compute the maps of the studies that the model was surest of, right and wrong.
 
     Args:
-        model: the network.
+        explained: the model's network.
         shards: the pictures.
         split: of the studies, for example tuning.
         studies: of that split, with the probabilities that `threshold` is for.
         threshold: `probability >= threshold` is called abnormal.
 
     Raises:
-        DataRefused: the shards or the weights are damaged.
+        DataRefused: the shards are damaged.
     """
     images = batches.read_split(shards, split, "disk")
-    explained = GradCam(architectures.load(model))
     chosen = surest(studies, threshold)
     rows = {study: _views(images, str(studies.study[study])) for found in chosen.values() for study in found}
     shown = np.array([row for found in rows.values() for row in found[:MOST_VIEWS]], np.int64)

@@ -36,7 +36,8 @@ from components.evaluate.attribution import Attribution
 from components.evaluate.model_card import card_page, model_card
 from components.evaluate.page import Figures, Measured, Split, draw, evaluation_page
 from components.evaluate.predictions import Answers, predict
-from components.network import backend
+from components.network import architectures, backend
+from components.network.grad_cam import GradCam
 from components.pages.prose import markdown
 from components.params.evaluate import EvaluateParams
 from components.params.protocol import ProtocolParams
@@ -100,7 +101,9 @@ def run(  # Parameters: those of the step
     )
     measured = Measured(facts, model.facts, manifest.facts, shards.facts, protocol, found.table, opinions)
     # An ensemble has no map: those of its members have cells of different sizes, and stand on their own pages.
-    explain = None if model.facts.members else partial(attribution.explain, model, shards)
+    explain = None
+    if not model.facts.members:
+        explain = partial(attribution.explain, GradCam(architectures.load(model)), shards)
     of_tuning, of_test = _splits(found, explain)
     predictions.to_parquet(out / PREDICTIONS, index=False)
     found.table.to_parquet(out / STUDIES, index=False)

@@ -103,17 +103,15 @@ def _compared(network: WithFeatures, shards: Shards, batch_size: int, seed: int)
         for first in range(0, len(pictures), batch_size):
             yield network.model.predict_on_batch(pictures[first : first + batch_size, ..., None])[1]
 
-    step = max(1, len(own) // SAMPLE), max(1, len(others) // SAMPLE)
-    learned = familiarity.depths(
-        np.concatenate(list(seen(own[:: step[0]]))),
-        np.concatenate(list(seen(others[:: step[1]]))),
-        network.depths,
-        seed,
-    )
-    # Features of all pictures would fill the memory; reduced ones are small.
-    like, unlike = (
-        np.concatenate([familiarity.reduced(learned, each) for each in seen(pictures)]) for pictures in (own, others)
-    )
+    def reduced(pictures: NDArray[np.uint8], held: NDArray[np.float32]) -> NDArray[np.float32]:
+        # Features of all pictures would fill the memory; reduced ones are small. Those of few pictures are held.
+        there = (held[first : first + batch_size] for first in range(0, len(held), batch_size))
+        found = there if len(held) == len(pictures) else seen(pictures)
+        return np.concatenate([familiarity.reduced(learned, each) for each in found])
+
+    of_own, of_others = (np.concatenate(list(seen(each[:: max(1, len(each) // SAMPLE)]))) for each in (own, others))
+    learned = familiarity.depths(of_own, of_others, network.depths, seed)
+    like, unlike = reduced(own, of_own), reduced(others, of_others)
     return familiarity.fit(learned, like, unlike, seed), len(chosen)
 
 

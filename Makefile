@@ -88,7 +88,7 @@ base-image: ## A base for it of Debian's packages, where no registry is reached:
 test-image: $(READY) ## Tests with containers: the image, and the pipeline run in it; needs podman
 	@command -v podman >/dev/null || { \
 		echo "make test-image needs podman and does not find it. On Debian: apt-get install podman runc"; exit 1; }
-	@$(RUN) pytest tests/container
+	@$(RUN) pytest -m "$(or $(MARKED),long or not long)" tests/container
 
 .PHONY: test-slurm
 test-slurm: $(READY) ## Tests with a Slurm of their own, on one node; needs slurm-wlm and munge

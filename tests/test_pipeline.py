@@ -300,6 +300,7 @@ def test_a_promotion_killed_once_the_alias_has_moved_remembers_who_was_champion(
     assert facts.current == Registration.read(place / "registration").facts.versions[0]
 
 
+@pytest.mark.longest
 def test_doing_it_again_registers_nothing_new_and_keeps_the_champion(place: Workplace) -> None:
     place.must(*REGISTER)
     again = Registration.read(place / "registration")

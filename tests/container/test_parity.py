@@ -79,7 +79,7 @@ def commands(folder: Path) -> list[list[str]]:
     return [found[stage] for stage in STAGES]
 
 
-@pytest.fixture(scope="module", params=["artifact", "workspace"])
+@pytest.fixture(scope="module", params=["artifact", pytest.param("workspace", marks=pytest.mark.longest)])
 def by_kubeflow(
     request: pytest.FixtureRequest,
     by_dvc: Path,

@@ -243,8 +243,8 @@ def test_it_is_measured_as_any_other_model_and_single_networks_may_flip_too(
             assert (other in words) == flips
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("flips", [False, pytest.param(True, marks=pytest.mark.longest)])
+@pytest.mark.longest
+@pytest.mark.parametrize("flips", [False, True])
 def test_it_is_disturbed_as_any_other_model_and_flips_are_kept(
     tmp_path: Path, packed: tuple[ValidManifest, Shards], member: Member, make_evaluation: Evaluated, flips: bool
 ) -> None:

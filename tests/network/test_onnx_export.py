@@ -71,6 +71,7 @@ def test_every_architecture_gives_the_same_logits_and_an_exact_map(
     np.testing.assert_allclose(found.mean(axis=(1, 2)) + BIAS, logit, atol=1e-4)
 
 
+@pytest.mark.longest
 def test_mirror_images_are_inside_and_their_maps_are_mirrored_back() -> None:
     network, pixels = built("custom_cnn", 48, width=4), PIXELS[:, :48, :48]
     content = onnx_export.content(network, flips=True)

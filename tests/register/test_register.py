@@ -726,7 +726,7 @@ def test_two_registrations_in_a_row_say_the_same_until_the_alias_moves(registere
     assert "Paired differences" not in said(third)
 
 
-@pytest.mark.long
+@pytest.mark.longest
 def test_a_champion_among_the_candidates_is_compared_as_a_candidate(registered: Made) -> None:
     crown(registered(old=0.7))
     registration = registered(old=0.7, new=0.8)

@@ -231,6 +231,7 @@ def test_a_data_set_that_another_run_logged_a_moment_ago_is_no_error(
     assert len(proxy.spoiled) == 1
 
 
+@pytest.mark.longest
 def test_a_version_of_one_that_was_killed_before_it_looked_is_deleted_by_the_next(
     mlflow: pytest.MonkeyPatch, evaluated: Callable[[str], Evaluated]
 ) -> None:

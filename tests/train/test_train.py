@@ -393,6 +393,7 @@ def test_a_checkpoint_that_is_not_what_it_says_is_told_and_the_training_ends_as_
     assert model.facts.tuning["auroc"] == curves(model)["tuning_auroc"].max()
 
 
+@pytest.mark.longest
 def test_kept_weights_that_are_damaged_while_the_network_is_trained_do_not_become_a_model(
     run: Train, mlflow_here: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,5 +1,7 @@
 """What the network used: maps over the views of the surest right and wrong studies."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +12,8 @@ from numpy.typing import NDArray
 
 from components.artifacts.manifest import LABEL_NAMES
 from components.artifacts.shards import Shards
-from components.network import batches
+from components.artifacts.trained_model import TrainedModel
+from components.network import architectures, batches
 from components.network.grad_cam import GradCam
 from components.pages.render import square_picture
 from components.scores.studies import Array, Studies
@@ -61,6 +64,15 @@ class Attribution(NamedTuple):
     kinds: list[Kind]
     cells: tuple[int, int]
     """Rows and columns of the map."""
+
+
+def explainer(model: TrainedModel, shards: Shards) -> Callable[[str, Studies, float], Attribution]:
+    """`explain` for the studies of each split of these shards; the network is loaded once.
+
+    Raises:
+        DataRefused: the weights are damaged.
+    """
+    return partial(explain, GradCam(architectures.load(model)), shards)
 
 
 def explain(explained: GradCam, shards: Shards, split: str, studies: Studies, threshold: float) -> Attribution:

@@ -4,7 +4,6 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +35,7 @@ from components.evaluate.attribution import Attribution
 from components.evaluate.model_card import card_page, model_card
 from components.evaluate.page import Figures, Measured, Split, draw, evaluation_page
 from components.evaluate.predictions import Answers, predict
-from components.network import architectures, backend
-from components.network.grad_cam import GradCam
+from components.network import backend
 from components.pages.prose import markdown
 from components.params.evaluate import EvaluateParams
 from components.params.protocol import ProtocolParams
@@ -101,9 +99,7 @@ def run(  # Parameters: those of the step
     )
     measured = Measured(facts, model.facts, manifest.facts, shards.facts, protocol, found.table, opinions)
     # An ensemble has no map: those of its members have cells of different sizes, and stand on their own pages.
-    explain = None
-    if not model.facts.members:
-        explain = partial(attribution.explain, GradCam(architectures.load(model)), shards)
+    explain = None if model.facts.members else attribution.explainer(model, shards)
     of_tuning, of_test = _splits(found, explain)
     predictions.to_parquet(out / PREDICTIONS, index=False)
     found.table.to_parquet(out / STUDIES, index=False)

@@ -21,8 +21,7 @@ from components.artifacts.shards import Shards
 from components.artifacts.trained_model import WEIGHTS, Offsets, TrainedModel
 from components.base.errors import DataRefused
 from components.evaluate import attribution, evaluate
-from components.network import architectures, batches
-from components.network.grad_cam import GradCam
+from components.network import batches
 from components.params.evaluate import EvaluateParams
 from components.params.protocol import ProtocolParams
 from components.params.train import TrainParams
@@ -101,7 +100,7 @@ def test_the_report_shows_maps_of_the_surest_studies(
     probability = np.linspace(0.1, 0.9, len(images))
     logit = np.log(probability / (1 - probability))
     studies = StudyLogits.of_images(images.study, images.patient, images.body_part, images.abnormal, logit).raw()
-    shown = attribution.explain(GradCam(architectures.load(model)), shards, "tuning", studies, 0.5)
+    shown = attribution.explainer(model, shards)("tuning", studies, 0.5)
     assert [len(kind.studies) for kind in shown.kinds] == [
         len(found) for found in attribution.surest(studies, 0.5).values()
     ]

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
-from pydantic import Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, TypeAdapter, ValidationError, model_validator
 
 from components.artifacts.artifact import Artifact, Facts, Provenance
 from components.artifacts.trained_model import ENSEMBLE
@@ -407,7 +407,7 @@ class Evaluation(Artifact[EvaluationFacts]):
         if not file.is_file():
             return None
         try:
-            return Familiarity.model_validate_json(documents.content(file))
+            return TypeAdapter(Familiarity | None).validate_json(documents.content(file))
         except (ValidationError, documents.TooLarge) as error:
             raise DataRefused(f"{file}: cannot be read ({first_line(error)}). Evaluate the model again.") from error
 

@@ -134,11 +134,11 @@ def _write(out: Path, measured: Measured, tuning: Split, test: Split, epochs: pd
 
 
 def _write_familiarity(out: Path, facts: EvaluationFacts, answers: Answers) -> None:
-    """Write what tells whether a view is like those of the training, if that is known."""
-    alarms = facts.false_alarms
+    """Write what tells whether a view is like those of the training; null where that is not known, as DVC keeps it."""
+    alarms, kept = facts.false_alarms, None
     if alarms is not None and answers.comparison is not None:
         kept = Familiarity(threshold=alarms.threshold, pictures=alarms.pictures, comparison=answers.comparison)
-        write_text(out / FAMILIARITY, kept.model_dump_json() + "\n")
+    write_text(out / FAMILIARITY, (kept.model_dump_json() if kept else "null") + "\n")
 
 
 def _check_inputs(manifest: ValidManifest, shards: Shards, model: TrainedModel) -> None:

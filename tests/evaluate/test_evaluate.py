@@ -340,6 +340,22 @@ def test_it_keeps_what_tells_unlike_pictures_and_how_often_that_is_wrong(
     assert "familiarity.json" in Evaluation.CONTENT
 
 
+def test_dvc_keeps_every_file_of_an_evaluation(evaluated: tuple[Evaluation, TrainedModel, str]) -> None:
+    """One that it did not know would be lost by `dvc pull`, and be in the way when the stage runs again."""
+    stage = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"]["evaluate"]
+    listed = [
+        name
+        for kind in ("outs", "metrics", "plots")
+        for each in stage[kind]
+        for name in ([each] if isinstance(each, str) else each)
+    ]
+    kept = {name.partition("${item.candidate}/")[2] for name in listed} - {""}
+    written = {
+        file.relative_to(evaluated[0].path).as_posix() for file in evaluated[0].path.rglob("*") if file.is_file()
+    }
+    assert kept == written
+
+
 def test_with_too_few_tuning_studies_it_says_that_nothing_is_known(
     packed: tuple[ValidManifest, Shards], evaluated: tuple[Evaluation, TrainedModel, str], tmp_path: Path
 ) -> None:
@@ -347,6 +363,8 @@ def test_with_too_few_tuning_studies_it_says_that_nothing_is_known(
     found = evaluate(*packed, evaluated[1], PARAMS.model_copy(update={"false_alarms": 0.01}), RULES, 1, out)
     assert found.facts.false_alarms is None
     assert found.familiarity() is None
+    # Also here, as DVC wants every file that it is told of.
+    assert (out / "familiarity.json").read_text() == "null\n"
     assert pd.read_parquet(out / "predictions.parquet")["distance"].isna().all()
     assert json.loads((out / "metrics.json").read_text())["unlike"] is None
     words = Page(found.report.read_text()).words

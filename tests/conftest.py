@@ -23,6 +23,7 @@ from servers import free_port, wait_for
 from components.artifacts.evaluation import (
     CARD_PAGE,
     CARD_TEXT,
+    FAMILIARITY,
     PREDICTIONS,
     REPORT,
     STUDIES,
@@ -451,6 +452,7 @@ def make_evaluation(tmp_path: Path, hollow: set[str]) -> Callable[..., Evaluatio
         digests = {f"{name}_digest": split_digest(rows) for name, rows in predicted.groupby("split")}
         predicted.to_parquet(path / PREDICTIONS, index=False)
         measured.table.to_parquet(path / STUDIES, index=False)
+        (path / FAMILIARITY).write_text("null\n")
         (path / REPORT).write_text("<p>report</p>")
         (path / TEST_REPORT).write_text("<p>report of the test split</p>")
         (path / CARD_TEXT).write_text("# Model card\n")

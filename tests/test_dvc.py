@@ -78,7 +78,6 @@ def test_a_candidate_has_its_name_everywhere(project: Project) -> None:
     )
 
 
-@pytest.mark.longest
 def test_doing_it_again_runs_only_what_always_runs_and_ignores_a_candidate_that_was_removed(project: Project) -> None:
     artifacts = project.path / "artifacts"
     for folder in ("model", "evaluation"):

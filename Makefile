@@ -37,7 +37,7 @@ test: $(READY) ## The tests that take minutes; they need nothing but git, make a
 	@$(RUN) pytest -m "not long"
 
 .PHONY: test-long
-test-long: $(READY) ## More tests, a quarter of an hour: trainings, kills, whole pipelines; those of servers need PostgreSQL and openssl
+test-long: $(READY) ## More tests, twenty minutes: trainings, kills, whole pipelines; those of servers need PostgreSQL and openssl
 	@$(RUN) pytest -m "long and not longest"
 
 .PHONY: test-longest

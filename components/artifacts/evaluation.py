@@ -382,7 +382,7 @@ class Evaluation(Artifact[EvaluationFacts]):
         model_card.md           what the model is for, what it is not for, and what it reaches on the test split
         model_card.html         the same with charts, in one file
         familiarity.json        what the network saw in the training pictures, and from which distance on a view is
-                                unlike them; not there if there are too few tuning studies to know
+                                unlike them; null if there are too few tuning studies to know
         predictions.parquet     of both, one row per image: image, study, patient, body_part, split, abnormal, overlay
                                 (second opinion on the label, missing where there is none), mode (of the PNG), floor
                                 (the study's probability without looking at the bones), sha256 (of the picture's file),

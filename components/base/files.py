@@ -104,7 +104,8 @@ def writing(out: Path, inputs: dict[str, Any], card: str) -> Iterator[Path]:
             discarded.rename(out)  # killed between the two renames below
         if os.path.lexists(out) and not (out / card).is_file() and _holds_files(out):
             raise UsageError(
-                f"{out}: holds something else than an artifact, and would be replaced. Name another --out."
+                f"{out}: holds something else than an artifact (no {card}), and would be replaced. Delete it if nobody "
+                "needs it, or name another --out."
             )
         # It is emptied; a link could lead anywhere.
         if work.is_symlink() or (work.exists() and not work.is_dir()):

@@ -65,6 +65,9 @@ def test_a_run_uses_what_it_began_with_and_dvc_writes_that_down(project: Project
         # Nothing is made of a model that was trained otherwise.
         told = project.run("dvc", "repro", "--single-item", "evaluate@wide", code=255)
         assert "error: artifacts/model/wide: made with other code than in artifacts/settings/train/wide.json" in told
+    # DVC took the evaluation away before it asked for another.
+    project.run("dvc", "checkout")
+    assert project.outdated() == set()
 
 
 def test_a_candidate_has_its_name_everywhere(project: Project) -> None:

@@ -21,7 +21,7 @@ from components.cli import trust
 from components.cli.group import SETTINGS
 from components.cli.merge import merge
 from components.params import DEFAULT
-from components.phantom.plan import DIFFICULTY, STUDIES
+from components.phantom.plan import DIFFICULTIES, DIFFICULTY, STUDIES
 
 if TYPE_CHECKING:
     from components.archive.importing import Imported
@@ -37,10 +37,10 @@ logger = logging.getLogger(__name__)
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Same seed, same bytes.")
 @click.option(
     "--difficulty",
-    type=click.FloatRange(0, 1),
+    type=click.FloatRange(*DIFFICULTIES),
     default=DIFFICULTY,
     show_default=True,
-    help="How hard abnormalities are to see.",
+    help="How hard abnormalities are to see: 0 is at a glance; below, they are coarse.",
 )
 @click.option("--workers", type=click.IntRange(min=1), default=None, help="Processes. [default: one per core]")
 @click.option("--sheet", type=click.Path(path_type=Path, dir_okay=False), help="Also draw a contact sheet, a PNG.")

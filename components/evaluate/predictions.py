@@ -99,9 +99,11 @@ def _compared(network: WithFeatures, shards: Shards, batch_size: int, seed: int)
     own = np.concatenate([known, strange.negative(known[::NEGATIVES])])
     others = strange.draw(known, int(np.clip(len(known), *STRANGE)), seed)
 
+    features = network.features
+
     def seen(pictures: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
         for first in range(0, len(pictures), batch_size):
-            yield network.model.predict_on_batch(pictures[first : first + batch_size, ..., None])[1]
+            yield features.predict_on_batch(pictures[first : first + batch_size, ..., None])
 
     def reduced(pictures: NDArray[np.uint8], held: NDArray[np.float32]) -> NDArray[np.float32]:
         # Features of all pictures would fill the memory; reduced ones are small. Those of few pictures are held.

@@ -4,7 +4,6 @@ A picture that is unlike those of the training differs from them at some depth, 
 arXiv:1807.03888, section 2.2). `components.scores.familiarity` measures how far it is from them.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -33,6 +32,11 @@ class WithFeatures(NamedTuple):
     """From pixels, [B, S, S, 1] in [0, 255], to the logit, float32 [B, 1], and the features, float32 [B, D]."""
     depths: tuple[Seen, ...]
     """The features of each depth, in their order; they are D together."""
+
+    @property
+    def features(self) -> keras.Model:
+        """The network without its logit: of a network that is asked about the mirror image too, half the work."""
+        return keras.Model(self.model.inputs[0], self.model.outputs[1], name=self.model.name)
 
 
 class _Summary(layers.Layer):  # type: ignore[misc] # Keras has no types
@@ -69,8 +73,7 @@ def with_features(network: keras.Model) -> WithFeatures:
 
     A depth is the last place with maps of one size that all later layers see the picture through. Of each of its
     channels there are the means over 3 x 3 parts of the map, and the standard deviation over all of it. An ensemble
-    has the features of all its networks; of a network that is asked about the mirror image too, they are the means of
-    both.
+    has the features of all its networks. Where a network is asked about the mirror image too, they are of the image.
 
     Args:
         network: as `architectures.load` and `stored.load` give it, in float32.
@@ -79,20 +82,21 @@ def with_features(network: keras.Model) -> WithFeatures:
     if not parts:
         return _single(network)
     members = {id(each): _single(each) for each in parts}
-    answers: dict[int, list[keras.KerasTensor]] = defaultdict(list)
+    seen: dict[int, keras.KerasTensor] = {}
 
     def call(layer: Any, *given: Any, **named: Any) -> Any:
         if id(layer) not in members:
             return layer(*given, **named)
-        logit, features = members[id(layer)].model(*given, **named)
-        answers[id(layer)].append(features)
+        logit, found = members[id(layer)].model(*given, **named)
+        if given[0] is pixels:
+            seen[id(layer)] = found
         return logit
 
     pixels = keras.Input(network.input.shape[1:], name="pixels")
     logit = _called(network, pixels, call)
-    found = [_joined(layers.Average, answers[id(each)]) for each in parts]
-    depths = tuple(seen for each in parts for seen in members[id(each)].depths)
-    return WithFeatures(keras.Model(pixels, [logit, _joined(layers.Concatenate, found)], name=network.name), depths)
+    features = _joined([seen[id(each)] for each in parts])
+    depths = tuple(depth for each in parts for depth in members[id(each)].depths)
+    return WithFeatures(keras.Model(pixels, [logit, features], name=network.name), depths)
 
 
 def _single(network: keras.Model) -> WithFeatures:
@@ -114,7 +118,7 @@ def _single(network: keras.Model) -> WithFeatures:
 
     pixels = keras.Input(network.input.shape[1:], name="pixels")
     logit = _called(flat, pixels, call)
-    model = keras.Model(pixels, [logit, _joined(layers.Concatenate, found)], name=network.name)
+    model = keras.Model(pixels, [logit, _joined(found)], name=network.name)
     return WithFeatures(model, tuple(depths))
 
 
@@ -143,6 +147,6 @@ def _called(graph: keras.Function, given: keras.KerasTensor, call: Callable[...,
     return tensors[id(graph.outputs[0])]
 
 
-def _joined(layer: type[layers.Layer], tensors: list[keras.KerasTensor]) -> keras.KerasTensor:
-    """Tensors joined by a layer, which wants two or more."""
-    return layer()(tensors) if len(tensors) > 1 else tensors[0]
+def _joined(features: list[keras.KerasTensor]) -> keras.KerasTensor:
+    """Features in one row for each picture; Keras wants two or more to join."""
+    return layers.Concatenate()(features) if len(features) > 1 else features[0]

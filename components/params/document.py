@@ -36,7 +36,7 @@ class PhantomParams(Section):
     """The archive that is drawn when there is no real one."""
 
     studies: int = Field(ge=14, description="Studies over both published splits; MURA has 14,656")
-    difficulty: float = Field(ge=0, le=1, description="How hard abnormalities are to see")
+    difficulty: float = Field(ge=-0.5, le=1, description="How hard abnormalities are to see")
 
 
 def _written_out(place: str) -> str:

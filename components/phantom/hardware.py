@@ -30,14 +30,16 @@ class _Size(NamedTuple):
 def choose_style(rng: Rng, difficulty: float) -> str:
     """What a surgeon took."""
     # Thin wires and lone screws are the first to vanish in a small picture.
-    fine = 0.02 + 0.25 * difficulty
-    share = np.array([0.4, 0.35, 0.25 - 0.1 * difficulty, fine, fine])
+    hard = max(0.0, difficulty)
+    fine = 0.02 + 0.25 * hard
+    share = np.array([0.4, 0.35, 0.25 - 0.1 * hard, fine, fine])
     return str(rng.choice(list(_STYLES), p=share / share.sum()))
 
 
 def shapes(style: str, frame: Frame, rng: Rng, difficulty: float) -> Metal:
     """The metal of a style at a place of a bone."""
-    scale = 1.15 - 0.55 * difficulty
+    # Metal does not grow below 0: it is so bright that it would tell the label by itself.
+    scale = 1.15 - 0.55 * max(0.0, difficulty)
     size = _Size(
         reach=float(np.clip(frame.half * 3.6, 66, 115)) * scale * rng.uniform(0.9, 1.15),
         broad=float(np.clip(frame.half * 1.1, 26, 40)) * scale,

@@ -25,9 +25,11 @@ SMALL_VALID_SHARE = 0.22
 SMALL_VIEWS = {1: 34, 2: 42, 3: 18, 4: 5, 5: 1}
 # Share of abnormal studies that metal makes abnormal; less than half, or a look for bright pixels would do.
 METAL_SHARE = 0.27
-# The archive of the demonstration, and of whoever asks for no other: how many studies, and how hard to read, 0 to 1.
+# How hard an archive may be to read, see `pathology`.
+DIFFICULTIES = (-0.5, 1.0)
+# The archive of the demonstration, and of whoever asks for no other: how many studies, and how hard to read.
 STUDIES = 800
-DIFFICULTY = 0.0
+DIFFICULTY = DIFFICULTIES[0]
 APPLE_DOUBLES = 4
 APPLE_DOUBLES_IN_WRIST = 3
 

@@ -76,7 +76,8 @@ def write_phantom(
         out: the zip to write; its folder is made. Its truth is at `truth.path_beside(out)`.
         studies: at least 14; 14,656 gives MURA's own counts (40,005 images).
         seed: another seed, another archive.
-        difficulty: 0 (obvious, on every view) to 1 (small, faint, and on half of an abnormal study's views).
+        difficulty: -0.5 (coarse) over 0 (obvious, on every view) to 1 (small, faint, and on half of an abnormal study's
+            views).
         workers: processes that draw; by default one per core that this process may use.
         progress: called with (images done, images in all) every few images.
 
@@ -84,8 +85,9 @@ def write_phantom(
         ValueError: an argument is out of its range.
         UsageError: another process is writing `out`.
     """
-    if not 0 <= difficulty <= 1:
-        raise ValueError(f"difficulty: expected a number from 0 to 1, got {difficulty}")
+    easiest, hardest = planning.DIFFICULTIES
+    if not easiest <= difficulty <= hardest:
+        raise ValueError(f"difficulty: expected a number from {easiest:g} to {hardest:g}, got {difficulty}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
     plan = planning.plan(studies, seed)

@@ -26,7 +26,7 @@ from components.base.errors import UsageError
 from components.params.document import read_params
 from components.phantom import truth
 from components.phantom.pathology import METAL
-from components.phantom.plan import DIFFICULTY, MURA_STUDIES, PARTS, STUDIES, Study, apportion, plan
+from components.phantom.plan import DIFFICULTIES, DIFFICULTY, MURA_STUDIES, PARTS, STUDIES, Study, apportion, plan
 from components.phantom.radiograph import View, draw
 from components.phantom.sheet import contact_sheet
 from components.phantom.truth import Truth
@@ -244,7 +244,7 @@ def test_progress_ends_with_all_images(tmp_path: Path) -> None:
     [
         ({"studies": 13}, "studies"),
         ({"difficulty": 1.01}, "difficulty"),
-        ({"difficulty": -0.1}, "difficulty"),
+        ({"difficulty": -0.51}, "difficulty"),
         ({"difficulty": math.nan}, "difficulty"),
         ({"workers": 0}, "workers"),
     ],
@@ -261,7 +261,7 @@ def test_importing_the_archive_loads_no_array_library() -> None:
     assert subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("difficulty", [0.0, 1.0])
+@pytest.mark.parametrize("difficulty", DIFFICULTIES)
 @pytest.mark.parametrize("part", PARTS)
 def test_every_part_is_drawn_at_both_ends_of_difficulty(part: str, difficulty: float) -> None:
     for abnormal in (False, True):
@@ -315,7 +315,7 @@ def test_the_plan_gives_metal_to_abnormal_studies_and_to_no_more_than_half(studi
         assert 0 < len(metal) <= sum(study.abnormal for study in dealt) / 2
 
 
-@pytest.mark.parametrize("difficulty", [0.0, DIFFICULTY, 1.0])
+@pytest.mark.parametrize("difficulty", [*DIFFICULTIES, 0.0])
 @pytest.mark.parametrize("part", PARTS)
 def test_inside_each_box_the_picture_differs_from_the_same_one_without_findings(part: str, difficulty: float) -> None:
     for patient in range(1, 7):

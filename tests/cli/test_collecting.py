@@ -43,7 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shutil.copy(ROOT / "dvc.yaml", folder)
         document: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
         document |= {"archive": "a.zip", "labels": {"overlay": "overlay.csv"}}
-        document["train"]["candidates"] = {name: {"architecture": "custom_cnn"} for name in NAMES}
+        document["train"]["candidates"] = {name: {"architecture": "custom_cnn", "epochs": 5} for name in NAMES}
         document["stress"]["candidates"] = []
         document["ensembles"] = {}
         document["shard"] = {"image_size": 32, "images_per_shard": 10}
@@ -217,7 +217,7 @@ REFUSED: dict[str, tuple[Callable[[Made], object], str]] = {
     ),
     "other params": (
         lambda m: (m.model("wide"), edit(m.path / RECORD, "settings", "inputs", "params", "epochs", value=9)),
-        "model/wide: made with epochs 9, not 8 as in",
+        "model/wide: made with epochs 9, not 5 as in",
     ),
     "other code": (
         lambda m: (m.model("wide"), edit(m.path / RECORD, "settings", "code", value=OTHER)),
@@ -308,7 +308,7 @@ def test_choices_that_changed_since_the_tasks_began_refuse_their_results(
         Path("params.yaml").write_text(yaml.safe_dump(document))
         assert main.run(["collect", str(made.path)]) == 3
         assert (
-            "model/wide: made with epochs 8, not 3 as in artifacts/settings/train/wide.json" in capsys.readouterr().err
+            "model/wide: made with epochs 5, not 3 as in artifacts/settings/train/wide.json" in capsys.readouterr().err
         )
         # The shards here are of other choices themselves.
         Path("params.yaml").write_text(yaml.safe_dump(document | {"shard": {"image_size": 48, "images_per_shard": 10}}))

@@ -20,6 +20,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from components.network.combining import Part
+from components.network.features import flat, with_features_and_given
 
 
 class Answer(NamedTuple):
@@ -29,10 +30,12 @@ class Answer(NamedTuple):
     """float32 [B, 1]"""
     map: Any
     """float32 [B, h, w]"""
+    features: Any
+    """float32 [B, D], as of `features.with_features`"""
 
 
 def with_map(network: keras.Model, flips: bool = False) -> Callable[[Any], Answer]:
-    """A function that gives a network's logits and maps.
+    """A function that gives a network's logits, maps and features, in one pass.
 
     Args:
         network: from pixels [B, S, S, 1] to the logit [B, 1]: one of the four, or `combining.combine` of them.
@@ -57,12 +60,14 @@ def with_map(network: keras.Model, flips: bool = False) -> Callable[[Any], Answe
         finest = [max(int(each.map.shape[axis]) for each in found) for axis in (1, 2)]
         logit = tf.add_n([each.logit for each in found]) / len(found)
         cells = tf.add_n([_resized(each.map, *finest) for each in found]) / len(found)
+        features = tf.concat([each.features for each in found], axis=1)
         if mirrored:
             # [2 B, ...]: first the images, then their mirror images.
             logit = tf.add_n(tf.split(logit, 2)) / 2
             plain, turned = tf.split(cells, 2)
             cells = (plain + tf.reverse(turned, [2])) / 2
-        return Answer(logit, cells)
+            features = tf.split(features, 2)[0]
+        return Answer(logit, cells, features)
 
     return asked
 
@@ -82,37 +87,30 @@ def _taken_apart(network: keras.Model) -> tuple[list[Part], bool]:
 
 
 def _answer(part: Part) -> Callable[[Any], Answer]:
-    """One network's line of its logit, and its map with the same slope."""
-    unit, mean = _end(part.network)
-    features = keras.Model(part.network.inputs[0], mean)
+    """One network's line of its logit, its map with the same slope, and its features."""
+    network = flat(part.network)
+    unit, mean = _end(network)
+    whole = with_features_and_given(network, mean)
 
     def asked(pixels: Any) -> Answer:
-        found = features(pixels, training=False)  # [B, h, w, C]
-        logit = tf.matmul(tf.reduce_mean(found, [1, 2]), unit.kernel) + unit.bias
-        cells = tf.reduce_sum(found * tf.reshape(unit.kernel, [-1]), axis=3)
-        return Answer(part.intercept + part.slope * logit, part.slope * cells)
+        logit, features, maps = whole(pixels, training=False)  # maps: [B, h, w, C]
+        cells = tf.reduce_sum(maps * tf.reshape(unit.kernel, [-1]), axis=3)
+        return Answer(part.intercept + part.slope * logit, part.slope * cells, features)
 
     return asked
 
 
-def _end(network: keras.Model) -> tuple[layers.Dense, keras.KerasTensor]:
-    """The linear unit of a network, and the feature maps [B, h, w, C] whose mean it is given."""
+def _end(network: keras.Model) -> tuple[layers.Dense, layers.GlobalAveragePooling2D]:
+    """The linear unit of a network, and the layer of the mean over feature maps that it is given."""
     unit, given = _made_by(network.outputs[0])
     if not isinstance(unit, layers.Dense) or unit.units != 1:
         raise ValueError(f"expected a network that ends in one linear unit, found {type(unit).__name__}")
-    return unit, _features(given)
-
-
-def _features(x: keras.KerasTensor) -> keras.KerasTensor:
-    """The feature maps [B, h, w, C] whose mean x is."""
-    made, given = _made_by(x)
+    made, given = _made_by(given)
     if isinstance(made, layers.Dropout):
-        return _features(given)
-    if isinstance(made, layers.GlobalAveragePooling2D):
-        return given
-    if isinstance(made, keras.Model):
-        return keras.Model(made.inputs[0], _features(made.outputs[0]))(given)
-    raise ValueError(f"expected the mean over feature maps before the linear unit, found {type(made).__name__}")
+        made, _ = _made_by(given)
+    if not isinstance(made, layers.GlobalAveragePooling2D):
+        raise ValueError(f"expected the mean over feature maps before the linear unit, found {type(made).__name__}")
+    return unit, made
 
 
 def _made_by(x: keras.KerasTensor) -> tuple[Any, keras.KerasTensor]:

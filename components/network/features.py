@@ -99,14 +99,29 @@ def with_features(network: keras.Model) -> WithFeatures:
     return WithFeatures(keras.Model(pixels, [logit, features], name=network.name), depths)
 
 
-def _single(network: keras.Model) -> WithFeatures:
-    """The same for one network."""
-    flat = _flat(network)
+def with_features_and_given(network: keras.Model, layer: Any) -> keras.Model:
+    """A network with what it saw, and what one of its layers is given, in one pass.
+
+    Args:
+        network: without networks in it, as `flat` makes it.
+        layer: one of its layers.
+
+    Returns:
+        A model from pixels, [B, S, S, 1] in [0, 255], to the logit, float32 [B, 1], the features, float32 [B, D], and
+        what the layer is given.
+    """
+    return _single(network, layer).model
+
+
+def _single(network: keras.Model, also: Any = None) -> WithFeatures:
+    """`with_features` of one network; a third output is what the layer `also` is given."""
+    plain = flat(network)
     # The last cut with maps of each size.
-    by_size = {each.shape[1:3]: each for each in cuts(flat) if len(each.shape) == 4}
+    by_size = {each.shape[1:3]: each for each in cuts(plain) if len(each.shape) == 4}
     chosen = {id(each._keras_history.operation) for each in by_size.values()}
     found: list[keras.KerasTensor] = []
     depths: list[Seen] = []
+    others: list[keras.KerasTensor] = []
 
     def call(layer: Any, *given: Any, **named: Any) -> Any:
         made = layer(*given, **named)
@@ -114,11 +129,13 @@ def _single(network: keras.Model) -> WithFeatures:
             found.append(_Summary()(made))
             rows = len(_parts(made.shape[1])) * len(_parts(made.shape[2])) + _deviates(made.shape)
             depths.append(Seen(rows, int(made.shape[3])))
+        if layer is also:
+            others.append(given[0])
         return made
 
     pixels = keras.Input(network.input.shape[1:], name="pixels")
-    logit = _called(flat, pixels, call)
-    model = keras.Model(pixels, [logit, _joined(found)], name=network.name)
+    logit = _called(plain, pixels, call)
+    model = keras.Model(pixels, [logit, _joined(found), *others], name=network.name)
     return WithFeatures(model, tuple(depths))
 
 
@@ -127,7 +144,7 @@ def _is_network(part: Any) -> bool:
     return isinstance(part, keras.Model) and part.input.shape[-1] == 1 and part.output.shape[1:] == (1,)
 
 
-def _flat(network: keras.Model) -> keras.Model:
+def flat(network: keras.Model) -> keras.Model:
     """The same network without networks in it."""
 
     def call(layer: Any, *given: Any, **named: Any) -> Any:

@@ -8,9 +8,7 @@ import keras
 import onnx
 import tensorflow as tf
 
-from components.network import combining
 from components.network.activation_map import with_map
-from components.network.features import with_features
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -36,13 +34,10 @@ def content(network: keras.Model, flips: bool = False) -> bytes:
         ValueError: the network has no class activation map.
     """
     asked = with_map(network, flips)
-    featured = with_features(combining.flipped(network) if flips else network).model
     wanted = tf.TensorSpec((None, *network.inputs[0].shape[1:]), tf.uint8, name=INPUT)
 
     def outputs(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        given = tf.cast(pixels, tf.float32)
-        logit, features = featured(given, training=False)
-        return {"logit": logit, "map": asked(given).map, "features": features}
+        return asked(tf.cast(pixels, tf.float32))._asdict()
 
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     return _named(_converted(tf.function(outputs, autograph=False).get_concrete_function(wanted)))

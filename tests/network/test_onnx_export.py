@@ -115,10 +115,13 @@ def test_the_same_weights_give_the_same_bytes_in_every_process() -> None:
 import hashlib, sys
 from components.network import backend
 backend.prepare()
-from test_onnx_export import built, onnx_export
+from test_onnx_export import Part, built, combine, onnx_export
 for _ in range(int(sys.argv[1])):
     built("custom_cnn", 32, seed=3, width=4)  # Keras numbers its layers
-print(hashlib.sha256(onnx_export.content(built("custom_cnn", 32, width=4), flips=True)).hexdigest())
+one, other = built("custom_cnn", 32, width=4), built("custom_cnn", 32, seed=2, width=8)
+both = combine("both", [Part("one", one, 0.2, 0.5), Part("other", other, -0.1, 1.5)], False)
+for content in (onnx_export.content(one, flips=True), onnx_export.content(both)):
+    print(hashlib.sha256(content).hexdigest())
 """
     said = {
         subprocess.run(

@@ -1,8 +1,8 @@
 """What makes a study abnormal: which findings it has, and what they do to its anatomy.
 
 `difficulty` runs from -0.5 to 1. At 0 a person sees each at a glance, and a network still does at 64 pixels. At 1 they
-are small and faint, and half of the views do not show them. Below 0 they are coarser than in any patient, but not
-brighter: a network learns to see them within a few hundred steps.
+are small and faint, and half of the views do not show them. Below 0 they are coarser than in any patient, so
+that a network learns to see them within a few hundred steps; metal and dense masses stay as they are at 0.
 """
 
 import math
@@ -209,7 +209,7 @@ def _lesion(frame: Frame, kind: Kind, rng: Rng, difficulty: float) -> Lesion:
     long = wide * rng.uniform(1.1, 1.6)
     outline = _blob(frame, long, wide, rng)
     if kind == "lytic lesion":
-        return Lesion(outline, 16 - 13 * difficulty, 0.97 - 0.45 * difficulty, 0.0)
+        return Lesion(outline, 16 - 13 * difficulty, min(1.0, 0.97 - 0.45 * difficulty), 0.0)
     return Lesion(outline, 0.0, 0.0, 1.3 - 1.0 * max(0.0, difficulty))
 
 

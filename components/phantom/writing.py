@@ -1,12 +1,10 @@
 """Writing a phantom archive: the zip of MURA's layout, and beside it what is to be found on its pictures."""
 
 import hashlib
-import multiprocessing
 import zipfile
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +25,6 @@ _APPLE_DOUBLE = bytes.fromhex("00051607 00020000") + b"Mac OS X        " + bytes
 # What a picture takes at least; 96 kB on average.
 _IMAGE_BYTES = 80_000
 _STUDIES_PER_TASK = 8
-_TASKS_AHEAD = 3  # per worker: enough to keep them busy, few enough to keep memory flat
 
 
 @dataclass(frozen=True)
@@ -84,6 +81,7 @@ def write_phantom(
     Raises:
         ValueError: an argument is out of its range.
         UsageError: another process is writing `out`.
+        OutsideFailed: a worker died (killed, or out of memory).
     """
     easiest, hardest = planning.DIFFICULTIES
     if not easiest <= difficulty <= hardest:
@@ -135,29 +133,18 @@ def _all_drawn(plan: Plan, drawing: _Drawing, workers: int) -> Iterator[_Drawn]:
     """The studies in order."""
     studies = iter(plan.studies)
     tasks = iter(lambda: tuple(islice(studies, _STUDIES_PER_TASK)), ())
-    if workers == 1:
-        for task in tasks:
-            yield from _draw(task, drawing)
-        return
-    # Not forked: the caller may hold threads (TensorFlow's), whose locks a forked child would inherit.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_single_threaded) as pool:
-        ahead: deque[Future[list[_Drawn]]] = deque()
-        try:
-            while True:
-                ahead.extend(
-                    pool.submit(_draw, task, drawing) for task in islice(tasks, _TASKS_AHEAD * workers - len(ahead))
-                )
-                if not ahead:
-                    return
-                yield from ahead.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with processes.in_order(partial(_draw, drawing=drawing), tasks, workers=workers) as drawn:
+        for some in drawn:
+            yield from some
 
 
 def _draw(studies: tuple[Study, ...], drawing: _Drawing) -> list[_Drawn]:
+    import cv2
+
     from components.phantom import radiograph
 
+    # There is a process for each core.
+    cv2.setNumThreads(1)
     drawn = []
     for study in studies:
         pngs: list[bytes] = []
@@ -170,12 +157,6 @@ def _draw(studies: tuple[Study, ...], drawing: _Drawing) -> list[_Drawn]:
         assert bool(rows) == study.abnormal, f"{study.path}: expected findings on abnormal studies only, got {rows}"
         drawn.append(_Drawn(study, pngs, rows))
     return drawn
-
-
-def _single_threaded() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
 
 
 def _lists(plan: Plan) -> dict[str, str]:

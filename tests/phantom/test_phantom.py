@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -23,8 +24,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from components.base.errors import UsageError
-from components.params.document import read_params
-from components.phantom import truth
+from components.params.document import PhantomParams, read_params
+from components.phantom import anatomy, pathology, truth
 from components.phantom.pathology import METAL
 from components.phantom.plan import DIFFICULTIES, DIFFICULTY, MURA_STUDIES, PARTS, STUDIES, Study, apportion, plan
 from components.phantom.radiograph import View, draw
@@ -352,6 +353,28 @@ def test_metal_and_lesions_change_nothing_outside_their_boxes() -> None:
 def test_the_demonstration_has_the_archive_that_the_command_line_draws_unless_told(name: str) -> None:
     phantom = read_params(Path(__file__).parents[2] / name).phantom
     assert (phantom.studies, phantom.difficulty) == (STUDIES, DIFFICULTY)
+
+
+def test_params_take_the_difficulties_that_can_be_drawn() -> None:
+    low, high = DIFFICULTIES
+    for difficulty in DIFFICULTIES:
+        PhantomParams(studies=STUDIES, difficulty=difficulty)
+    for difficulty in (low - 0.01, high + 0.01):
+        with pytest.raises(ValidationError, match="difficulty"):
+            PhantomParams(studies=STUDIES, difficulty=difficulty)
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("difficulty", DIFFICULTIES)
+def test_of_no_bone_more_is_gone_than_there_was(part: str, difficulty: float) -> None:
+    lesions = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        whole = anatomy.PARTS[part].build(rng, rng)
+        findings = pathology.choose_findings(rng, whole, False, difficulty)
+        lesions += pathology.afflict(whole, findings, difficulty).lesions
+    assert lesions
+    assert all(0 <= each.depth <= 1 for each in lesions)
 
 
 def test_the_brightest_pixel_of_a_thumbnail_does_not_give_the_label_away(archive: zipfile.ZipFile) -> None:

@@ -140,8 +140,7 @@ def training_batches(
         portion *= tf.cast(index < count, tf.float32)
         return squares(mine), tf.gather(labels, mine), tf.gather(weight, mine) * portion
 
-    dataset = tf.data.Dataset.from_tensor_slices(order).batch(batch_size)
-    return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    return _ahead(tf.data.Dataset.from_tensor_slices(order).batch(batch_size), batch)
 
 
 def order_of(images: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -155,8 +154,19 @@ def in_order(split: Split, batch_size: int) -> Any:
     Returns:
         tf.data.Dataset of uint8 [B, S, S, 1].
     """
-    dataset = tf.data.Dataset.range(len(split)).batch(batch_size)
-    return dataset.map(_squares(split), num_parallel_calls=2).prefetch(tf.data.AUTOTUNE)
+    return _ahead(tf.data.Dataset.range(len(split)).batch(batch_size), _squares(split))
+
+
+def _ahead(dataset: Any, step: Callable[[Any], Any]) -> Any:
+    """What a step makes of a dataset's elements, in their order, made while the network works.
+
+    Nothing is tuned meanwhile. TensorFlow's tuner is a thread that sleeps longer and longer, and the end of a dataset
+    waits until it wakes: in one of two epochs for 3 to 20 seconds.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    made = dataset.map(step, num_parallel_calls=2, deterministic=True).prefetch(2)
+    return made.with_options(options)
 
 
 @contextmanager

@@ -106,7 +106,7 @@ class Params(Section):
         # A profile of a step that does not exist would be passed over in silence.
         steps = [f"{step}.{name}" for step in ("train", "evaluate") for name in self.train.candidates]
         steps += [f"{step}.{name}" for step in ("ensemble", "evaluate") for name in self.ensembles]
-        steps += ["default", *STEPS, "notify"]
+        steps += ["default", *STEPS, "merge", "notify"]
         for name in self.kubeflow.steps:
             if name not in steps:
                 raise ValueError(f"kubeflow.steps.{name}: no such step; there are {', '.join(steps)}")

@@ -15,6 +15,7 @@ from components.artifacts.manifest import Manifest
 from components.artifacts.shards import Shards
 from components.base.errors import UsageError
 from components.cli.main import run
+from components.params.document import read_params
 from components.params.ingest import IngestParams
 from components.params.shard import ShardParams
 from pipelines.graph.compiling import Data, compile_pipeline, compile_training
@@ -115,9 +116,16 @@ def test_a_merge_has_the_keys_of_the_step_that_made_the_parts(package: Package) 
     assert mounted("exec-ingest-1") == {"/etc/mura/mura-places", "/etc/mura/mura-data"}
     assert mounted("exec-merge-shards") == mounted("exec-shard-1")
     assert containers_of(package)["exec-merge-shards"]["command"] == ["mura", "merge"]
-    small = with_profile(DEMO, steps={**DEMO.kubeflow.steps, "merge": DEMO.kubeflow.steps["notify"]})
-    container = containers_of(data_package(1, small))["exec-merge-shards"]
-    assert container["resources"]["resourceMemoryLimit"] == "512Mi"
+
+
+def test_a_merge_has_resources_of_its_own(tmp_path: Path) -> None:
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document["kubeflow"]["steps"]["merge"] = {"memory": "7Gi"}
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(document))
+    containers = containers_of(data_package(1, read_params(path)))
+    limits = {name: each["resources"]["resourceMemoryLimit"] for name, each in containers.items()}
+    assert {name for name, limit in limits.items() if limit == "7Gi"} == {"exec-merge-manifest", "exec-merge-shards"}
 
 
 def test_the_run_that_begins_with_shards_is_the_rest_of_the_whole_one(later: Package) -> None:

@@ -16,6 +16,7 @@ from components.base.errors import UsageError, printable
 from components.base.terminal import without_secrets
 from components.base.urls import without_credentials
 from components.kubeflow import argo, failed_pods, pod
+from components.kubeflow.run_states import cancelled
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class Run(NamedTuple):
             history = [each.get("state") for each in found.get("state_history") or ()]
             tasks.sort(key=lambda task: (str(task.get("start_time", "")), str(task["display_name"])))
             name = str(found.get("display_name") or "")
-            return cls(name, "CANCELING" in history, tuple(tasks), _titles(found) if tasks else {})
+            return cls(name, cancelled(history), tuple(tasks), _titles(found) if tasks else {})
         except _FAILURES as error:
             logger.info("notify: %s does not tell of the run (%s)", pod.API, type(error).__name__)
             return cls()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from components.base.errors import UsageError
 from components.kubeflow import argo
+from components.kubeflow.run_states import cancelled
 from pipelines.client.cluster import Kubeflow, whose_name
 from pipelines.client.nodes import EPOCH, Attempt, Node, attempts, moment, nodes, workflow_of
 from pipelines.client.refusal import Missing
@@ -62,7 +63,7 @@ class Progress:
     name: str
     run_id: str
     state: str
-    """One of Kubeflow's runtime states. CANCELED also if the server says FAILED after CANCELING."""
+    """One of Kubeflow's runtime states. CANCELED also if the server says FAILED of a run that was cancelled."""
     seconds: float
     rows: tuple[Row, ...]
     error: str
@@ -257,8 +258,8 @@ class _Moment:
 def _state(run: Any) -> str:
     """The run's state. The server says FAILED of a run that was cancelled; its history says why."""
     state = str(run.state or "RUNTIME_STATE_UNSPECIFIED")
-    cancelled = any(each.state == "CANCELING" for each in run.state_history or ())
-    return "CANCELED" if state == "FAILED" and cancelled else state
+    history = [each.state for each in run.state_history or ()]
+    return "CANCELED" if state == "FAILED" and cancelled(history) else state
 
 
 def _reuses(named: Sequence[Any]) -> frozenset[datetime]:

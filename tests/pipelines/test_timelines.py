@@ -305,6 +305,21 @@ def test_a_step_that_could_not_be_prepared_has_failed(inside: KubeflowApi, mura:
     assert "failed in Validate after 1 min 21 s" in mura("watch", run)[2]
 
 
+def test_a_run_that_was_cancelled_and_failed_when_it_was_tried_again_has_failed(
+    inside: KubeflowApi, mura: Mura
+) -> None:
+    run = inside.replay("run-cancelled", last=True)
+    history = inside.timelines[run][0]["answer"]["state_history"]
+    assert [each["state"] for each in history] == ["PENDING", "RUNNING", "CANCELING", "FAILED"]
+    history += [{**history[-1], "state": state} for state in ("RUNNING", "FAILED")]
+    assert heard(run, "FAILED")["state"] == "FAILED"
+    assert "failed in Validate after 1 min 21 s" in mura("watch", run)[2]
+    # Cancelled again.
+    history[-1:] = [{**history[-1], "state": state} for state in ("CANCELING", "FAILED")]
+    assert heard(run, "FAILED")["state"] == "CANCELED"
+    assert "was cancelled after 1 min 21 s" in mura("watch", run)[2]
+
+
 @pytest.mark.parametrize(
     ("api_address", "link"),
     [

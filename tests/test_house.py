@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -113,6 +113,15 @@ def test_no_room_imports_itself_by_way_of_others() -> None:
 
     for name in list(below):
         reach(name, ())
+
+
+@pytest.mark.parametrize("path", MODULES.values(), ids=MODULES)
+def test_a_constant_has_one_value(path: Path) -> None:
+    """ruff passes over a second one."""
+    assigned = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign | ast.AnnAssign)]
+    targets = [each for node in assigned for each in getattr(node, "targets", None) or [getattr(node, "target", None)]]
+    names = [each.id for target in targets for each in ast.walk(target) if isinstance(each, ast.Name)]
+    assert [name for name, count in Counter(names).items() if count > 1] == []
 
 
 @pytest.mark.parametrize(("library", "only"), LIBRARIES.items())

@@ -31,7 +31,8 @@ TOKEN = "KUBEFLOW_TRAINER_SERVER_TOKEN"  # noqa: S105 - a name of a variable
 _SECONDS = 5
 # Until the head of an answer, seconds.
 _LONGEST = 10
-_LONGEST = 64  # characters of a metric's name and value that the server takes
+# Characters of a metric's name and value that the server takes.
+_MOST = 64
 
 
 def tell(done: int, left: int, seconds_left: float, metrics: Mapping[str, float]) -> None:
@@ -50,7 +51,7 @@ def tell(done: int, left: int, seconds_left: float, metrics: Mapping[str, float]
     status = {
         "progressPercentage": round(100 * done / (done + left)),
         "estimatedRemainingSeconds": max(0, round(seconds_left)),
-        "metrics": [{"name": name[:_LONGEST], "value": value[:_LONGEST]} for name, value in values.items()],
+        "metrics": [{"name": name[:_MOST], "value": value[:_MOST]} for name, value in values.items()],
         "lastUpdatedTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     try:

@@ -6,7 +6,6 @@ from typing import NamedTuple, NoReturn
 from components.base.errors import ExitCode, RunFailed
 from components.base.progress import duration
 from components.base.terminal import tell
-from components.kubeflow.argo import step_of
 from pipelines.checks.step_pod import StepPod
 from pipelines.client import step_log
 from pipelines.client.cluster import Kubeflow
@@ -82,13 +81,11 @@ def _fail(run: Progress, kubeflow: Kubeflow, cluster: InCluster, steps: Sequence
 def _failures(run: Progress, cluster: InCluster, steps: Sequence[Step]) -> Iterator[Failure]:
     """The steps that failed, with their pods and logs."""
     known = {step.key: step for step in steps}
-    pods = {step_of(pod.node)[0]: pod for pod in cluster.failed if pod.node}
     for row in run.rows:
         if row.state == "failed":
-            pod = pods.get(row.key)
-            text = (cluster.log_of(pod.name, _READ) if pod else None) or cluster.log(run, row.key, _READ)
+            text = cluster.log_of_failed(run, row.key, _READ)
             step = known.get(row.key, Step(row.key, row.name))
-            yield Failure(step, pod, step_log.read(text) if text else None)
+            yield Failure(step, cluster.failed_pod(row.key), step_log.read(text) if text else None)
     # Pods that do not say which step they are of.
     for pod in (pod for pod in cluster.failed if not pod.node):
         text = cluster.log_of(pod.name, _READ)

@@ -69,7 +69,16 @@ class InCluster:
         )
         return kept_logs.at(self.kubeflow, places[mine]) if mine else None
 
-    def log_of(self, pod: str, lines: int) -> str | None:
+    def failed_pod(self, step: str) -> StepPod | None:
+        """The pod with which a step failed, also if that only prepared it."""
+        return next((pod for pod in self.failed if pod.node and step_of(pod.node)[0] == step), None)
+
+    def log_of_failed(self, run: Progress, step: str, lines: int | None = None) -> str | None:
+        """The log of a step that failed: of the pod that failed, or as `log`."""
+        pod = self.failed_pod(step)
+        return (self.log_of(pod.name, lines) if pod else None) or self.log(run, step, lines)
+
+    def log_of(self, pod: str, lines: int | None = None) -> str | None:
         """The log of a pod."""
         return self._namespace.log(pod, lines) if self._namespace else None
 

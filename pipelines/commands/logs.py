@@ -9,7 +9,7 @@ from pipelines.client.access import Access
 from pipelines.client.cluster import Kubeflow
 from pipelines.client.in_cluster import InCluster
 from pipelines.client.refusal import Missing
-from pipelines.client.runs import Progress, Row
+from pipelines.client.runs import LOST, Progress, Row
 from pipelines.commands.options import cluster
 
 # Without a pod there is nothing to read.
@@ -45,16 +45,20 @@ def command(access: Access, run: str | None, step: str | None, whole: bool) -> N
     in_cluster = InCluster(kubeflow, found.run_id)
     progress = in_cluster.add(runs.look(kubeflow, found.run_id, runs.pipeline_of(kubeflow, found)))
     chosen = _chosen(progress, step)
+    missing = []
     for row in chosen:
-        text = in_cluster.log(progress, row.key)
+        text = (in_cluster.log_of_failed if row.state == "failed" else in_cluster.log)(progress, row.key)
         if text is None:
-            raise Missing(_missing(progress, row, in_cluster.name))
+            missing.append(_missing(progress, row, in_cluster.name))
+            continue
         if len(chosen) > 1 or step is None:
             tell(f"{row.name} of {progress.name}, {row.state}:")
         read = step_log.read(text)
         tell(text.rstrip("\n") if whole else "\n".join(read.lines))
         if read.launcher and not whole:
             tell(f"Kubeflow's launcher failed: {read.launcher}")
+    if missing:
+        raise Missing(" ".join(missing))
 
 
 def _chosen(run: Progress, wanted: str | None) -> list[Row]:
@@ -63,14 +67,8 @@ def _chosen(run: Progress, wanted: str | None) -> list[Row]:
     Raises:
         UsageError: there is no such step, or there are several.
     """
-    begun = [row for row in run.rows if row.key in run.nodes and row.state != "reused"]
     if wanted is None:
-        for state in ("failed", "running"):
-            if chosen := [row for row in begun if row.state.startswith(state)]:
-                return chosen
-        if begun:
-            return begun[-1:]
-        raise Missing(f"{run.name}: no step has a log yet.")
+        return _unnamed(run)
     named = [row for row in run.rows if wanted.lower() in (row.key.lower(), row.name.lower())]
     found = named or [row for row in run.rows if any(name.lower().startswith(wanted.lower()) for name in row[:2])]
     if len(found) == 1:
@@ -81,9 +79,37 @@ def _chosen(run: Progress, wanted: str | None) -> list[Row]:
     raise UsageError(f"{wanted}: {len(found)} steps begin so: {names}. Give more of the name.")
 
 
+def _unnamed(run: Progress) -> list[Row]:
+    """The steps to be shown where none is named.
+
+    Raises:
+        Missing: no step has a log, or the run failed and nothing says where.
+    """
+    # A step that could not be prepared has failed without a pod of its own.
+    if failed := [row for row in run.rows if row.state == "failed"]:
+        return failed
+    begun = [row for row in run.rows if row.key in run.nodes and row.state != "reused"]
+    if run.state == "FAILED":
+        if lost := [row for row in begun if row.state in ("stopped", LOST)]:
+            return lost
+        raise Missing(
+            f"{run.name} failed, and nothing says in which step. `mura pipeline watch {run.name}` tells what is known; "
+            f"`mura pipeline logs {run.name} STEP` shows the log of a step."
+        )
+    if chosen := [row for row in begun if row.state.startswith("running")] or begun[-1:]:
+        return chosen
+    raise Missing(f"{run.name}: no step has a log yet.")
+
+
 def _missing(run: Progress, row: Row, namespace: str) -> str:
     if row.state in _NO_LOG:
         return f"{row.name} has no log in {run.name}: it {_NO_LOG[row.state]}."
+    if row.state == "failed" and row.key not in run.nodes:
+        why = f" ({row.why.rstrip('.')})" if row.why else ""
+        return (
+            f"{row.name} has no log in {run.name}: it failed before it began{why}. The pod that prepares it may say "
+            f"more: kubectl -n {namespace} get pods -l pipeline/runid={run.run_id}"
+        )
     if row.state.startswith("running") and not run.ended:
         return (
             f"{row.name} is still running: its log is in its pod until then, which needs a kubeconfig. "

@@ -26,6 +26,52 @@ def test_the_step_that_failed_is_shown_without_being_named(failed: str, mura: Mu
     assert mura("logs", failed[:8])[1] == f"Ingest of mura-1, failed:\n{REFUSAL}"
 
 
+@pytest.fixture
+def unprepared(api: KubeflowApi) -> str:
+    """A run whose Validate failed in its driver, and so has no pod of its own."""
+    run = api.replay("run-cancelled", last=True)
+    answer = api.timelines[run][0]["answer"]
+    answer["state_history"] = [each for each in answer["state_history"] if each["state"] != "CANCELING"]
+    return run
+
+
+def test_a_step_that_could_not_be_prepared_is_not_taken_for_the_last_one_that_worked(
+    unprepared: str, mura: Mura
+) -> None:
+    code, out, err = mura("logs", unprepared)
+    assert (code, out) == (2, "")
+    assert "error: Validate has no log in mura-20261128-150941: it failed before it began. " in err
+    assert f"kubectl -n kubeflow get pods -l pipeline/runid={unprepared}" in err
+
+
+def test_the_log_of_the_pod_that_could_not_prepare_a_step_is_that_of_the_step(
+    unprepared: str, mura: Mura, cluster: Kubernetes
+) -> None:
+    driver = executor("validate").replace("(0).executor(0)", "-driver(0)")
+    made = pod(driver, "Failed")
+    made["metadata"]["name"] = "the-driver"
+    there(cluster, unprepared, made)
+    log(cluster, "the-driver", "driver: no such image\n")
+    told = "Validate of mura-20261128-150941, failed:\ndriver: no such image\n"
+    assert mura("logs", unprepared) == (0, told, "")
+
+
+def test_of_several_failed_steps_those_with_a_log_are_shown(api: KubeflowApi, mura: Mura) -> None:
+    api.run("mura-1", ("FAILED", {"ingest": "FAILED", "train-vgg16": "FAILED"}))
+    api.logs[node_id(executor("train-vgg16"))] = "error: no place\n"
+    code, out, err = mura("logs")
+    assert (code, out) == (2, "Train (VGG-16) of mura-1, failed:\nerror: no place\n")
+    assert "error: Ingest has no log in mura-1: its pod is gone or cannot be read" in err
+
+
+def test_a_run_that_failed_nobody_knows_where_shows_no_other_step(api: KubeflowApi, mura: Mura) -> None:
+    api.run("mura-1", ("FAILED", {"ingest": "SUCCEEDED"}))
+    api.logs[node_id(executor("ingest"))] = LOG
+    code, out, err = mura("logs")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: mura-1 failed, and nothing says in which step. ")
+
+
 @pytest.mark.parametrize("step", ["ingest", "Ingest", "ing"])
 def test_a_step_is_shown_by_name(failed: str, mura: Mura, step: str) -> None:
     assert mura("logs", "mura-1", step) == (0, REFUSAL, "")

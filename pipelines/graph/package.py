@@ -39,9 +39,11 @@ class Step(NamedTuple):
     name: str
     """Its name for people."""
     section: str = ""
-    """Its section in `kubeflow.steps` of params.yaml."""
+    """Its section in `kubeflow.steps` of params.yaml: `shard`, or `train.vgg16`, which comes before `train`."""
     memory: str = ""
     """Its limit of memory, such as 3Gi; empty if it has none."""
+    sources: tuple["Need", ...] = ()
+    """Secrets and config maps of its pod."""
 
 
 class Parameter(NamedTuple):
@@ -153,7 +155,7 @@ class Package:
     @property
     def steps(self) -> list[Step]:
         """The containers in an order in which they can run, those in groups too."""
-        return list(_steps(self.spec, self.spec["root"]))
+        return list(_steps(self.spec, self.spec["root"], self._pods))
 
     @property
     def seconds(self) -> float | None:
@@ -173,8 +175,7 @@ class Package:
             if count:
                 kind = accelerator.get("resourceType") or accelerator.get("type")
                 gpus[kind] = gpus.get(kind, 0) + count
-        pods = self.platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
-        sources = {need for pod in pods.values() for need in _sources(pod)}
+        sources = {need for pod in self._pods.values() for need in _sources(pod)}
         rooms = (_room(name, each["container"]) for name, each in executors.items() if "container" in each)
         return Needs(
             tuple(sorted({each["image"] for each in containers})),
@@ -182,6 +183,13 @@ class Package:
             gpus,
             tuple(sorted(room for room in rooms if room)),
         )
+
+    @property
+    def _pods(self) -> dict[str, Any]:
+        """What Kubernetes is told of the pods, by executor."""
+        platform = self.platform.get("platforms", {}).get("kubernetes", {})
+        found: dict[str, Any] = platform.get("deploymentSpec", {}).get("executors", {})
+        return found
 
     def without_caching(self) -> "Package":
         """The same pipeline without caching: every step runs."""
@@ -246,7 +254,7 @@ def _integral(kind: str, value: Any) -> Any:
     return int(value) if kind == "NUMBER_INTEGER" and value is not None else value
 
 
-def _steps(spec: dict[str, Any], component: dict[str, Any]) -> Iterator[Step]:
+def _steps(spec: dict[str, Any], component: dict[str, Any], pods: dict[str, Any]) -> Iterator[Step]:
     tasks = component["dag"]["tasks"]
     left = sorted(tasks)
     while left:
@@ -255,9 +263,10 @@ def _steps(spec: dict[str, Any], component: dict[str, Any]) -> Iterator[Step]:
         for key in ready:
             inner = spec.get("components", {}).get(tasks[key]["componentRef"]["name"], {})
             if "dag" in inner:
-                yield from _steps(spec, inner)
+                yield from _steps(spec, inner, pods)
             else:
-                yield _step(spec, key, tasks[key], inner)
+                sources = tuple(sorted(_sources(pods.get(inner.get("executorLabel"), {}))))
+                yield _step(spec, key, tasks[key], inner)._replace(sources=sources)
         left = [key for key in left if key not in ready]
 
 
@@ -266,8 +275,20 @@ def _step(spec: dict[str, Any], key: str, task: dict[str, Any], component: dict[
     container = executors.get(component.get("executorLabel"), {}).get("container", {})
     command = container.get("command", ())
     section = command[1] if len(command) > 1 else key.partition("-")[0]
+    section = ".".join([section, *_candidate(spec, key, section)])
     memory = container.get("resources", {}).get("resourceMemoryLimit", "")
     return Step(key, task.get("taskInfo", {}).get("name", key), section, memory)
+
+
+def _candidate(spec: dict[str, Any], key: str, section: str) -> list[str]:
+    """The candidate that a task is about, as params.yaml calls it; nothing if it is about none or that is not known."""
+    parameters = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    # Each network and each ensemble has a parameter with its choices.
+    made = (name.partition("_") for name in parameters if name.startswith(("train_", "ensemble_")))
+    names = [name for step, _, name in made if section in (step, "evaluate")]
+    # As `Tasks.add` and kfp name the task.
+    of = [name for name in names if key == (section if name == section else f"{section}-{name.replace('_', '-')}")]
+    return of if len(of) == 1 else []
 
 
 def _room(executor: str, container: dict[str, Any]) -> Room | None:

@@ -95,6 +95,22 @@ def test_the_pipeline_of_one_candidate_is_the_golden_one() -> None:
     )
 
 
+def test_each_step_knows_the_profile_that_counts_for_it(package: Package) -> None:
+    sections = {step.key: step.section for step in package.steps}
+    names = {"custom-cnn": "custom_cnn", "inception-v3": "inception_v3", "vgg16": "vgg16", "vgg19": "vgg19"}
+    of_networks = {f"{step}-{key}": f"{step}.{name}" for step in ("train", "evaluate") for key, name in names.items()}
+    of_ensembles = {"ensemble": "ensemble.ensemble", "evaluate-ensemble": "evaluate.ensemble"}
+    others = ("ingest", "validate", "shard", "register", "promote", "notify")
+    assert sections.pop("importer") == "importer"
+    assert sections == {**of_networks, **of_ensembles, **{name: name for name in others}}
+    # params.yaml may have each of them.
+    steps = {section: {"memory": "7Gi"} for section in sections.values()}
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document["kubeflow"]["steps"] = steps
+    profiles = parse(Params, document, "params.yaml").kubeflow
+    assert {profiles.step(section).memory for section in sections.values()} == {"7Gi"}
+
+
 def test_compiling_twice_gives_the_same_text(package: Package) -> None:
     assert compiled_of(DEMO).text == package.text
 

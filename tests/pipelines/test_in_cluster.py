@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubeflow_api import WORKFLOW, Fault, KubeflowApi, Mura, executor, recorded
+from kubeflow_api import PIPELINE, WORKFLOW, Fault, KubeflowApi, Mura, executor, recorded
 from test_cluster_doctor import Kubernetes, kubeconfig
 from test_cluster_doctor import kubernetes as kubernetes  # a fixture
 
@@ -317,6 +317,19 @@ def test_a_step_without_memory_says_its_limit_and_the_line_that_raises_it(
         "Train (VGG-16) needed more memory than its limit of 4Gi and was killed. Give it more in params.yaml, "
         "`kubeflow.steps.train.memory`, and submit again." in err
     )
+
+
+def test_the_line_that_raises_the_memory_is_the_candidate_s_own(
+    api: KubeflowApi, mura: Mura, cluster: Kubernetes
+) -> None:
+    """`kubeflow.steps.train` has no effect where the candidate has a profile."""
+    run = api.run("mura-1", ("FAILED", {"ingest": "SUCCEEDED", "train-vgg16": "FAILED"}))
+    spec = json.loads(json.dumps(PIPELINE))
+    parameters = {name: {"parameterType": "STRUCT"} for name in ("train_vgg16", "train_vgg19", "ensemble_ensemble")}
+    spec["root"]["inputDefinitions"] = {"parameters": parameters}
+    api.versions["v"]["pipeline_spec"] = spec
+    there(cluster, run, pod("train-vgg16", "Failed", memory="4Gi", **ended(137, "OOMKilled")))
+    assert "`kubeflow.steps.train.vgg16.memory`, and submit again." in mura("watch", "mura-1")[2]
 
 
 def test_the_limit_is_known_without_kubernetes_too(api: KubeflowApi, mura: Mura) -> None:

@@ -186,9 +186,11 @@ def _cluster(
                 places = there.places(source.config_map)
         if retried := retries.look(there):
             yield retried
-        if package is not None and (told := mlflow_place.look(there, package)) and told.mark == "no":
-            yield told
-            return
+        if package is not None:
+            told = mlflow_place.look(there, package, params.kubeflow.environment)
+            if told is not None and told.mark == "no":
+                yield told
+                return
     yield _mlflow(places.get(_MLFLOW, ""))
 
 

@@ -73,7 +73,7 @@ def command(
         tell("\n".join([*submission.lines(access), f"{'schedule':12}{name}, {when.expression} (UTC)"]))
         return
     if not choices.no_check:
-        mlflow_place.demand(access.namespace or "kubeflow", submission.package)
+        mlflow_place.demand(access.namespace or "kubeflow", submission.package, submission.sources)
     _put(Kubeflow(access).new_enough(), name, when.expression, submission)
 
 

@@ -58,7 +58,7 @@ def command(access: Access, choices: Choices, name: str | None, once: bool, wait
         return
 
     if not choices.no_check:
-        mlflow_place.demand(access.namespace or "kubeflow", submission.package)
+        mlflow_place.demand(access.namespace or "kubeflow", submission.package, submission.sources)
     kubeflow = Kubeflow(access).new_enough()
     version = upload.upload(kubeflow, submission.package)
     logger.info(

@@ -313,6 +313,61 @@ def test_a_secret_may_say_where_mlflow_is(doctor: Any, kubernetes: Kubernetes, t
     assert "no MLflow" not in found
 
 
+def with_environment(folder: Path, *sources: dict[str, Any]) -> str:
+    """The choices, with other secrets and config maps."""
+    document = yaml.safe_load((ROOT / "params.yaml").read_text())
+    document["kubeflow"]["environment"] = list(sources)
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
+
+
+KEYS = ["MLFLOW_TRACKING_URI"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        (
+            [{"config_map": "ours", "keys": KEYS}],
+            "pods are not told where it is, and would not start: MLFLOW_TRACKING_URI is in none of ours in kubeflow. "
+            "kubectl -n kubeflow create configmap ours --from-literal=MLFLOW_TRACKING_URI=http://...",
+        ),
+        (
+            [{"secret": "ours", "keys": KEYS}],
+            "kubectl -n kubeflow create secret generic ours --from-literal=MLFLOW_TRACKING_URI=http://...",
+        ),
+        (
+            [{"config_map": "told", "keys": KEYS, "steps": ["train"]}],
+            "pods of register and promote are not told where it is, and would not start: MLFLOW_TRACKING_URI is in "
+            "none of the config maps in kubeflow. Add register and promote to `steps` of told in "
+            "`kubeflow.environment` of params.yaml.",
+        ),
+        (
+            [
+                {"config_map": "told", "keys": KEYS, "steps": ["train", "register"]},
+                {"config_map": "ours", "keys": KEYS, "steps": ["promote"]},
+            ],
+            "pods of promote are not told where it is, and would not start: MLFLOW_TRACKING_URI is in none of ours in "
+            "kubeflow. kubectl -n kubeflow create configmap ours --from-literal=MLFLOW_TRACKING_URI=http://...",
+        ),
+        (
+            [{"config_map": "ours", "keys": ["AWS_ENDPOINT_URL"]}],
+            "Name a config map with this key in `kubeflow.environment` of params.yaml. "
+            "kubectl -n kubeflow create configmap mura-places --from-literal=MLFLOW_TRACKING_URI=http://...",
+        ),
+    ],
+)
+def test_each_step_is_told_where_mlflow_is_by_the_config_map_of_the_choices(
+    doctor: Any, kubernetes: Kubernetes, tmp_path: Path, sources: list[dict[str, Any]], words: str
+) -> None:
+    kubernetes.put("namespaces/kubeflow/configmaps/told", data={"MLFLOW_TRACKING_URI": "http://mlflow"})
+    del kubernetes.objects["/api/v1/namespaces/kubeflow/configmaps/mura-places"]
+    code, found, _ = doctor("--params", with_environment(tmp_path, *sources))
+    assert code == 5
+    assert words in found["no MLflow"]
+
+
 STOCK = "templateDefaults: {retryStrategy: {limit: 2, retryPolicy: OnError}}"
 
 

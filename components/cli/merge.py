@@ -39,12 +39,17 @@ def merge(
     """Make a manifest or shards of all their parts, the same to the byte as one run makes.
 
     PART is a directory that `mura ingest --part I/N` or `mura shard --part I/N` made. All N are needed, in any order.
+    The record that stands beside a part made with --settings, PART.made.json, is passed over.
     The archive is read once as a whole, for its md5; for shards it is not needed.
     """
     if executor_input:
         _merge_in_pod(executor_input)
         return
     context = click.get_current_context()
+    from components.cli.settings import is_record
+
+    # Where a shell makes names of `parts/*`, they are among them.
+    parts = tuple(part for part in parts if not is_record(part))
     if not parts:
         raise click.UsageError("Missing argument 'PART...'.", context)
     if out is None:

@@ -35,6 +35,8 @@ SEED = "seed"
 SAID = ("params", "protocol", SEED)
 """Choices that cards repeat, by the names of inputs."""
 WEIGHTS = f"weights{DIGEST}"
+MADE = ".made.json"
+"""The end of the name of a record."""
 
 
 class Settings(BaseModel):
@@ -252,9 +254,14 @@ def _stage(folder: Path, step: str, candidate: str | None) -> str:
     return f"{step}_{ENSEMBLE}@{candidate}" if of_ensemble else f"{step}@{candidate}"
 
 
+def is_record(path: Path) -> bool:
+    """Whether a file is the record of a result, by its name."""
+    return path.name.endswith(MADE) and path.is_file()
+
+
 def _record_of(out: Path) -> Path:
     place = Path(os.path.abspath(out))  # noqa: PTH100 - Path.absolute keeps `..`
-    return place.with_name(f"{place.name}.made.json")
+    return place.with_name(f"{place.name}{MADE}")
 
 
 def _difference(found: Settings, expected: Settings) -> str:

@@ -399,7 +399,10 @@ def test_merged_parts_go_on_in_dvc(
     for number in (1, 2):
         words = ["ingest", "--settings", "settings", "--part", f"{number}/2", "--out", "parts/{part}"]
         assert main.run(words) == 0
-    words = ["merge", "parts/1", "parts/2", "--archive", str(made / "a.zip"), "--settings", "settings"]
+    # As a shell gives `parts/*`: the records of the parts are among them.
+    files = sorted(str(path) for path in Path("parts").glob("[!.]*"))
+    assert files == ["parts/1", "parts/1.made.json", "parts/2", "parts/2.made.json"]
+    words = ["merge", *files, "--archive", str(made / "a.zip"), "--settings", "settings"]
     assert main.run([*words, "--out", "manifest"]) == 0
     record = json.loads(Path("manifest.made.json").read_text())
     assert record["digest"] == Manifest.read(Path("manifest")).digest
@@ -419,6 +422,12 @@ def test_more_files_than_the_limit_are_a_choice(made: Path, tmp_path: Path, caps
 
 
 def test_what_the_command_needs_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for words, why in (["--out", str(tmp_path)], "Missing argument 'PART...'"), (["part"], "Missing option '--out'"):
+    record = tmp_path / "1.made.json"
+    record.write_text("{}")
+    for words, why in (
+        (["--out", str(tmp_path)], "Missing argument 'PART...'"),
+        ([str(record), "--out", str(tmp_path)], "Missing argument 'PART...'"),
+        (["part"], "Missing option '--out'"),
+    ):
         assert main.run(["merge", *words]) == 2
         assert why in capfd.readouterr().err

@@ -84,8 +84,8 @@ DECLARES = Declaration(
             "--adopt",
             "VERSION",
             "Sign a version that was registered before versions were signed: its evaluation is measured again, and it "
-            "is registered anew. Its model and evaluation are looked for in artifacts/, or named with --model and "
-            "--evaluation.",
+            "is registered anew. Its model and its evaluation, or a new one of that model, are looked for in "
+            "artifacts/, or named with --model and --evaluation.",
             _adopted,
         ),
     ),

@@ -1,9 +1,14 @@
 """`mura register --adopt`: a version from before versions were signed gets a signed twin, or a reason."""
 
+import json
+import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from decided import ALIAS, put
 
 from components import tracking
 from components.artifacts.evaluation import Evaluation
@@ -12,6 +17,18 @@ from components.base.errors import DataRefused, UsageError
 from components.register.adoption import adopt
 from components.tracking import evidence_files, model_registry
 
+WITH_THE_GATE = ("min_patients", "min_sensitivity", "max_calibration_excess")
+
+
+class Old(NamedTuple):
+    """What `mura` version 1 was made of, before there was a gate."""
+
+    model: TrainedModel
+    evaluation: Evaluation
+    """By the older version of this program."""
+    again: Evaluation
+    """Of the same model, by this one."""
+
 
 @pytest.fixture
 def old(
@@ -19,48 +36,92 @@ def old(
     make_model: Callable[..., TrainedModel],
     make_evaluation: Callable[..., Evaluation],
     make_tracked: Callable[[], TrackedRun],
-) -> tuple[TrainedModel, Evaluation]:
-    """What `mura` version 1 was made of, as an older version of this program registered it."""
+    tmp_path: Path,
+) -> Old:
     run = make_tracked()
     model = make_model("vgg16", run=run)
-    evaluation = make_evaluation(model, 0.8)
-    _register(model, evaluation, run, lambda text: text)
-    return model, evaluation
+    again = make_evaluation(model, 0.8)
+    evaluation = _as_before(again, tmp_path / "before")
+    assert evaluation.digest != again.digest
+    _register(model, evaluation)
+    return Old(model, evaluation, again)
 
 
-def _register(model: TrainedModel, evaluation: Evaluation, run: TrackedRun, change: Callable[[str], str]) -> None:
-    client = tracking.connect()
+def _as_before(evaluation: Evaluation, path: Path) -> Evaluation:
+    """An evaluation as an older version of this program made it."""
+    shutil.copytree(evaluation.path, path)
+    (path / Evaluation.CARD).unlink()
+    rules = {name: value for name, value in evaluation.facts.protocol.items() if name not in WITH_THE_GATE}
+    return Evaluation.seal(path, evaluation.facts.model_copy(update={"protocol": rules}))
+
+
+def _register(model: TrainedModel, evaluation: Evaluation, change: Callable[[str], str] = str) -> None:
+    """Register a version as it was done before there was a gate: with its facts in a tag."""
+    client, run = tracking.connect(), model.facts.run
     if not client.search_registered_models("name = 'mura'"):
         client.create_registered_model("mura")
     facts = evidence_files.facts(model, evaluation, "mura", run.run_id)
     tags = model_registry.tags_of_version(facts)
-    tags[model_registry.FACTS] = change(facts.model_dump_json(exclude={"version"}))
+    said = change(facts.model_dump_json(exclude={"version", "gate"}))
+    assert "gate" not in json.loads(said)
+    tags[model_registry.FACTS] = said
     model_id = run.model_uri.removeprefix("models:/")
     client.create_model_version("mura", source=run.model_uri, run_id=run.run_id, tags=tags, model_id=model_id)
 
 
 @pytest.mark.long
-def test_a_version_is_measured_signed_and_replayed_as_a_new_one(old: tuple[TrainedModel, Evaluation]) -> None:
-    model, evaluation = old
-    made = adopt("models:/mura/1", [model.path], [evaluation.path])
-    assert (made.version, made.model_digest, made.evaluation_digest) == (2, model.digest, evaluation.digest)
+def test_a_version_is_measured_signed_and_replayed_as_a_new_one(old: Old, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    made = adopt("models:/mura/1", [old.model.path], [old.evaluation.path, old.again.path])
+    assert (made.version, made.model_digest, made.evaluation_digest) == (2, old.model.digest, old.again.digest)
+    assert made.gate is not None
     assert model_registry.fault(made) is None
+    test = made.scores.test.auroc
+    said = f"new evaluation, {old.again.path}: test AUROC {test}; mura version 1 was registered with {test}"
+    assert said in caplog.text
     with pytest.raises(UsageError, match="mura version 2 is signed already"):
-        adopt("models:/mura/2", [model.path], [evaluation.path])
+        adopt("models:/mura/2", [old.model.path], [old.again.path])
 
 
 @pytest.mark.long
-def test_a_version_whose_model_is_not_here_is_told_why(old: tuple[TrainedModel, Evaluation], tmp_path: Path) -> None:
-    model, evaluation = old
+def test_an_old_champion_can_be_adopted_and_promoted(old: Old) -> None:
+    tracking.connect().set_registered_model_alias("mura", ALIAS, "1")
+    made = adopt(f"models:/mura@{ALIAS}", [old.model.path], [old.again.path])
+    assert put(made, candidate=made.version).decision.outcome == "promoted"
+
+
+@pytest.mark.long
+def test_an_evaluation_from_before_the_gate_is_not_enough(old: Old) -> None:
+    with pytest.raises(UsageError, match="cannot be adopted: expected an Evaluation of") as refused:
+        adopt("models:/mura/1", [old.model.path], [old.evaluation.path])
+    said = str(refused.value)
+    assert f"{old.evaluation.path} is of an older version of this program, without" in said
+    for name in WITH_THE_GATE:
+        assert name in said
+    for words in ("mura evaluate --manifest artifacts/valid_manifest --shards artifacts/shards", str(old.model.path)):
+        assert words in said
+
+
+@pytest.mark.long
+def test_a_version_whose_model_is_not_here_is_told_why(old: Old, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot be adopted: expected the TrainedModel of digest .* found none"):
-        adopt("models:/mura/1", [tmp_path], [evaluation.path])
-    with pytest.raises(UsageError, match=r"cannot be adopted: expected the Evaluation of digest .* found none"):
-        adopt("models:/mura/1", [model.path], [tmp_path])
+        adopt("models:/mura/1", [tmp_path], [old.again.path])
+    with pytest.raises(UsageError, match=r"cannot be adopted: expected an Evaluation of .*; found none\. Make one"):
+        adopt("models:/mura/1", [old.model.path], [tmp_path])
 
 
 @pytest.mark.long
-def test_a_version_with_other_scores_than_its_evaluation_is_refused(old: tuple[TrainedModel, Evaluation]) -> None:
-    model, evaluation = old
-    _register(model, evaluation, model.facts.run, lambda text: text.replace('"value":0.8,', '"value":0.81,', 1))
+def test_the_evaluation_of_a_version_is_taken_where_it_has_what_the_gate_asks_for(
+    old: Old, make_evaluation: Callable[..., Evaluation]
+) -> None:
+    other = make_evaluation(old.model, 0.82)
+    _register(old.model, old.again)
+    made = adopt("models:/mura/2", [old.model.path], [other.path, old.again.path])
+    assert made.evaluation_digest == old.again.digest
+
+
+@pytest.mark.long
+def test_a_version_with_other_scores_than_its_evaluation_is_refused(old: Old) -> None:
+    _register(old.model, old.again, lambda text: text.replace('"value":0.8,', '"value":0.81,', 1))
     with pytest.raises(DataRefused, match=r"mura version 2 cannot be adopted: its evaluation gives .* 0\.8"):
-        adopt("models:/mura/2", [model.path], [evaluation.path])
+        adopt("models:/mura/2", [old.model.path], [old.again.path])

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from components.artifacts.artifact import Artifact, Facts, Provenance
 from components.artifacts.registration import Comparison, Opened, RegisteredModel, VersionComparison
 from components.base.errors import GateRefused, MuraError
@@ -34,6 +36,8 @@ class Question(Facts):
     """Who took the challenger back and why, in a sentence; None if nobody did, or a person asks for it by number."""
     first: bool = False
     """Whether somebody asked to begin anew: the challenger is compared with nobody."""
+    back: bool = Field(default=False, exclude_if=lambda value: not value)
+    """Whether an earlier champion gets the alias back: it is compared with nobody, too."""
     gone: str | None = None
     """What happened to the champion behind the audit's back, in a sentence; None if nothing."""
 

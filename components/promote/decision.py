@@ -35,7 +35,9 @@ FLOORS = (PATIENTS, AUROC_FLOOR, SENSITIVITY_FLOOR, CALIBRATION)
 
 # Scores are sums of floats: 0.3 - 0.2 is less than 0.1 by 1e-17. One study changes a score by far more.
 _ROUNDING = 1e-9
-_ADOPT = "Run `mura register --adopt VERSION`, which measures a version anew, or begin anew: `mura promote --first`"
+_ANEW = "begin anew with `mura promote --first`: the challenger must pass the floors, and is compared with nobody"
+# Which `evaluate` refuses: the studies that test one model may have trained the other.
+_ELSEWHERE = f"A model is measured on the data that it was trained with. To go on, {_ANEW}"
 
 
 def decide(question: Question) -> Decision:
@@ -107,8 +109,8 @@ def _criteria(question: Question, protocol: ProtocolParams) -> Iterator[Criterio
 
 def _trust(question: Question) -> Iterator[Criterion]:
     who = name(question.challenger)
-    if question.first:
-        yield Criterion(name=CHAMPION, passed=None, words="Not asked: somebody begins anew with --first.")
+    if why := _alone(question):
+        yield Criterion(name=CHAMPION, passed=None, words=f"Not asked: {why}.")
     elif question.gone:
         remedy = "Take a version back with `mura rollback --to VERSION`, or begin anew with `mura promote --first`."
         yield Criterion(name=CHAMPION, passed=False, words=f"{question.gone.rstrip('.')}. {remedy}")
@@ -131,7 +133,10 @@ def _trust(question: Question) -> Iterator[Criterion]:
 def _floors(challenger: RegisteredModel, protocol: ProtocolParams) -> Iterator[Criterion]:
     """What the challenger must reach on test, whoever the champion is."""
     who, test, figures = name(challenger), challenger.scores.test, challenger.gate
-    unknown = f"{who} was registered by an older version of this program, which did not count this. {_ADOPT}."
+    unknown = (
+        f"{who} was registered by an older version of this program, which did not count this. Run `mura "
+        f"register --adopt {challenger.version}`, then promote the version that it makes."
+    )
     most = protocol.min_patients
     if figures is None:
         yield Criterion(name=PATIENTS, passed=False, words=unknown, split="test")
@@ -181,7 +186,7 @@ def _tuning(question: Question, protocol: ProtocolParams) -> Iterator[Criterion]
     metric = f"{METRIC_TITLES[protocol.primary_metric]} on tuning"
     value = _measured(challenger, protocol)
     if champion is None:
-        why = "Nobody is compared: somebody begins anew with --first." if question.first else "There was no champion."
+        why = _nobody(question)
         yield Criterion(name=SAME_STUDIES, passed=None, words=why)
         if value is None:
             words = f"{who} has no {metric}, and candidates are ranked by it."
@@ -192,7 +197,7 @@ def _tuning(question: Question, protocol: ProtocolParams) -> Iterator[Criterion]
     others = _other_studies(challenger, champion)
     words = f"{who} and the champion, {name(champion)}, were measured on the same tuning and test studies."
     if others:
-        words = f"Not comparable: {who} and the champion, {name(champion)}, were measured on {others}. {_ADOPT}."
+        words = f"Not comparable: {who} and the champion, {name(champion)}, were measured on {others}. {_ELSEWHERE}."
     yield Criterion(name=SAME_STUDIES, passed=not others, words=words)
     bar = _measured(champion, protocol)
     if challenger.model_digest == champion.model_digest:
@@ -215,13 +220,13 @@ def _tuning(question: Question, protocol: ProtocolParams) -> Iterator[Criterion]
 
 def _losses(question: Question, protocol: ProtocolParams) -> Iterator[Criterion]:
     """Whether the challenger is surely not much worse on test than the champion, and than the reference."""
-    champion, reference = _champion(question), None if question.first else question.reference
+    champion, reference = _champion(question), None if _alone(question) else question.reference
     if champion is not None and reference is not None and reference.version == champion.version:
         reference, same = None, "The reference is the champion itself."
     else:
-        same = "There is no reference yet."
+        same = _nobody(question) if _alone(question) else "There is no reference yet."
     for criterion, role, other, found, nobody in (
-        (LOSS, "champion", champion, question.against_champion, "There was no champion."),
+        (LOSS, "champion", champion, question.against_champion, _nobody(question)),
         (TOTAL_LOSS, "reference", reference, question.against_reference, same),
     ):
         if protocol.test_role == "report":
@@ -247,11 +252,14 @@ def _loss(  # Parameters: the two versions, what was found of them, how it is ca
     rule = f"the lower end of the paired 95 % interval must be above {-margin:.4f}"
     difference = found.test if found else None
     if others := _other_studies(challenger, other):
-        passed, words = False, f"Not comparable: {who} and {whom}, were measured on {others}. {_ADOPT}."
+        passed, words = False, f"Not comparable: {who} and {whom}, were measured on {others}. {_ELSEWHERE}."
     elif difference is None:
         why = " ".join(found.missing) if found and found.missing else "Nobody compared them."
         passed = False
-        words = f"Not comparable: there is no difference of {who} and {whom}, on the same patients. {why} {_ADOPT}."
+        words = (
+            f"Not comparable: there is no difference of {who} and {whom}, on the same patients. {why} Restore what is "
+            f"lost, or {_ANEW}."
+        )
     elif difference.auroc.value is None or difference.auroc.low is None or difference.auroc.high is None:
         passed = False
         words = f"Not comparable: the test AUROC of {who} and {whom}, rests on too few patients for an interval."
@@ -280,7 +288,20 @@ def _shown(question: Question) -> Iterator[Criterion]:
 
 def _champion(question: Question) -> RegisteredModel | None:
     """Whom the challenger is compared with."""
-    return None if question.first else question.champion
+    return None if _alone(question) else question.champion
+
+
+def _alone(question: Question) -> str:
+    """Why the challenger is compared with nobody, whoever the champion is; empty if it is compared."""
+    if question.first:
+        return "somebody begins anew with --first"
+    return "an earlier champion gets the alias back" if question.back else ""
+
+
+def _nobody(question: Question) -> str:
+    """Why there is no champion to compare with, in a sentence."""
+    why = _alone(question)
+    return f"Nobody is compared: {why}." if why else "There was no champion."
 
 
 def _lost(question: Question) -> tuple[str, ...]:

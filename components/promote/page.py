@@ -89,6 +89,7 @@ def promotion_page(facts: PromotionFacts, protocol: ProtocolParams) -> str:
         HTML that needs no other file.
     """
     shown = _before_and_after(facts)
+    candidates = ranked(facts.candidates, protocol.primary_metric)
     champion = () if facts.previous is None else (facts.previous,)
     return render(
         TEMPLATE,
@@ -104,7 +105,8 @@ def promotion_page(facts: PromotionFacts, protocol: ProtocolParams) -> str:
         compared=_compared(facts, protocol),
         opened=facts.opened,
         protocol=protocol,
-        candidates=ranked(facts.candidates, protocol.primary_metric),
+        candidates=candidates,
+        chosen_by_rank=facts.challenger is not None and candidates[0].version == facts.challenger.version,
         shown=shown,
         champion_differs=[
             change

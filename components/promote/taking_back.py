@@ -103,6 +103,6 @@ def _question(standing: Standing, target: RegisteredModel, alias: str) -> Questi
         protocol=rules_of(target),
         challenger_fault=fault,
         replay_fault=replayed,
-        first=True,
+        back=True,
         gone=standing.gone,
     )

@@ -249,6 +249,32 @@ def test_decision(changes: dict[str, Any], outcome: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"challenger": version(2, tuning=0.9, test_digest="x")},
+        {"reference": version(3, tuning_digest="y")},
+        {"against_champion": compared(1, missing="Its table of studies is lost.")},
+    ],
+    ids=["champion", "reference", "no table"],
+)
+def test_what_cannot_be_compared_is_begun_anew(changes: dict[str, Any]) -> None:
+    """Adoption is for versions that are not signed, and a model is not evaluated on the data of another."""
+    words = said(decide(question(**changes)))
+    assert "Not comparable" in words
+    assert "begin anew with `mura promote --first`" in words
+    assert "--adopt" not in words
+    assert decide(question(**changes, first=True)).outcome == "promoted"
+
+
+def test_a_champion_of_before_that_gets_the_alias_back_is_compared_with_nobody() -> None:
+    found = decide(question(challenger=version(2, tuning=0.1), back=True, gone="Version 1 was deleted."))
+    assert found.outcome == "promoted"
+    assert "an earlier champion gets the alias back" in said(found)
+    assert "--first" not in found.model_dump_json()
+    assert decide(question(challenger=version(2, test=0.5), back=True)).outcome == "refused"
+
+
+@pytest.mark.parametrize(
     ("floor", "outcome", "words"),
     [
         (0.6, "refused", "0.990 from too few patients for an interval"),

@@ -11,6 +11,7 @@ from components.artifacts.evaluation import Interval
 from components.artifacts.promotion import Criterion, Decision, PromotionFacts, Question
 from components.artifacts.registration import Comparison, Difference, RegisteredModel, VersionComparison
 from components.params.protocol import ProtocolParams
+from components.promote.decision import name
 from components.promote.page import draw, draw_forest, promotion_page
 from components.scores import charts
 
@@ -176,6 +177,19 @@ def test_the_challenger_and_the_champion_before_are_compared_on_the_same_patient
     assert "The challenger is the best of 2 candidates on tuning" in said
     missing = page(promoted.model_copy(update={"comparison": found.model_copy(update={"tuning": None})}))
     assert "on the same patients, and 95" not in missing
+
+
+def test_a_challenger_that_somebody_named_is_not_called_the_best(promoted):
+    best, second = promoted.challenger, promoted.candidates[0]
+    other = registered(2, 0.95)
+    found = Comparison(version=4, other=1, aliases=("champion",), tuning=DIFFERENCE, test=None)
+    for challenger in (second, other):
+        named = {"challenger": challenger, "comparison": found.model_copy(update={"version": challenger.version})}
+        said = Page(page(promoted.model_copy(update=named))).words
+        assert "the best of 2 candidates" not in said
+        assert "the first is the challenger" not in said
+        assert f"somebody named the challenger, {name(challenger)}." in said
+    assert "the first is the challenger." in Page(page(promoted.model_copy(update={"challenger": best}))).words
 
 
 def test_a_champion_before_that_nobody_compared_is_said(promoted):

@@ -189,6 +189,9 @@ def test_taking_back_gives_the_alias_to_the_champion_before(make_version: Make) 
     made = take_back("mura", ALIAS, None, "wrong on elbows")
     assert made.entry is not None
     assert (made.entry.action, made.entry.before, made.entry.after) == ("rolled back", 2, 1)
+    assert made.question.back
+    assert made.decision.reasons == ("Nobody is compared: an earlier champion gets the alias back.",)
+    assert "--first" not in made.entry.text
     assert held() == {ALIAS: 1, audit_alias.PREVIOUS: 2}
     # A scheduled run does not undo it; a person may.
     again = put(second)

@@ -10,6 +10,7 @@ from components.artifacts.artifact import Artifact
 from components.artifacts.evaluation import Evaluation
 from components.artifacts.evidence import Evidence
 from components.artifacts.manifest import ValidManifest
+from components.artifacts.registration import RegisteredModel
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import ENSEMBLE, TrainedModel
 from components.base.errors import DataRefused, MuraError
@@ -89,8 +90,8 @@ def _archive(said: Evidence, place: str | None) -> Link:
     if place is None:
         return Link("archive", None, f"name it with --archive; its md5 should be {said.archive_md5}")
     try:
-        with Archive.read(place) as archive:
-            md5 = archive.md5()
+        # The bytes decide. The table of contents is not read, and may be of any size.
+        md5 = Archive.find(place).md5()
     except DataRefused as error:
         return Link("archive", False, str(error))
     if md5 != said.archive_md5:
@@ -101,26 +102,23 @@ def _archive(said: Evidence, place: str | None) -> Link:
 def _local(said: Evidence, artifacts: Path | None) -> Iterator[Link]:
     """The artifacts of the pipeline: whole, and those that the version was made of."""
     facts = said.registered
-    kinds: list[tuple[str, type[Artifact], str, tuple[str, ...]]] = [  # type: ignore[type-arg]
-        ("manifest", ValidManifest, facts.data_digest, ("valid_manifest",)),
-        ("shards", Shards, said.shards_digest, ("shards",)),
-        ("model", TrainedModel, facts.model_digest, _places("model", facts.candidate)),
-        ("evaluation", Evaluation, facts.evaluation_digest, _places("evaluation", facts.candidate)),
+    kinds: list[tuple[str, type[Artifact], str, Path]] = [  # type: ignore[type-arg]
+        ("manifest", ValidManifest, facts.data_digest, Path("valid_manifest")),
+        ("shards", Shards, said.shards_digest, Path("shards")),
+        ("model", TrainedModel, facts.model_digest, _place("model", facts)),
+        ("evaluation", Evaluation, facts.evaluation_digest, _place("evaluation", facts)),
     ]
-    for name, kind, digest, places in kinds:
-        there = [artifacts / each for each in places if artifacts and (artifacts / each / kind.CARD).is_file()]
+    for name, kind, digest, place in kinds:
         if artifacts is None:
             yield Link(name, None, f"name the directory of artifacts with --artifacts; digest {digest[:12]}")
-        elif not there:
-            yield Link(name, None, f"{artifacts / places[0]}: not here; digest {digest[:12]}")
+        elif not (artifacts / place / kind.CARD).is_file():
+            yield Link(name, None, f"{artifacts / place}: not here; digest {digest[:12]}")
         else:
-            yield _artifact(name, kind, digest, there[0])
+            yield _artifact(name, kind, digest, artifacts / place)
 
 
-def _places(kind: str, candidate: str) -> tuple[str, ...]:
-    return tuple(
-        settings.place_of(kind, candidate, Path(), ensemble).as_posix() for ensemble in (False, candidate == ENSEMBLE)
-    )
+def _place(kind: str, facts: RegisteredModel) -> Path:
+    return settings.place_of(kind, facts.candidate, Path(), facts.architecture == ENSEMBLE)
 
 
 def _artifact(name: str, kind: type[Artifact], digest: str, place: Path) -> Link:  # type: ignore[type-arg]

@@ -99,7 +99,7 @@ def run(  # Parameters: those of the step
     )
     measured = Measured(facts, model.facts, manifest.facts, shards.facts, protocol, found.table, opinions)
     # An ensemble has no map: those of its members have cells of different sizes, and stand on their own pages.
-    explain = None if model.facts.members else attribution.explainer(model, shards)
+    explain = None if model.facts.members else attribution.explainer(model, shards, params.flips)
     of_tuning, of_test = _splits(found, explain)
     predictions.to_parquet(out / PREDICTIONS, index=False)
     found.table.to_parquet(out / STUDIES, index=False)

@@ -15,7 +15,7 @@ from components.artifacts.trained_model import TrainedModelFacts
 from components.base.words import count, in_words
 from components.evaluate import card_numbers
 from components.evaluate.calibration_page import rule
-from components.evaluate.page import Figures, Measured, Split
+from components.evaluate.page import Figures, Measured, Split, unseen
 from components.pages.prose import Block, Bullets, Code, Heading, Note, Paragraph, Strong, Table, Text, html
 from components.pages.render import render
 from components.params.train import title
@@ -47,7 +47,7 @@ def model_card(measured: Measured, test: Split, figures: Figures) -> list[Block]
         *_data(measured),
         *_training(measured),
         *card_numbers.analyses(measured, test, figures),
-        *_ethics(measured.manifest),
+        *_ethics(measured),
         *card_numbers.caveats(measured, test),
         *_citation(measured),
     ]
@@ -140,8 +140,7 @@ def _use(measured: Measured) -> list[Block]:
             [
                 "Diagnosis, triage, work lists, or any other decision about a patient.",
                 f"Other body parts than {parts}.",
-                "Children, and any other group by age or sex: the data do not tell age or sex, so nothing is known "
-                "about them.",
+                _groups_out_of_scope(measured),
                 "CT, MR, ultrasound, fluoroscopy, photographs of films or screens.",
                 f"X-ray devices, hospitals and ways of storing pictures other than those of {source}: nothing was "
                 "measured there.",
@@ -151,17 +150,35 @@ def _use(measured: Measured) -> list[Block]:
     ]  # fmt: skip
 
 
+def _groups_out_of_scope(measured: Measured) -> str:
+    """What is said of groups by age and sex, by what the archive tells of its patients."""
+    kept = measured.manifest.kept
+    if missing := " or ".join(name for name in ("age", "sex") if name not in kept):
+        group = "Children, and any other group" if "age" not in kept else "Any group"
+        return f"{group} by {missing}: the data do not tell {missing}, so nothing is known about them."
+    if _by_person(measured):
+        return "Children, and any other group by age or sex that the tables of subgroups do not show, or show few of."
+    return "Children, and any other group by age or sex: nothing was measured by them."
+
+
+def _by_person(measured: Measured) -> list[str]:
+    """The slices by which people were measured apart."""
+    return [name for name in ("age", "sex") if name in measured.manifest.kept and name in measured.protocol.slices]
+
+
 def _factors(measured: Measured) -> list[Block]:
     names = [SLICES[name].title for name in measured.protocol.slices]
     told = f"Measured apart, on the same studies at the same threshold: {'; '.join(names)}." if names else (
         "Nothing was measured apart: the protocol names no slice."
     )  # fmt: skip
+    left = [SLICES[name].title for name in measured.manifest.kept if name not in measured.protocol.slices]
     return [
         Heading("Factors"),
         Paragraph(told),
+        *([Paragraph(f"In the data, and not measured apart: {'; '.join(left)}.")] if left else []),
         Paragraph(
-            "Not in the data, so not measured: age at examination, sex, origin, side of the body, scanner, hospital, "
-            "and why the image was taken. Differences between such groups may be large, and nobody can see them here."
+            f"Not in the data, so not measured: {in_words(unseen(measured.manifest))}. Differences between such groups "
+            "may be large, and nobody can see them here."
         ),
     ]
 
@@ -305,10 +322,11 @@ def _procedure(trained: TrainedModelFacts) -> list[Block]:
     ]
 
 
-def _ethics(manifest: ManifestFacts) -> list[Block]:
+def _ethics(measured: Measured) -> list[Block]:
+    known = "known as far as the tables of subgroups show it" if _by_person(measured) else "unknown"
     people = (
         "The pictures are drawn, so no person's data are in this model."
-        if is_drawn(manifest)
+        if is_drawn(measured.manifest)
         else "The pictures are of people, unless the archive is a phantom by another name. The terms of the archive's "
         "use hold for the pictures, and may hold for weights that were trained on them. The reports show some pictures."
     )
@@ -320,7 +338,7 @@ def _ethics(manifest: ManifestFacts) -> list[Block]:
                 "A missed finding can harm a patient, and so can a false alarm. The threshold weighs one against the "
                 "other for a data set, not for a clinic.",
                 "People trust a number too easily. Whoever is shown the answer should know how often it is wrong.",
-                "Whether the model is worse for some people than for others is unknown: see Factors.",
+                f"Whether the model is worse for some people than for others is {known}: see Factors.",
             ]
         ),
     ]

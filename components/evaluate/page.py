@@ -14,7 +14,7 @@ from components.artifacts.evaluation import (
     Groups,
     SplitScores,
 )
-from components.artifacts.manifest import LABEL_NAMES, TEST, ValidManifestFacts
+from components.artifacts.manifest import LABEL_NAMES, TEST, ManifestFacts, ValidManifestFacts
 from components.artifacts.shards import ShardsFacts
 from components.artifacts.trained_model import TrainedModelFacts
 from components.evaluate import flow
@@ -125,6 +125,7 @@ def evaluation_page(measured: Measured, split: Split, figures: Figures) -> str:
         facts=facts,
         trained=measured.trained,
         manifest=measured.manifest,
+        unseen=unseen(measured.manifest),
         shards=measured.shards,
         scores=facts.scores,
         split=split.name,
@@ -151,6 +152,13 @@ def evaluation_page(measured: Measured, split: Split, figures: Figures) -> str:
         flow=flow.diagram(measured.manifest, measured.shards),
         **_pictures(split.name, figures),
     )
+
+
+def unseen(manifest: ManifestFacts) -> list[str]:
+    """What the data do not tell of patients and pictures, in words."""
+    device = "the device beside its manufacturer" if "manufacturer" in manifest.kept else "scanner"
+    people = [words for name, words in (("age", "age at examination"), ("sex", "sex")) if name not in manifest.kept]
+    return [*people, "origin", "side of the body", device, "hospital", "why the image was taken"]
 
 
 def _pictures(split: str, figures: Figures) -> dict[str, Markup | None]:

@@ -1,9 +1,13 @@
 """The studies whose maps the report shows, and how it shows them."""
 
+from typing import Any
+
+import numpy as np
 from html_page import Page
+from numpy.typing import NDArray
 from scored_studies import studies_of
 
-from components.evaluate.attribution import TEMPLATE, Attribution, Explained, Kind, View, surest
+from components.evaluate.attribution import TEMPLATE, Attribution, Explained, Kind, View, maps_of, surest
 from components.pages.render import render, square_picture
 
 PNG = square_picture(b"png", "a view of the study", 150)
@@ -25,6 +29,24 @@ def test_at_the_threshold_a_study_is_called_abnormal() -> None:
     assert [len(rows) for rows in found.values()] == [1, 0, 0, 1]
 
 
+class Columns:
+    """Stands for a network that uses what lies to the left, and the brightest of it most."""
+
+    def maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        weight = np.linspace(1, 0, pixels.shape[2], dtype=np.float32)
+        return pixels[..., 0].astype(np.float32) * weight
+
+
+def test_with_flips_the_map_is_the_mean_of_that_of_the_image_and_of_the_mirror_image() -> None:
+    network: Any = Columns()
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8)
+    plain, both = (maps_of(network, pixels, flips) for flips in (False, True))
+    np.testing.assert_allclose(plain, network.maps(pixels))
+    # Both sides weigh the same together.
+    np.testing.assert_allclose(both, pixels[..., 0] / 2, rtol=1e-5)
+    np.testing.assert_allclose(maps_of(network, pixels[:, :, ::-1], True), both[:, :, ::-1], rtol=1e-5)
+
+
 def page() -> str:
     view = View("image1.png", PNG, PNG)
     study = Explained("MURA-v1.1/train/XR_HAND/<b>patient1/study1_positive", "hand", 0.987, [view, view], 4)
@@ -39,6 +61,13 @@ def test_views_are_named_and_the_map_lies_over_each() -> None:
     for told in ("Probability 0.987, hand", "4 views not shown", "7 x 7 cells", "tuning studies", "None."):
         assert told in words
     assert "&lt;b&gt;patient1/<wbr>study1_positive" in html
+
+
+def test_that_the_mirror_image_was_asked_too_is_said() -> None:
+    words = "the mean of that of the view and of its mirror image"
+    asked = render(TEMPLATE, attribution=Attribution("tuning", [], (7, 7), flips=True))
+    assert words in Page(asked).words
+    assert words not in Page(page()).words
 
 
 def test_the_caveat_is_printed() -> None:

@@ -100,7 +100,9 @@ def test_the_report_shows_maps_of_the_surest_studies(
     probability = np.linspace(0.1, 0.9, len(images))
     logit = np.log(probability / (1 - probability))
     studies = StudyLogits.of_images(images.study, images.patient, images.body_part, images.abnormal, logit).raw()
-    shown = attribution.explainer(model, shards)("tuning", studies, 0.5)
+    shown = attribution.explainer(model, shards, False)("tuning", studies, 0.5)
+    assert not shown.flips
+    assert attribution.explainer(model, shards, True)("tuning", studies, 0.5).flips
     assert [len(kind.studies) for kind in shown.kinds] == [
         len(found) for found in attribution.surest(studies, 0.5).values()
     ]

@@ -368,6 +368,16 @@ def test_the_floor_is_measured_beside_the_model(page, facts, scores, gain, words
     assert "a threshold of its own, 0.4321" in said
 
 
+def test_what_the_data_do_not_tell_is_said_and_nothing_else(page):
+    assert (
+        "The data do not tell age at examination, sex, origin, side of the body, scanner, hospital"
+        in Page(page()).words
+    )
+    told = MANIFEST.model_copy(update={"kept": ("manufacturer", "sex", "age")})
+    said = Page(page(manifest=told)).words
+    assert "The data do not tell origin, side of the body, the device beside its manufacturer, hospital" in said
+
+
 def test_the_protocol_is_on_the_page(page, measured):
     words = Page(page()).words
     assert measured.facts.protocol_digest[:12] in words

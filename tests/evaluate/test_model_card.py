@@ -216,6 +216,34 @@ def test_groups_are_listed_and_what_is_not_known_of_them_is_said():
     assert "Subgroups" not in text(without)
 
 
+AGES = {"30-39": SCORES.test, "40-49": SCORES.test}
+
+
+def kept(*names, slices=()):
+    """The card of an archive that tells something of its patients, measured by some of it."""
+    groups = dict.fromkeys(slices, AGES)
+    facts = evaluation(protocol=PROTOCOL | {"slices": list(groups)}, slices=Both(tuning={}, test=groups))
+    return text(facts, None, manifest(kept=names))
+
+
+def test_what_the_archive_tells_of_its_patients_is_not_said_to_be_unknown():
+    said = text()
+    assert "by age or sex: the data do not tell age or sex" in said
+    assert "Not in the data, so not measured: age at examination, sex, origin, side of the body, scanner," in said
+    assert "worse for some people than for others is unknown" in said
+    said = kept("manufacturer", "sex", "age", slices=("manufacturer", "sex", "age"))
+    assert "the data do not tell" not in said
+    assert "Not in the data, so not measured: origin, side of the body, the device beside its manufacturer," in said
+    assert "than for others is known as far as the tables of subgroups show it" in said
+    said = kept("sex", "age", slices=("age",))
+    assert "In the data, and not measured apart: Sex." in said
+    said = kept("sex", slices=("sex",))
+    assert "any other group by age: the data do not tell age, so" in said
+    said = kept("age", "sex")
+    assert "any other group by age or sex: nothing was measured by them." in said
+    assert "In the data, and not measured apart: Age in years; Sex." in said
+
+
 NO_INTERVAL = Interval(value=0.2, low=None, high=None)
 
 

@@ -20,8 +20,8 @@ Slice = Literal[
 class ProtocolParams(Section):
     """What is fixed before the test split is opened.
 
-    Each evaluation carries it, and `promote` decides by the protocol that its candidates were measured under. Where
-    test numbers are shown, it is said what of it differs from the protocols of earlier models.
+    Each evaluation carries it, and its pages show it. `promote` decides by the protocol that its candidates were
+    measured under. The pages of `register` and `promote` say what of it differs from the protocols of earlier models.
     """
 
     primary_metric: Metric = Field(description="What candidates are ranked by, on the tuning split")

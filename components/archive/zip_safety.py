@@ -20,7 +20,8 @@ from components.base.errors import DataRefused, printable
 
 # Of the table of contents, for each member: 46 bytes, a name, and room for extra fields that some tools add.
 ENTRY_BYTES = 200
-RAISE = "ingest.max_members of params.yaml allows more."
+# `predict` and `evaluate --archive` read archives too, and have no such choice.
+RAISE = "ingest.max_members of params.yaml allows more, to `mura ingest` and `mura import`."
 # MURA's names have at most 70 characters. File systems and other programs accept about so many.
 MAX_NAME = 1_000
 # Deflate packs at most 1,032 bytes into one. Lists of paths shrink to a twentieth, PNGs hardly at all.

@@ -55,7 +55,9 @@ class ManifestFacts(Facts):
     left_out_studies: dict[str, int] = Field(default_factory=dict)
     """Studies of other body parts, by part."""
 
-    # The next two are left out where an archive says nothing: the cards and digests of other archives do not have them.
+    # The next three are left out where nothing was said: the cards and digests of other archives do not have them.
+    max_members: Provenance[int | None] = Field(default=None, exclude_if=lambda value: value is None)
+    """Files that the archive may have, where params.yaml says it; None for the limit of every archive."""
     archive_parts: tuple[Name, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
     """The body parts that the archive says it has; None for MURA's seven."""
     kept: tuple[Kept, ...] = Field(default=(), exclude_if=lambda value: not value)

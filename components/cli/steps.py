@@ -42,8 +42,8 @@ from components.params.section import Section
 logger = logging.getLogger(__name__)
 
 
-# MURA's CSVs.
-LISTS = 4
+# MURA's CSVs, and what an archive of somebody's own says of its images.
+LISTS = 5
 
 EXECUTOR_INPUT = "--executor-input"
 PART = "--part"
@@ -437,8 +437,12 @@ def _arguments(call: Call) -> dict[str, Any]:
 
 
 def _members(facts: ManifestFacts) -> int:
-    """Files that an archive may have which is described by a manifest: those that ingest found, and the lists."""
-    return max(MAX_MEMBERS, facts.images + facts.left_out_images + facts.sidecars + len(facts.others) + LISTS)
+    """Files that an archive may have which is described by a manifest: as many as ingest was told, or has found.
+
+    A zip has entries of directories too, which nobody counts. Manifests of earlier versions do not say what was told.
+    """
+    found = facts.images + facts.left_out_images + facts.sidecars + len(facts.others) + LISTS
+    return max(MAX_MEMBERS, facts.max_members or 0, found)
 
 
 def _argument(of: Input, call: Call) -> Any:

@@ -16,7 +16,7 @@ from components.artifacts.manifest import TRAIN, TUNING, ManifestFacts
 from components.base.errors import printable
 from components.base.words import count
 from components.ingest.choice import Choice
-from components.params.ingest import IngestParams
+from components.params.ingest import MAX_MEMBERS, IngestParams
 
 logger = logging.getLogger(__name__)
 
@@ -147,6 +147,7 @@ def read_contents(archive: Archive, names: Names, overlay: Overlay | None, param
         empty_studies=len(without_image),
         left_out_images=len(left_out),
         left_out_studies=choice.studies_by_part(left_out),
+        max_members=None if params.max_members == MAX_MEMBERS else params.max_members,
         archive_parts=about.body_parts if about else None,
         kept=about.columns if about else (),
     )

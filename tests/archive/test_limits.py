@@ -8,16 +8,19 @@ from pathlib import Path
 
 import pytest
 from fuzz_outcome import memory_below, mura
-from miniature import ROOT, archive, images, lists, use_cores, write_zip
+from miniature import ROOT, archive, images, lists, prove, use_cores, write_zip
 
 from components.archive import csv_rows
 from components.archive.archive import Archive
 from components.archive.csv_rows import NAMED_ROWS
 from components.archive.overlay import Overlay
+from components.artifacts.manifest import Manifest
 from components.base.errors import DataRefused
+from components.cli import steps
 
 HEADER = b"study,old,new,source,reason\n"
 END, END64, LOCATOR64 = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
+SIZES = '{"image_size": 32, "images_per_shard": 5}'
 # Bytes that a refusal may take.
 LITTLE = 60_000_000
 
@@ -127,6 +130,24 @@ def test_a_list_of_more_rows_than_the_archive_may_have_files_is_refused(
     assert (code, told.count("\n")) == (3, 1)
     assert "train_image_paths.csv: more than 99 rows. ingest.max_members of params.yaml allows more." in told
     assert ingest(1_000)[0] == 0
+
+
+def test_what_ingest_reads_is_read_by_the_steps_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody counts directories, which have entries in a zip."""
+    use_cores(1, monkeypatch)
+    # Instead of an archive of so many files.
+    monkeypatch.setattr(steps, "MAX_MEMBERS", 3)
+    path = write_zip(tmp_path / "a.zip", archive() | {f"empty/{number}/": b"" for number in range(500)})
+    params = '{"tuning_fraction": 0.25, "max_members": %d}'
+    words = ("ingest", "--archive", path, "--seed", 1, "--out", tmp_path / "manifest", "--params")
+    assert mura(*words, params % 500)[0] == 3
+    assert mura(*words, params % 600) == (0, "")
+    words = ("validate", "--archive", path, "--manifest", tmp_path / "manifest", "--out", tmp_path / "valid")
+    # It is read, and judged: it is no archive that one would train with.
+    assert "gates do not hold" in mura(*words)[1]
+    valid = prove(Manifest.read(tmp_path / "manifest"), tmp_path / "proven").path
+    words = ("shard", "--archive", path, "--manifest", valid, "--out", tmp_path / "shards", "--params", SIZES)
+    assert mura(*words) == (0, "")
 
 
 def test_an_overlay_of_more_rows_than_the_archive_may_have_files_is_refused(tmp_path: Path) -> None:

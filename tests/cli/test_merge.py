@@ -417,7 +417,7 @@ def test_more_files_than_the_limit_are_a_choice(made: Path, tmp_path: Path, caps
     files = len(list(Archive.read(made / "a.zip").__enter__().members()))
     assert ingest(made, "a.zip", tmp_path / "no", "--params", few % (files - 1)) == 3
     assert f"more than {files - 1:,} files" in (told := capsys.readouterr().err)
-    assert "ingest.max_members of params.yaml allows more" in told
+    assert "ingest.max_members of params.yaml allows more, to `mura ingest` and `mura import`." in told
     assert ingest(made, "a.zip", tmp_path / "yes", "--params", few % files) == 0
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import keras
-from keras import layers
+from keras import layers, ops
 from keras.src.applications import inception_v3, vgg16, vgg19
 
 from components.artifacts.trained_model import TrainedModel
@@ -207,14 +207,23 @@ def _application(params: TrainParams, x: keras.KerasTensor, seed: int) -> keras.
 
 
 def _initialise_for_relu(backbone: keras.Model, seed: int) -> None:
-    """Initialise convolutions with variance 2 / fan-in.
+    """Initialise convolutions in mirrored pairs.
 
-    Keras' default halves the variance of the signal in every layer with a ReLU. VGG has 13 or 16 such layers and no
-    normalisation, so the signal would almost vanish (He et al., arXiv:1502.01852, section 2.2).
+    The second half of a layer's filters is minus the first half. The next layer takes the difference of such a pair,
+    relu(x) - relu(-x) = x, so that without its pooling the network begins as a linear one: it keeps signals apart,
+    where independent filters of many layers make all pictures alike (Balduzzi et al., arXiv:1702.08591; Burkholz &
+    Dubatovka, NeurIPS 2019). The variance of the filters is 2 / fan-in, as in He et al., arXiv:1502.01852.
     """
     for number, layer in enumerate(backbone.layers):
         if isinstance(layer, layers.Conv2D):
-            layer.kernel.assign(keras.initializers.HeNormal(seed=seed + number)(layer.kernel.shape))
+            rows, columns, channels, filters = layer.kernel.shape
+            # The input of the first layer, three times the grey level, has no pairs.
+            pairs = channels // 2 if channels % 2 == 0 else channels
+            free = keras.random.normal(
+                (rows, columns, pairs, filters // 2), stddev=(rows * columns * pairs) ** -0.5, seed=seed + number
+            )
+            taken = ops.concatenate([free, -free], axis=2) if pairs < channels else free
+            layer.kernel.assign(ops.concatenate([taken, -taken], axis=3))
 
 
 def _rgb_shape(name: str, size: int) -> tuple[int, int, int]:

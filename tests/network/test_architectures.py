@@ -46,6 +46,27 @@ def test_the_signal_neither_dies_nor_explodes_on_its_way(name: str) -> None:
     assert 1e-6 < spread < 100
 
 
+@pytest.mark.parametrize(("name", "block"), [("vgg16", "block4_conv"), ("vgg19", "block4_conv")])
+def test_vgg_from_scratch_begins_linear_between_its_poolings(name: str, block: str) -> None:
+    """So pictures are told apart after sixteen layers, too."""
+    backbone = architectures.build(params(name), 32, seed=1).get_layer(architectures.BACKBONE)
+    last = 3 if name == "vgg16" else 4
+    given, seen = backbone.get_layer(f"{block}1").input, backbone.get_layer(f"{block}{last}").output
+    between = keras.Function(given, seen)
+    size = (2, *given.shape[1:3], given.shape[3] // 2)
+    one, other = np.random.default_rng(0).normal(size=size).astype(np.float32)
+
+    def paired(signal: Any) -> Any:
+        """What the block makes of a signal that comes as its positive and negative parts."""
+        parts = np.concatenate([np.maximum(signal, 0), np.maximum(-signal, 0)], axis=-1)
+        made = np.asarray(between(parts[None]))[0]
+        half = made.shape[-1] // 2
+        return made[..., :half] - made[..., half:]
+
+    np.testing.assert_allclose(paired(one + other), paired(one) + paired(other), atol=1e-4)
+    assert paired(one).std() == pytest.approx(one.std(), rel=0.5)
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_others() -> None:
     one, same, other = (architectures.build(params("custom_cnn"), 32, seed=seed).get_weights() for seed in (1, 1, 2))
     assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))

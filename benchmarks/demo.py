@@ -1,6 +1,7 @@
 """Whether the demonstration keeps its promises: floors of the networks, ceilings of trivial looks, minutes.
 
-    python -m benchmarks.demo [--seeds 1 2 3] [--set train.candidates.vgg16.epochs=5 ...] [--archive-only] [--json]
+    python -m benchmarks.demo [--seeds 1 2 3] [--set train.candidates.vgg16.epochs=5 ...] [--archive-only]
+        [--keep DIR] [--json]
 
 For each seed the real thing runs, `dvc repro` with params.yaml's `seed` changed, in a temporary copy of the working
 tree and of nothing that was made in it. Test AUROCs by study stand beside their floors: 0.85 for each network, 0.90 for
@@ -12,7 +13,7 @@ seed.
 
 A second table says where the time goes: seconds by the clock and of the processors (user and system) of each stage, and
 the AUROC on tuning that the model kept. `--set` tries other choices of params.yaml. Choose by tuning, and by seconds of
-the processors where others use the machine too.
+the processors where others use the machine too. With `--keep`, what was made stays in DIR/SEED, for other benchmarks.
 """
 
 import argparse
@@ -43,7 +44,7 @@ SIDE = 16  # of a thumbnail, pixels
 PARAMS = "params.yaml"
 ARCHIVE = "data/phantom.zip"
 EVALUATIONS, MODELS = "artifacts/evaluation", "artifacts/model"
-TIMES = "times"
+TIMES, DEMO = "times", "demo"
 ROOT = Path(__file__).parents[1]
 
 
@@ -63,9 +64,15 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="[default: 1 2 3]")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="choices of params.yaml to try")
     parser.add_argument("--archive-only", action="store_true", help="draw and look, train nothing")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="where artifacts and records of MLflow stay, by seed")
     parser.add_argument("--json", action="store_true", help="one object instead of a table")
     flags = parser.parse_args()
-    runs = [measure([*flags.set, f"seed={seed}"], seed, flags.archive_only) for seed in flags.seeds]
+    runs = []
+    for seed in flags.seeds:
+        with harness.folder() as folder:
+            runs.append(measure(folder, [*flags.set, f"seed={seed}"], seed, flags.archive_only))
+            if flags.keep:
+                shutil.copytree(folder / DEMO, flags.keep / str(seed))
     margin = min(each for run in runs for each in margins(run))
     result = {"revision": _revision(), "cores": workers.cores(), "runs": runs, "ratio": round(margin, 3)}
     names = list(dict.fromkeys(name for run in runs for name in run["auroc"]))
@@ -98,25 +105,24 @@ def main() -> int:
     return 0 if margin >= 0 else 1
 
 
-def measure(choices: list[str], seed: int, archive_only: bool) -> dict[str, Any]:
-    """Run the demonstration with some choices, and look at its archive."""
-    with harness.folder() as folder:
-        here = folder / "demo"
-        copy(here)
-        choose(here / PARAMS, choices)
-        target = ["data/dvc.yaml:phantom"] if archive_only else []
-        environment = _here(here) | {"PATH": f"{clocked(folder)}{os.pathsep}{os.environ['PATH']}"}
-        used = harness.run([Path(sys.executable).with_name("dvc"), "repro", *target], cwd=here, environment=environment)
-        looks = look(here / ARCHIVE)
-        return {
-            "seed": seed,
-            "auroc": aurocs(here / EVALUATIONS),
-            **looks,
-            "metal_share": metal_share(here / ARCHIVE),
-            "minutes": round(used.seconds / 60, 2),
-            "tuning": kept(here / MODELS),
-            "stages": stages(folder / TIMES),
-        }
+def measure(folder: Path, choices: list[str], seed: int, archive_only: bool) -> dict[str, Any]:
+    """Run the demonstration with some choices in an empty folder, and look at its archive."""
+    here = folder / DEMO
+    copy(here)
+    choose(here / PARAMS, choices)
+    target = ["data/dvc.yaml:phantom"] if archive_only else []
+    environment = _here(here) | {"PATH": f"{clocked(folder)}{os.pathsep}{os.environ['PATH']}"}
+    used = harness.run([Path(sys.executable).with_name("dvc"), "repro", *target], cwd=here, environment=environment)
+    looks = look(here / ARCHIVE)
+    return {
+        "seed": seed,
+        "auroc": aurocs(here / EVALUATIONS),
+        **looks,
+        "metal_share": metal_share(here / ARCHIVE),
+        "minutes": round(used.seconds / 60, 2),
+        "tuning": kept(here / MODELS),
+        "stages": stages(folder / TIMES),
+    }
 
 
 def choose(params: Path, choices: list[str]) -> None:

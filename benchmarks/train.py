@@ -39,7 +39,7 @@ from components.train.state import Epoch, Origin, State
 
 # Training images of MURA that are not in the tuning split.
 MURA = 33_000
-ROUNDS = 3
+ROUNDS = 5
 
 
 def main() -> None:
@@ -93,10 +93,11 @@ def measure(params: TrainParams, precision: str, flags: argparse.Namespace, fold
         for _ in range(ROUNDS):
             steps.append(trained.step(count))
             loops.append(trained.loop(count))
-    loop = statistics.median(loops)
+    # Not the median: an epoch that ends late is part of a training.
+    loop = statistics.harmonic_mean(loops)
     epoch = MURA / loop
     return {
-        "step": statistics.median(steps),
+        "step": statistics.harmonic_mean(steps),
         "loop": loop,
         "checkpoint": trained.checkpoint(folder) / epoch,
         "tracking": tracked(params, folder) / epoch,

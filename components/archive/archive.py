@@ -237,6 +237,31 @@ class Archive:
         zip_safety.check_names(names, self.place, self.max_members)
         yield from names
 
+    def readable(self) -> tuple[list[str], dict[str, str]]:
+        """Names of the files that can be read, ascending, and of what cannot be, with the reason.
+
+        Where each file is asked for itself, one that is lost says nothing of the others. A zip is taken or refused as a
+        whole. Names of directories end with a slash.
+
+        Raises:
+            DataRefused: there are too many files.
+        """
+        if self._zip is not None:
+            return list(self.members()), {}
+        if self._folder is not None:
+            names, lost = self._folder.readable()
+        else:
+            names, lost = [], {}
+            for name, _, _ in sorted(self._contents()):
+                try:
+                    zip_safety.check_text(name, self.place)
+                    names.append(name)
+                except DataRefused as error:
+                    lost[name] = error
+            if len(names) + len(lost) > self.max_members:
+                raise DataRefused(zip_safety.too_many(self.place, self.max_members))
+        return names, {name: zip_safety.reason(error, self.place, name) for name, error in lost.items()}
+
     def contents_digest(self) -> str:
         """sha256 (hex) of the table of contents: name and size of every file, in a zip also its CRC-32.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from components.archive import disk
-from components.archive.zip_safety import check_name, refused, too_many
+from components.archive.zip_safety import check_name, check_text, refused, too_many
 from components.base.errors import DataChanged, DataRefused, printable
 
 # Target of DVC's links: a file in its cache, named by its md5.
@@ -72,6 +72,18 @@ class Folder:
             raise DataChanged(f"{self.place}: its files changed while they were read. Run the step again.")
         self._listed = total
 
+    def readable(self) -> tuple[list[str], dict[str, DataRefused]]:
+        """Names of the files that can be read, ascending, and of what cannot be, with the reason.
+
+        Names of directories end with a slash. A name that only another system refuses is no reason.
+
+        Raises:
+            DataRefused: there are too many of them.
+            OSError: the directory itself cannot be read.
+        """
+        lost: dict[str, DataRefused] = {}
+        return sorted(entry.name for entry in self._walk(lost)), lost
+
     def check_unchanged(self) -> None:
         """List the files again, if they were listed.
 
@@ -111,26 +123,50 @@ class Folder:
     def _allows(self, target: str) -> bool:
         return target == self._root or target.startswith(f"{self._root}/") or bool(DVC_CACHE.search(target))
 
-    def _walk(self) -> Iterator[Entry]:
+    def _walk(self, lost: dict[str, DataRefused] | None = None) -> Iterator[Entry]:
+        """All files. What cannot be read is refused, or noted in `lost`."""
         waiting = [_Waiting("", self._root, frozenset({self._root}), 0)]
         files, folders = 0, 1
         while waiting:
             here = waiting.pop()
-            with os.scandir(here.path) as entries:
-                for entry in entries:
-                    name = here.prefix + entry.name
-                    check_name(name, self.place)
-                    if (found := self._file(entry, name)) is not None:
-                        files += 1
-                        if files > self.most:
-                            raise DataRefused(too_many(self.place, self.most))
-                        yield found
-                        continue
+            for entry in self._entries(here, lost):
+                name = here.prefix + entry.name
+                try:
+                    (check_name if lost is None else check_text)(name, self.place)
+                    found = self._file(entry, name)
+                    below = self._below(entry, name, here) if found is None else None
+                except (DataRefused, OSError) as error:
+                    if lost is None:
+                        raise
+                    lost[name] = error if isinstance(error, DataRefused) else self._unreadable(name, error)
+                    found = below = None
+                if below is not None:
                     folders += 1
                     # With the one that is looked at, a directory has as many files as there are directories.
                     if folders > self.most:
                         raise DataRefused(too_many(self.place, self.most, "directories"))
-                    waiting.append(self._below(entry, name, here))
+                    waiting.append(below)
+                    continue
+                files += 1
+                if files > self.most:
+                    raise DataRefused(too_many(self.place, self.most))
+                if found is not None:
+                    yield found
+
+    def _entries(self, here: _Waiting, lost: dict[str, DataRefused] | None) -> Iterator["os.DirEntry[str]"]:
+        """What is in a directory. One below the first that cannot be read is noted in `lost`, if it is there."""
+        try:
+            entries = os.scandir(here.path)
+        except OSError as error:
+            if lost is None or not here.prefix:
+                raise
+            lost[here.prefix] = self._unreadable(here.prefix, error)
+            return
+        with entries:
+            yield from entries
+
+    def _unreadable(self, name: str, error: OSError) -> DataRefused:
+        return refused(self.place, name, f"cannot be read ({error.strerror}).")
 
     def _file(self, entry: "os.DirEntry[str]", name: str) -> Entry | None:
         """What an entry is. None for a directory."""

@@ -189,17 +189,26 @@ def check_name(name: str, place: str) -> None:
     Raises:
         DataRefused: it is unsafe, unprintable or too long.
     """
+    check_text(name, place)
     parts = name.rstrip("/").split("/")
+    if "\\" in name or name[1:2] == ":" or not {"", ".", ".."}.isdisjoint(parts):
+        raise refused(place, name, "an unsafe name. Expected a relative path with single / and without `..`.")
+    if _NOT_ON_WINDOWS.search(name):
+        raise refused(place, name, "a name that Windows cannot keep. Rename the file.")
+
+
+def check_text(name: str, place: str) -> None:
+    """Check that a name can be told. That is enough where nobody unpacks the archive elsewhere.
+
+    Raises:
+        DataRefused: it is unprintable or too long.
+    """
     if name != name.encode(errors="replace").decode():
         raise refused(place, name, "the name is not UTF-8. Rename the file.")
     if not name.isprintable():
         raise refused(place, name, "the name has unprintable characters. Rename the file.")
     if len(name) > MAX_NAME:
         raise refused(place, name, f"the name has {len(name):,} characters, more than the limit of {MAX_NAME:,}.")
-    if "\\" in name or name[1:2] == ":" or not {"", ".", ".."}.isdisjoint(parts):
-        raise refused(place, name, "an unsafe name. Expected a relative path with single / and without `..`.")
-    if _NOT_ON_WINDOWS.search(name):
-        raise refused(place, name, "a name that Windows cannot keep. Rename the file.")
 
 
 def _check_extents(entries: list[zipfile.ZipInfo], opened: zipfile.ZipFile, place: str) -> None:
@@ -239,4 +248,13 @@ def too_many(place: str, most: int, what: str = "files") -> str:
 
 def refused(place: str, name: str, what: str) -> DataRefused:
     """What to raise for a member: it is named, and its name moves no cursor."""
-    return DataRefused(f"{place}: {printable(name[:300])}: {what}")
+    return DataRefused(f"{_told(place, name)}{what}")
+
+
+def reason(error: DataRefused, place: str, name: str) -> str:
+    """What was said of a member, without its name."""
+    return str(error).removeprefix(_told(place, name))
+
+
+def _told(place: str, name: str) -> str:
+    return f"{place}: {printable(name[:300])}: "

@@ -197,6 +197,20 @@ def write_bytes(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def check_place(path: Path) -> None:
+    """Check that a file can be written, before the work whose result it gets.
+
+    Raises:
+        UsageError: a directory is there.
+        OSError: it cannot.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: a directory. Name a file.")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
+    partial.touch(exist_ok=False)
+    partial.unlink()
+
+
 def settle(path: Path) -> None:
     """Return when a file, or a directory's list of files, is on the disk: what comes after may rely on it."""
     try:

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from components.base import code
 from components.base.errors import DataRefused, UsageError, printable
-from components.base.files import write_text
+from components.base.files import check_place, write_text
 from components.base.terminal import tell
 from components.base.variables import TRACKING_URI, TUNE_STORAGE
 from components.base.words import count, in_words
@@ -71,6 +71,9 @@ def phantom(out: Path, workers: int | None, sheet: Path | None, settings: Path |
         bar.advance_to(done)
 
     out.parent.mkdir(parents=True, exist_ok=True)
+    if sheet is not None:
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        check_place(sheet)
     try:
         drawn = {**chosen, **(used.inputs if used else {})}
         made = writing.write_phantom(out, workers=workers, progress=progress, **drawn)
@@ -405,13 +408,15 @@ def predict(
     is a study of one view. The pictures of one directory are one study; DICOM files are grouped by StudyInstanceUID.
 
     The probability of a study is calibrated, and its body part counts: MURA's directories and most DICOM files name it,
-    otherwise give --part. Pictures are decoded and fitted as in training. A file that is no radiograph is named, the
-    others are answered, and the exit code is 3.
+    otherwise give --part. Pictures are decoded and fitted as in training. A file that is no radiograph, or a PATH that
+    cannot be read, is named, the others are answered, and the exit code is 3.
 
     MLFLOW_TRACKING_URI says where the registry is. Research only: not a medical device.
     """
     from components.predict import asking, verdicts
 
+    if csv_file is not None:
+        check_place(csv_file)
     asked = asking.Asked(model, part.strip().lower(), force, explain)
     found, predictor = asking.predict(paths, asked)
     if csv_file is not None:

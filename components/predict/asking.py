@@ -52,14 +52,14 @@ class _Seen(NamedTuple):
 def predict(paths: Sequence[str], asked: Asked) -> tuple[list[Answer], Predictor]:
     """Answer for each study that the paths name.
 
-    A view that is refused is named, and the study is answered by the others.
+    A view or a path that is refused is named, and the others are answered.
 
     Raises:
-        UsageError: a path names nothing, or there is no such version.
+        UsageError: no path can be read, or there is no such version.
         DataRefused, OutsideFailed, ServiceUnreachable: as `Predictor.of` and `views.read`.
     """
     tracking.require("predict")
-    places = [views.find(path) for path in paths]
+    places = views.find(paths)
     predictor = Predictor.of(asked.model)
     total = sum(place.files for place in places)
     if asked.explain and predictor.card.architecture == ENSEMBLE:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.base.errors import UsageError
+from components.base.files import check_place
 from components.network.grad_cam import GradCam
 from components.predict.keras_network import KerasNetwork
 from components.predict.predictor import Predictor
@@ -34,6 +35,7 @@ class Maps:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder}: not an empty directory. Name another one for the maps.")
         folder.mkdir(parents=True, exist_ok=True)
+        check_place(folder / "view.png")
         assert isinstance(predictor.network, KerasNetwork), "of a version from the registry"
         self._folder, self._cam = folder, GradCam(predictor.network.network)
         self.drawn = 0

@@ -150,4 +150,8 @@ def _finite(distance: float | None) -> float | None:
 def _cell(value: Any) -> Any:
     """A value as a cell. A spreadsheet would take text that begins like a formula for one."""
     text = "; ".join(value) if isinstance(value, list) else value
-    return f"'{text}" if isinstance(text, str) and text.startswith(("=", "+", "-", "@")) else text
+    if not isinstance(text, str):
+        return text
+    # A path that is not UTF-8.
+    text = text.encode(errors="backslashreplace").decode()
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

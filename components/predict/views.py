@@ -5,20 +5,27 @@ and DICOM files are grouped by StudyInstanceUID wherever they lie. A StudyInstan
 stays in memory, and studies are named by the path that the caller gave.
 """
 
-from collections.abc import Callable, Iterator
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from components.archive import member_paths, mura_csv
-from components.archive.archive import MAX_BYTES, Archive, is_remote
-from components.base.errors import DataRefused, UsageError, again
+from components.archive import disk, member_paths, mura_csv
+from components.archive.archive import MAX_BYTES, Archive, Version, is_remote
+from components.base.errors import DataChanged, DataRefused, MuraError, UsageError, again, classified, printable
+from components.params.ingest import MAX_MEMBERS
 from components.xray import body_parts, picture
 from components.xray.picture import Picture
 from components.xray.png import BadImage
 
 # Files of a directory that are no pictures, and are passed over in silence.
 _OTHERS = (".csv", ".txt", ".json", ".html", ".md", ".xml", ".pdf", ".zip", ".dvc")
+# How a zip with members begins.
+_ZIP = b"PK\3\4"
+
+logger = logging.getLogger(__name__)
 
 
 class View(NamedTuple):
@@ -42,38 +49,82 @@ class Place(NamedTuple):
     """A path that the caller gave, looked at."""
 
     path: str
-    archive: Archive | None
-    """None for a single file."""
-    members: tuple[str, ...]
+    archive: Archive | None = None
+    """None for a single file of this disk, and for what is refused."""
+    members: tuple[str, ...] = ()
     """Files below it that may be pictures."""
+    lost: Mapping[str, str] = {}
+    """What is below it and cannot be read, with the reason. Names of directories end with a slash."""
+    is_picture: bool = False
+    """Whether the one member is the path itself: an object on S3."""
+    refused: MuraError | None = None
+    """Why nothing of it can be read."""
 
     @property
     def files(self) -> int:
-        """How many files may be pictures."""
-        return len(self.members) if self.archive else 1
+        """How many views it gives."""
+        return len(self.members) + len(self.lost) if self.archive else 1
 
 
-def find(path: str) -> Place:
-    """Look at a path.
+def find(paths: Sequence[str]) -> list[Place]:
+    """Look at paths. One that cannot be read says nothing of the others, and is refused as a view.
 
     Raises:
-        UsageError: there is no such file, directory or object, or no picture in it.
-        DataRefused, ServiceUnreachable: as `Archive.read`.
+        UsageError, DataRefused, DataChanged: none of them can be read.
+        OutsideFailed, ServiceUnreachable: the disk failed, or S3 does not answer.
     """
+    places = [_find(path) for path in paths]
+    wrong = [place.refused for place in places if place.refused]
+    if len(wrong) == len(places):
+        for other in wrong[1:]:
+            logger.warning("predict: %s", other)
+        raise wrong[0]
+    return places
+
+
+def _find(path: str) -> Place:
+    try:
+        return _looked_at(path)
+    except (UsageError, DataRefused, DataChanged) as error:
+        return Place(path, refused=error)
+    except OSError as error:
+        # A path that is too long, or below a directory that may not be entered.
+        if not isinstance(classified(error), UsageError):
+            raise
+        return Place(path, refused=UsageError(f"{path}: {error.strerror}."))
+
+
+def _looked_at(path: str) -> Place:
     if not is_remote(path) and Path(path).is_file() and not path.lower().endswith(".zip"):
-        return Place(path, None, ())
+        return Place(path)
     if not is_remote(path) and not Path(path).exists():
         raise UsageError(f"{path}: no such file or directory.")
-    archive = Archive.read(path)
+    archive = Archive.find(path)
+    if is_remote(path) and archive.version is not None and not _is_zip(path, archive.version):
+        above, _, name = path.rpartition("/")
+        return Place(path, Archive(f"{above}/"), (name,), is_picture=True)
+    archive = archive.checked(MAX_MEMBERS)
     with archive as opened:
-        members = tuple(each for each in opened.members() if _may_be_picture(each))
-    if not members:
+        names, lost = opened.readable()
+    members = tuple(name for name in names if _may_be_picture(name))
+    lost = {name: why for name, why in lost.items() if name.endswith("/") or _may_be_picture(name)}
+    if not members and not lost:
         raise UsageError(f"{path}: no picture in it. Pictures are PNG, JPEG or DICOM.")
-    return Place(path, archive, members)
+    return Place(path, archive, members, lost)
 
 
-def read(places: list[Place], force: bool) -> Iterator[View]:
-    """Read the views, one after another.
+def _is_zip(path: str, version: Version) -> bool:
+    """Whether an object on S3 is a zip, by its name or its first bytes: DVC names files by their content."""
+    from components.archive import s3
+
+    if path.lower().endswith(".zip"):
+        return True
+    with s3.Object(s3.place(path), *version) as content:
+        return content.read(len(_ZIP)) == _ZIP
+
+
+def read(places: Sequence[Place], force: bool) -> Iterator[View]:
+    """Read the views, one after another. Those that cannot be read are refused, each with the reason.
 
     Args:
         places: where they are.
@@ -83,25 +134,52 @@ def read(places: list[Place], force: bool) -> Iterator[View]:
         OutsideFailed, ServiceUnreachable: the disk or S3 failed. That says nothing about a picture.
     """
     for number, place in enumerate(places):
-        if place.archive is None:
-            yield _view(place.path, place.path, str(number), partial(_content, Path(place.path)), force)
-            continue
-        above = place.path.rstrip("/")
-        with place.archive as opened:
-            opened.expect(place.members)
-            for member in place.members:
-                folder = mura_csv.folder_of(member)
-                where = f"{above}/{folder}" if folder else place.path
-                read = partial(opened.bytes_of, member)
-                yield _view(f"{above}/{member}", where, f"{number}/{folder}", read, force)
+        if place.refused is not None:
+            yield _lost(place.path, place.path, str(number), place.refused)
+        elif place.archive is None:
+            yield _view(place.path, place.path, str(number), partial(_content, place.path), force)
+        else:
+            try:
+                with place.archive as opened:
+                    yield from _below(place, opened, number, force)
+            except (UsageError, DataRefused, DataChanged) as error:
+                # A zip that was replaced: nothing more comes of it.
+                yield _lost(place.path, place.path, str(number), error)
 
 
-def _view(path: str, folder: str, key: str, content_of: Callable[[], bytes], force: bool) -> View:
+def _below(place: Place, opened: Archive, number: int, force: bool) -> Iterator[View]:
+    """The views of a directory, a zip, or an object on S3."""
+    above = place.path.rstrip("/")
+
+    def at(folder: str) -> tuple[str, str]:
+        return (f"{above}/{folder}" if folder else place.path), f"{number}/{folder}"
+
+    for name, why in place.lost.items():
+        said = printable(name)
+        yield _lost(f"{above}/{said}", *at(mura_csv.folder_of(said)), DataRefused(why))
+    opened.expect(place.members)
+    for member in place.members:
+        content = partial(opened.bytes_of, member)
+        if place.is_picture:
+            yield _view(place.path, place.path, str(number), content, force)
+        else:
+            in_zip = opened.version is not None
+            yield _view(f"{above}/{member}", *at(mura_csv.folder_of(member)), content, force, in_zip)
+
+
+# Parameters: where a view is, how it is read, and what that says of others.
+def _view(path: str, folder: str, key: str, content_of: Callable[[], bytes], force: bool, in_zip: bool = False) -> View:
     part = member_paths.body_part(folder) or ""
     try:
         content = content_of()
-    except DataRefused as error:
-        return View(path, folder, key, part, None, str(error))
+    except (DataRefused, UsageError) as error:
+        return _lost(path, folder, key, error)
+    except DataChanged as error:
+        if in_zip:
+            raise
+        return _lost(path, folder, key, error)
+    except KeyError:
+        return _lost(path, folder, key, DataChanged("removed while it was read"))
     try:
         found = picture.read(content, force)
     except BadImage as error:
@@ -114,22 +192,34 @@ def _view(path: str, folder: str, key: str, content_of: Callable[[], bytes], for
     return View(path, folder, key, part or body_parts.of_dicom(found.body_part), found)
 
 
-def _content(file: Path) -> bytes:
+def _lost(path: str, folder: str, key: str, error: MuraError) -> View:
+    """A view that cannot be read. The reason does not repeat its path, which stands before it."""
+    name, _, said = str(error).partition(": ")
+    why = said if said and printable(path).endswith(name) else str(error)
+    return View(path, folder, key, member_paths.body_part(folder) or "", None, why.removesuffix("."))
+
+
+def _content(path: str) -> bytes:
     """The bytes of a file.
 
     Raises:
         DataRefused: it is too large.
+        DataChanged: it is written to, or no file any more.
+        UsageError: it may not be read.
+        KeyError: it was removed.
         OutsideFailed: the disk failed twice.
     """
 
     def read() -> bytes:
-        with file.open("rb") as opened:
-            return opened.read(MAX_BYTES + 1)
+        try:
+            with disk.opened(path, path) as file:
+                if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                    raise DataRefused(f"{path}: more than {MAX_BYTES:,} bytes, the limit.")
+                return disk.whole(file, path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise KeyError(path) from None
 
-    content = again(str(file), read)
-    if len(content) > MAX_BYTES:
-        raise DataRefused(f"{file}: more than {MAX_BYTES:,} bytes, the limit.")
-    return content
+    return again(path, read)
 
 
 def _may_be_picture(member: str) -> bool:

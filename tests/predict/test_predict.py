@@ -178,6 +178,37 @@ def test_what_cannot_be_read_is_named_and_the_others_are_answered(here: Path, mu
     assert "0 of 1" in out
 
 
+def test_a_path_that_cannot_be_read_is_named_and_the_others_are_answered(here: Path, mura: Mura) -> None:
+    cv2.imwrite("good.png", np.arange(2400, dtype=np.uint8).reshape(40, 60))
+    Path("broken.zip").write_bytes(b"no zip")
+    code, out, err = mura("predict", "good.png", "broken.zip", "missing.png", "--json")
+    assert code == ExitCode.DATA
+    good, broken, missing = lines(out)
+    assert good["verdict"] in ("normal", "abnormal")
+    assert [(each["path"], each["verdict"], each["views"]) for each in (broken, missing)] == [
+        ("broken.zip", None, []),
+        ("missing.png", None, []),
+    ]
+    assert "predict: missing.png: no such file or directory" in err
+    assert "error: predict: 2 files refused, named above." in err
+    assert mura("predict", "broken.zip")[0] == ExitCode.DATA
+
+
+def test_a_csv_that_cannot_be_written_is_told_before_anything_is_asked(here: Path, mura: Mura) -> None:
+    Path("folder.csv").mkdir()
+    for name, says in (("nodir/x.csv", "nodir/x.csv: cannot be written (No such"), ("folder.csv", "folder.csv")):
+        code, _, err = mura("predict", "view.png", "--model", "models:/mura/7", "--csv", name)
+        assert (code, says in err) == (ExitCode.USAGE, True), err
+
+
+def test_a_path_that_is_not_utf8_comes_into_the_csv(here: Path, mura: Mura) -> None:
+    path = os.fsdecode(b"\xff.png")
+    Path(path).write_bytes(cv2.imencode(".png", np.arange(2400, dtype=np.uint8).reshape(40, 60))[1].tobytes())
+    code, _, err = mura("predict", path, "--csv", "answers.csv")
+    assert code == ExitCode.DONE, err
+    assert "\\udcff.png" in Path("answers.csv").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

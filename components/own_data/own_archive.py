@@ -58,10 +58,7 @@ def write(
     burned_in = not_said = 0
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as made:
         for (study, view), picture in zip(views(studies), drawn, strict=True):
-            why = picture.why
-            if not why and picture.burned_in and without_burned_in:
-                why = "its file says that the picture may show the patient's name"
-            if why:
+            if why := why_not(picture, without_burned_in):
                 left_out.append(LeftOut(None, view.file, study.hashed, why))
                 continue
             burned_in += picture.burned_in is True
@@ -69,9 +66,22 @@ def write(
             zip_entry.add(made, view.member, picture.png)
             taken.setdefault(study.folder, []).append(view)
         found = [study._replace(views=tuple(taken[study.folder])) for study in studies if study.folder in taken]
-        for name, text in (*_lists(found), (about_images.FILE, _about(found, kept))):
-            zip_entry.add(made, f"{ROOT}/{name}", text.encode())
+        for member, content in texts(found, kept):
+            zip_entry.add(made, member, content)
     return Written(found, burned_in, not_said)
+
+
+def why_not(picture: Drawn, without_burned_in: bool) -> str:
+    """Why a picture is left out. Empty if it is taken."""
+    if not picture.why and picture.burned_in and without_burned_in:
+        return "its file says that the picture may show the patient's name"
+    return picture.why
+
+
+def texts(studies: Sequence[Study], kept: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """The lists by their names in the archive, in their order."""
+    for name, text in (*_lists(studies), (about_images.FILE, _about(studies, kept))):
+        yield f"{ROOT}/{name}", text.encode()
 
 
 def _lists(studies: Sequence[Study]) -> Iterator[tuple[str, str]]:

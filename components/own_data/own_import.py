@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from components.archive import dvc, importing
+from components.archive.archive import Archive
 from components.base import space, workers
 from components.base.errors import DataRefused, UsageError
 from components.base.files import alone, file_sha256, settle, write_text
@@ -89,7 +91,8 @@ def import_own(chosen: Chosen, out: Path | None, params: Path) -> Own:
     if path.suffix != ".zip":
         raise UsageError("--out: expected a name that ends with .zip.")
     for flag, place in ((chosen.flag, chosen.folder), (label_rows.PLACE, chosen.labels)):
-        if place.resolve().is_relative_to(root):
+        # Not `resolve`: it tells a circle of links with their names.
+        if Path(os.path.realpath(place)).is_relative_to(root):
             logger.warning("import: %s lies inside of this repository: see that nobody commits it", flag)
     key = Key.of_file(chosen.key, root)
     with alone(path), space.named(path):
@@ -111,6 +114,8 @@ def _make(chosen: Chosen, key: Key, path: Path, table: Path, most: int) -> tuple
     with _in_chunks(partial(source_files.look, reading), files, HEADERS, "import: headers") as seen:
         arrangement = arrange(labels, list(seen), names, key, chosen.keep, chosen.test_share)
     left_out = arrangement.left_out
+    if path.exists():
+        _check_standing(path, arrangement.studies, files, reading, chosen.without_burned_in, most)
     wanted = [files[view.place] for _, view in own_archive.views(arrangement.studies)]
     space.require(path.parent, len(wanted) * _PICTURE_BYTES, f"an archive of {count(len(wanted), 'picture')}")
     begun = path.with_name(f".{path.name}.partial")
@@ -119,16 +124,54 @@ def _make(chosen: Chosen, key: Key, path: Path, table: Path, most: int) -> tuple
             written = own_archive.write(
                 begun, arrangement.studies, drawn, chosen.keep, chosen.without_burned_in, left_out
             )
-        write_text(table, _table(left_out))
         if not written.studies:
+            write_text(table, _table(left_out))
             raise DataRefused(
                 f"{chosen.flag}: no study of {count(len(labels.rows), 'row')} and {count(len(files), 'file')} could be "
                 f"taken: {_reasons(left_out)}. {table} has all of them."
             )
         _put(begun, path)
+        # With the zip that it is about, and never beside another one.
+        write_text(table, _table(left_out))
     finally:
         begun.unlink(missing_ok=True)
     return arrangement, written
+
+
+def _check_standing(
+    path: Path, studies: Sequence[Study], files: Sequence[str], reading: Reading, without_burned_in: bool, most: int
+) -> None:
+    """Check that the archive at the destination may be the one that is to be made, before all pictures are read.
+
+    Only pictures that it has not are read, up to the first that could be taken, and one that it has.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    wanted = {view.member: files[view.place] for _, view in own_archive.views(studies)}
+    try:
+        with Archive.read(path, most) as standing:
+            there = {name for name in standing.members() if name.endswith(".png")}
+            same = bool(there) and there <= wanted.keys()
+            if same:
+                kept = [
+                    study._replace(views=tuple(view for view in study.views if view.member in there))
+                    for study in studies
+                ]
+                lists = own_archive.texts([study for study in kept if study.views], reading.kept)
+                same = all(standing.list_of(name) == content for name, content in lists)
+            first = standing.bytes_of(min(there)) if same else b""
+    except (DataRefused, KeyError):
+        same = False
+    if not same:
+        raise _another(path)
+    names = [*sorted(wanted.keys() - there), min(there)]
+    look_at = [wanted[name] for name in names]
+    with _in_chunks(partial(source_files.draw, reading), look_at, PICTURES, "import: pictures to compare") as drawn:
+        for name, picture in zip(names, drawn, strict=True):
+            taken = b"" if own_archive.why_not(picture, without_burned_in) else picture.png
+            if taken != (first if name in there else b""):
+                raise _another(path)
 
 
 @contextmanager
@@ -148,9 +191,13 @@ def _put(begun: Path, path: Path) -> None:
         UsageError: another one is there.
     """
     if path.exists() and file_sha256(path) != file_sha256(begun):
-        raise UsageError(f"{path}: another file is there. Move it away, or choose another path with --out.")
+        raise _another(path)
     settle(begun)
     begun.replace(path)
+
+
+def _another(path: Path) -> UsageError:
+    return UsageError(f"{path}: another file is there. Move it away, or choose another path with --out.")
 
 
 def _table(left_out: Sequence[LeftOut]) -> str:

@@ -40,7 +40,8 @@ class Key:
         Raises:
             UsageError: it lies there, others may read it, or it is no key.
         """
-        real = path.resolve()
+        # Not `resolve`: it fails at a circle of links.
+        real = Path(os.path.realpath(path))
         if real.is_relative_to(repository):
             raise UsageError("--key: the file must lie outside of this repository, where nobody commits or pushes it.")
         try:

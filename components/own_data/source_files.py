@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 
 import cv2
 
@@ -84,19 +84,30 @@ def find(folder: Path, most: int, flag: str) -> list[str]:
         UsageError: there is no such directory, or a part of it cannot be read.
         DataRefused: it has more files.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{flag}: no such directory.")
 
-    def failed(error: OSError) -> None:
+    def failed(error: OSError) -> NoReturn:
         raise UsageError(f"{flag}: a directory in it cannot be read ({error.strerror}).") from None
 
+    def is_file(path: Path) -> bool:
+        # In a directory that may be listed and not entered, this fails, and the error names the file.
+        try:
+            return path.is_file()
+        except OSError as error:
+            raise UsageError(f"{flag}: a file in it cannot be looked at ({error.strerror}).") from None
+
+    try:
+        there = folder.is_dir()
+    except OSError as error:
+        failed(error)
+    if not there:
+        raise UsageError(f"{flag}: no such directory.")
     names: list[str] = []
     for place, _, files in os.walk(folder, onerror=failed):
         above = os.path.relpath(place, folder)
         names += [
             name if above == "." else f"{above}/{name}"
             for name in files
-            if not name.startswith(".") and Path(place, name).is_file()
+            if not name.startswith(".") and is_file(Path(place, name))
         ]
         if len(names) > most:
             raise DataRefused(f"{flag}: more than {most:,} files. ingest.max_members of params.yaml allows more.")

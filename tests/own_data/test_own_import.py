@@ -32,6 +32,7 @@ from components.cli import main
 
 PROJECT = Path(__file__).parents[2]
 Mura = Callable[..., tuple[int, str]]
+AS_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 
 
 def make_project(here: Path, patch: pytest.MonkeyPatch) -> Path:
@@ -389,6 +390,71 @@ def test_labels_in_the_repository_are_told(project: Path, tmp_path: Path, mura: 
     code, said = mura(*own("dicom", "--labels", "labels.csv"))
     assert code == ExitCode.DATA
     assert "--labels lies inside of this repository: see that nobody commits it" in said
+
+
+@pytest.mark.parametrize("what", ["a link without end", pytest.param("a closed directory", marks=AS_ROOT)])
+def test_a_file_that_cannot_be_looked_at_is_not_named(project: Path, tmp_path: Path, mura: Mura, what: str) -> None:
+    hospital.draw(tmp_path / "in", range(2))
+    (tmp_path / "labels.csv").write_text(hospital.rows(range(2)))
+    closed = tmp_path / "in/closed"
+    closed.mkdir()
+    if what == "a closed directory":
+        (closed / f"{hospital.CANARY}.dcm").write_bytes(hospital.file(3))
+        closed.chmod(0o644)
+    else:
+        (closed / f"{hospital.CANARY}.dcm").symlink_to("x" * 300)
+    try:
+        code, said = mura(*own("dicom"))
+    finally:
+        closed.chmod(0o755)
+    assert code == ExitCode.USAGE
+    assert "--dicom: a file in it cannot be looked at (" in said
+    assert hospital.CANARY not in said
+
+
+@pytest.mark.parametrize("flag", ["--dicom", "--labels", "--key"])
+def test_a_circle_of_links_is_told_without_its_name(project: Path, tmp_path: Path, mura: Mura, flag: str) -> None:
+    hospital.draw(tmp_path / "in", range(2))
+    (tmp_path / "labels.csv").write_text(hospital.rows(range(2)))
+    (tmp_path / hospital.CANARY).symlink_to(hospital.CANARY)
+    code, said = mura(*own("dicom", flag, f"../{hospital.CANARY}"))
+    assert code == ExitCode.USAGE, said
+    assert (flag == "--key") or hospital.CANARY not in said
+
+
+def test_more_data_for_an_archive_that_is_there_are_refused_before_their_pictures_are_read(
+    project: Path, tmp_path: Path, mura: Mura
+) -> None:
+    hospital.draw(tmp_path / "in", range(12))
+    (tmp_path / "labels.csv").write_text(hospital.rows(range(13)))
+    assert mura(*own("dicom"))[0] == ExitCode.DONE
+    made = {name: (project / "data" / name).read_bytes() for name in ("own.zip", "own.left_out.csv")}
+    assert made["own.left_out.csv"].count(b"\n") == 2
+    # What is there whole is no other archive; a zip that is begun cannot be put here.
+    assert mura(*own("dicom"))[0] == ExitCode.DONE
+    (project / "data/.own.zip.partial").mkdir()
+    labels = (tmp_path / "labels.csv").read_text()
+    for more in ("files", "facts", "pictures", "labels"):
+        if more == "files":
+            hospital.draw(tmp_path / "in", [13])
+        (tmp_path / "labels.csv").write_text(
+            hospital.rows(range(14)) if more == "files" else hospital.rows(range(1, 12)) if more == "labels" else labels
+        )
+        words = {"facts": ["--keep", "sex"], "pictures": ["--longest-side", "40"]}.get(more, [])
+        code, said = mura(*own("dicom", *words))
+        assert (code, "another file is there" in said) == (ExitCode.USAGE, True), (more, said)
+    assert {name: (project / "data" / name).read_bytes() for name in made} == made
+
+
+def test_what_is_no_archive_of_ours_is_not_replaced(project: Path, tmp_path: Path, mura: Mura) -> None:
+    hospital.draw(tmp_path / "in", range(12))
+    (tmp_path / "labels.csv").write_text(hospital.rows(range(12)))
+    (project / "data").mkdir()
+    for content in (b"", b"no zip", b"PK\5\6" + bytes(18)):
+        (project / "data/own.zip").write_bytes(content)
+        code, said = mura(*own("dicom"))
+        assert (code, "another file is there" in said) == (ExitCode.USAGE, True), said
+        assert [path.name for path in (project / "data").iterdir()] == ["own.zip"]
 
 
 @pytest.mark.long

@@ -94,17 +94,18 @@ def decode(file: bytes, force: bool = False) -> Radiograph:
         BadImage: not DICOM, damaged, too large, or not a radiograph for presentation. The message says what it is.
     """
     dataset = _parsed(file)
-    check_kind(dataset, force)
-    _check_pixels(dataset)
+    # Every element may have another type than its name promises, and a value of a sequence is parsed when it is used.
+    with told("DICOM with damaged elements"):
+        check_kind(dataset, force)
+        _check_pixels(dataset)
+        study_uid, body_part = text(dataset, "StudyInstanceUID"), text(dataset, "BodyPartExamined")
+        burned_in = {"YES": True, "NO": False}.get(text(dataset, "BurnedInAnnotation"))
+        mode = f"DICOM;{dataset.BitsStored}"
     with told("DICOM whose pixels cannot be decoded"):
         stored = _stored(dataset)
     with told("DICOM whose grey levels cannot be shown"):
         grey, rule = _shown(dataset, stored)
-    burned_in = {"YES": True, "NO": False}.get(text(dataset, "BurnedInAnnotation"))
-    mode = f"DICOM;{dataset.BitsStored}"
-    return Radiograph(
-        Decoded(grey, mode, 0), rule, text(dataset, "StudyInstanceUID"), text(dataset, "BodyPartExamined"), burned_in
-    )
+    return Radiograph(Decoded(grey, mode, 0), rule, study_uid, body_part, burned_in)
 
 
 @contextmanager
@@ -192,7 +193,9 @@ def check_kind(dataset: Dataset, force: bool) -> None:
     processing = uid.DigitalXRayImageStorageForProcessing
     if text(dataset, "PresentationIntentType") == "FOR PROCESSING" or kind == processing:
         raise BadImage("DICOM for processing: the detector's raw picture. Take the one for presentation")
-    if int(dataset.get("NumberOfFrames") or 1) != 1:
+    with told("DICOM with a damaged number of frames"):
+        frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames != 1:
         raise BadImage("DICOM of several frames, not a radiograph")
     photometric = text(dataset, "PhotometricInterpretation")
     if dataset.get("SamplesPerPixel", 1) != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):

@@ -170,6 +170,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "DICOM for processing: the detector's raw picture. Take the one for presentation",
     ),
     "frames": ({"NumberOfFrames": 3}, "DICOM of several frames, not a radiograph"),
+    "two numbers of frames": ({"NumberOfFrames": [1, 2]}, "DICOM with a damaged number of frames (TypeError)"),
     "colour": ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "DICOM in colour, not a radiograph"),
     "palette": ({"PhotometricInterpretation": "PALETTE COLOR"}, "DICOM in colour, not a radiograph"),
     "no photometric interpretation": ({"PhotometricInterpretation": None}, "DICOM in colour, not a radiograph"),

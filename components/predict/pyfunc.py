@@ -131,6 +131,9 @@ def _study(number: int, row: Mapping[Any, Any]) -> _Study:
         raise refusal(f"Row {number}: expected the study as text, got {type(name).__name__}.")
     if part is not None and not isinstance(part, str) and not pd.isna(part):
         raise refusal(f"Row {number}: expected the part as text such as wrist, got {type(part).__name__}.")
+    if any("\ud800" <= character <= "\udfff" for text in (name, part) if isinstance(text, str) for character in text):
+        # JSON may have half a pair, which no answer can repeat.
+        raise refusal(f"Row {number}: expected the study and the part as Unicode.")
     if not isinstance(images, list | tuple | np.ndarray) or not len(images):
         raise refusal(f"Row {number}: expected a list of pictures, one or more, got {_what(images)}.")
     said = part.strip().lower() if isinstance(part, str) else ""

@@ -208,8 +208,9 @@ def _as_text(elements: list[Any] | None, name: str, count: int) -> list[str]:
     if elements is None:
         return ["" if name == PART else "1"] * count
     try:
-        texts = [each.decode() if isinstance(each, bytes) else each for each in elements]
-    except UnicodeDecodeError:
+        # JSON may have half a pair, such as "\\ud800", which no bytes can repeat in an answer.
+        texts = [(each if isinstance(each, bytes) else each.encode()).decode() for each in elements]
+    except UnicodeError:
         raise Refusal(400, f"`{name}`: expected UTF-8") from None
     if len(texts) not in (1, count):
         raise Refusal(400, f"`{name}`: {len(texts)} elements, expected one for each of {count} views, or one for all")

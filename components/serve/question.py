@@ -79,6 +79,9 @@ async def from_form(headers: Headers, body: AsyncGenerator[bytes, None]) -> Ques
     except MultiPartException as error:
         reason = error.message if error.message.startswith("Too many") else "its parts cannot be read"
         raise Refusal(400, f"a damaged form: {reason}") from None
+    except ValueError:
+        # Of a charset such as `undefined`, which decodes nothing.
+        raise Refusal(400, "a damaged form: its parts cannot be read") from None
     try:
         return await _question([(name, value) for name, value in fields.multi_items()])
     finally:
@@ -86,11 +89,14 @@ async def from_form(headers: Headers, body: AsyncGenerator[bytes, None]) -> Ques
 
 
 async def _question(fields: list[tuple[str, UploadFile | str]]) -> Question:
-    files = [value for _, value in fields if isinstance(value, UploadFile)]
+    files = [value for name, value in fields if isinstance(value, UploadFile) and name == VIEW]
+    others = {name for name, value in fields if isinstance(value, UploadFile)} - {VIEW}
     texts = {name: value for name, value in fields if isinstance(value, str)}
     if VIEW in texts:
         raise Refusal(400, f"`{VIEW}` is text, expected a file. Try: curl -F {VIEW}=@FILE")
-    if unknown := set(texts) - {PART, PARTIAL, PICTURES}:
+    if wrong := sorted(others & {PART, PARTIAL, PICTURES}):
+        raise Refusal(400, f"`{wrong[0]}` is a file, expected text. Views are sent as `{VIEW}`")
+    if unknown := (set(texts) | others) - {PART, PARTIAL, PICTURES}:
         known = f"`{VIEW}` (files), `{PART}`, `{PARTIAL}` and `{PICTURES}`"
         raise Refusal(400, f"{count(len(unknown), 'unknown field')} in the form. Known are {known}.")
     if not files:

@@ -327,6 +327,8 @@ def malformed(png: bytes) -> Iterator[Any]:
             yield {"dataframe_records": [row | {"study": each}]}
         if not isinstance(each, str) and each is not None:
             yield {"dataframe_records": [row | {"part": each}]}
+    # Half a character.
+    yield from ({"dataframe_records": [row | {name: "\ud800"}]} for name in ("study", "part"))
     for content in pictures_that_are_none(png):
         yield {"dataframe_records": [row | {"images": [base64.b64encode(content).decode()]}]}
     yield {"dataframe_records": [row | {"images": [good] * 1_001}]}

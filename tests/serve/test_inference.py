@@ -133,6 +133,8 @@ MALFORMED: dict[str, bytes] = {
     "a negative size": request(tensor("images", parameters={"binary_data_size": -4})),
     "a size that is true": request(tensor("images", parameters={"binary_data_size": True})),
     "a part that is a path": request(IMAGE, tensor("part", "../../etc/passwd")),
+    "a study of half a character": request(IMAGE, tensor("study", "\ud800")),
+    "a part of half a character": request(IMAGE, tensor("part", "\ud800")),
     "a part that is a number": request(IMAGE, tensor("part", 3)),
     "two parts for one view": request(IMAGE, tensor("part", "wrist", "hand")),
     "two parts for one study": request(tensor("images", *base64_of(b"a", b"b")), tensor("part", "wrist", "hand")),

@@ -204,6 +204,13 @@ def malformed() -> Iterator[tuple[str, str, dict[str, Any]]]:
         "none": {}, "empty": {"data": {"part": "wrist"}}, "text": {"data": {"view": "x"}, "files": {"other": b""}},
         "JSON": {"json": {"view": "x"}}, "unknown field": {"files": {"view": good}, "data": {"name": "x"}},
         "a part that is a path": {"files": {"view": good}, "data": {"part": "../x"}},
+        "a file of another name": {"files": {"view": ("view", good), "other": ("x", good)}},
+        "a part that is a file": {"files": {"view": ("view", good), "part": ("x", good)}},
+        "only files of other names": {"files": {"other": ("x", good)}},
+        "a charset that decodes nothing": {
+            "content": b'--b\r\nContent-Disposition: form-data; name="view"; filename="x"\r\n\r\nabc\r\n--b--\r\n',
+            "headers": {"Content-Type": "multipart/form-data; boundary=b; charset=undefined"},
+        },
         "maybe partial": {"files": {"view": good}, "data": {"partial": "perhaps"}},
         "too many files": {"files": [("view", good)] * 40},
         "no boundary": {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}},
@@ -219,6 +226,10 @@ def malformed() -> Iterator[tuple[str, str, dict[str, Any]]]:
     bodies: dict[str, Any] = {
         "none": {"content": b""}, "no JSON": {"content": b"{"}, "an array": {"json": [[0.5] * 64] * 64},
         "pixels": {"json": {"inputs": [pixels]}}, "instances": {"json": {"instances": [[0.5]]}},
+        "half a character": {"content": json.dumps({
+            "inputs": [tensor(base64.b64encode(good).decode()), tensor("\ud800") | {"name": "study"}],
+            "parameters": {"binary_data_output": True},
+        })},
         "deep": {"content": b"[" * 100_000}, "a form": {"files": {"view": good}},
     }  # fmt: skip
     for what, sent in bodies.items():

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from components.artifacts.evaluation import STUDIES, Evaluation
 from components.artifacts.manifest import TRAIN, TUNING, ValidManifest
+from components.artifacts.trained_model import ENSEMBLE
 from components.base.errors import DataRefused, UsageError
 from components.base.words import count
 from components.params.validate import ValidateParams
@@ -33,7 +34,7 @@ FEWEST = 30
 """Studies. With fewer nothing is compared: only a flood would be beyond chance."""
 LONGEST_LINE = 1_000_000
 """Bytes of a line."""
-MANIFEST, EVALUATIONS = "valid_manifest", "evaluation"
+MANIFEST, EVALUATIONS = "valid_manifest", ("evaluation", f"{ENSEMBLE}/evaluation")
 """Directories of a reference."""
 SIZES, LEVELS = ("longer side", "shorter side"), ("mean grey level", "spread of grey levels", "contrast")
 
@@ -75,7 +76,8 @@ def compare(log: Path, reference: Path, limits: ValidateParams) -> Compared:
 
     Args:
         log: of `mura serve`.
-        reference: a directory with `valid_manifest/` and `evaluation/CANDIDATE/`, such as `artifacts`.
+        reference: a directory with `valid_manifest/`, and `evaluation/CANDIDATE/` or, for an ensemble,
+            `ensemble/evaluation/CANDIDATE/`, such as `artifacts`.
         limits: of validation: the same effect counts as a shift.
 
     Raises:
@@ -96,10 +98,17 @@ def compare(log: Path, reference: Path, limits: ValidateParams) -> Compared:
     manifest = ValidManifest.read(reference / MANIFEST)
     evaluation = _evaluation(reference, last.model_digest)
     if evaluation is None:
-        notes.append(f"no evaluation of this model in {reference / EVALUATIONS}: probabilities are not compared")
+        places = " or ".join(str(reference / place) for place in EVALUATIONS)
+        notes.append(f"no evaluation of this model in {places}: probabilities are not compared")
     elif evaluation.facts.data_digest != manifest.facts.data_digest:
         raise DataRefused(f"{manifest.path}: another data set than the model learned from. Name the --reference of it.")
-    found = [*_pictures(asked, manifest, limits), *(_answers(asked, evaluation, limits) if evaluation else ())]
+    found = _pictures(asked, manifest, limits)
+    answered = [entry for entry in asked if entry.probability is not None]
+    if len(answered) < FEWEST:
+        unlike = f"{len(asked) - len(answered)} of {count(len(asked), 'study')} unlike the training data"
+        notes.append(f"{unlike}, without a probability: probabilities are not compared")
+    elif evaluation is not None:
+        found += _answers(answered, evaluation, limits)
     return Compared(version, len(asked), tuple(found), tuple(notes))
 
 
@@ -123,9 +132,10 @@ def read(log: Path) -> tuple[list[Entry], int]:
 
 def _evaluation(reference: Path, model_digest: str) -> Evaluation | None:
     """The evaluation of a model, if it is there."""
-    for card in sorted((reference / EVALUATIONS).glob(f"*/{Evaluation.CARD}")):
-        if Evaluation.peek(card.parent).facts.model_digest == model_digest:
-            return Evaluation.read(card.parent)
+    for place in EVALUATIONS:
+        for card in sorted((reference / place).glob(f"*/{Evaluation.CARD}")):
+            if Evaluation.peek(card.parent).facts.model_digest == model_digest:
+                return Evaluation.read(card.parent)
     return None
 
 
@@ -163,11 +173,10 @@ def _by_study(views: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).groupby(views["study"]).mean()
 
 
-def _answers(asked: Sequence[Entry], evaluation: Evaluation, limits: ValidateParams) -> list[Moved]:
-    """Probabilities, and the share that was called abnormal."""
+def _answers(answered: Sequence[Entry], evaluation: Evaluation, limits: ValidateParams) -> list[Moved]:
+    """Probabilities, and the share that was called abnormal, of studies that have a probability."""
     studies = pd.read_parquet(evaluation.path / STUDIES, columns=["split", "probability"])
     before = studies.loc[studies["split"] == TUNING, "probability"]
-    answered = [entry for entry in asked if entry.probability is not None]
     now = pd.Series([entry.probability for entry in answered], dtype="float64")
     called = [(int((before >= evaluation.facts.scores.threshold).sum()), len(before))]
     called.append((sum(entry.verdict == WORDS[True] for entry in answered), len(answered)))

@@ -171,6 +171,24 @@ def test_without_the_evaluation_probabilities_are_not_compared(case: Case, capsy
     assert "called abnormal" not in out
 
 
+def test_an_ensemble_is_compared_too(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+    (case.folder / "artifacts/ensemble").mkdir()
+    (case.folder / "artifacts/evaluation").rename(case.folder / "artifacts/ensemble/evaluation")
+    entries = changed(case.entries, probability=0.99, verdict="abnormal")
+    assert case.run("--json", entries=entries) == ExitCode.DATA
+    assert moved(capsys.readouterr().out) == {"probability", "called abnormal"}
+
+
+@pytest.mark.parametrize("answered", [0, 29])
+def test_few_probabilities_are_not_compared(case: Case, capsys: pytest.CaptureFixture[str], answered: int) -> None:
+    unlike = changed(case.entries[answered:], probability=None, verdict="unlike")
+    assert case.run(entries=[*case.entries[:answered], *unlike]) == ExitCode.DONE
+    out = capsys.readouterr().out
+    assert f"Note: {300 - answered} of 300 studies unlike the training data, without a probability" in out
+    assert "nan" not in out
+    assert "called abnormal" not in out
+
+
 def test_a_log_without_predictions_is_refused(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     assert case.run(entries=[], more="hello") == ExitCode.USAGE
     assert "no prediction in it" in capsys.readouterr().err

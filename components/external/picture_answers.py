@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from components.archive.archive import Archive
-from components.base.errors import DataRefused
+from components.base.errors import DataChanged, DataRefused
 from components.base.progress import track
 from components.ingest.contents import Contents, read_contents, read_names
 from components.params.ingest import IngestParams
@@ -57,6 +57,7 @@ def ask(predictor: Predictor, archive: Archive, known: Container[str]) -> Answer
 
     Raises:
         DataRefused: the lists cannot be read, or an answer is not finite.
+        DataChanged: a picture was removed or changed meanwhile. The figures would be of neither set.
         OutsideFailed, ServiceUnreachable: the disk or S3 failed. That says nothing about a picture.
     """
     answered: list[dict[str, Any]] = []
@@ -97,6 +98,10 @@ def _read(archive: Archive, contents: Contents, known: Container[str]) -> Iterat
         try:
             content = archive.bytes_of(image)
             grey = picture.read(content).grey
+        except KeyError:
+            raise DataChanged(
+                f"{image}: removed from {archive.name} while it was read. Run the same command again."
+            ) from None
         except (BadImage, DataRefused) as error:
             yield _Read(row, None, _general(str(error), image))
             continue

@@ -64,7 +64,7 @@ def validate(model: str, place: str, manifest: ValidManifest | None, out: Path) 
     """
     tracking.require("evaluate")
     started = time.monotonic()
-    archive = Archive.find(place)
+    archive = Archive.read(place)
     predictor = Predictor.of(model)
     if manifest is not None and manifest.facts.data_digest != predictor.card.data_digest:
         raise UsageError(

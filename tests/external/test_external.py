@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,12 @@ import yaml
 from miniature import ROOT, archive, images, lists, manifest, png, prove, use_cores, write_directory, write_zip
 from registered import Registered
 
+from components.archive.archive import Archive
 from components.artifacts.external_validation import ExternalValidation
-from components.base.errors import ExitCode
+from components.base.errors import DataChanged, ExitCode
 from components.cli import main
+from components.external import picture_answers
+from components.predict.predictor import Predictor
 
 pytestmark = pytest.mark.long
 
@@ -176,9 +180,28 @@ def test_what_cannot_be_measured_is_refused(here: Path, registered: Registered, 
     assert (code, "--out DIR" in said) == (ExitCode.USAGE, True), said
     code, said = ask("--archive", "one.zip", "--out", "external", "--params", "params.yaml:evaluate")
     assert (code, "without --params" in said) == (ExitCode.USAGE, True), said
+    write_zip(here / "unsafe.zip", others() | {f"{ROOT}/../x.png": b""})
+    code, said = ask("--archive", "unsafe.zip", "--out", "external")
+    assert (code, "x.png: an unsafe name" in said) == (ExitCode.DATA, True), said
+    assert not Path("external").exists()
     path = write_zip(here / "two.zip", others())
     prove(manifest(path, here / "other_manifest"), here / "other_valid")
     code, said = ask("--archive", "two.zip", "--out", "external", "--manifest", "other_valid")
     assert (code, "Give the manifest of those data" in said) == (ExitCode.USAGE, True), said
     code, said = mura("evaluate", "--model", "models:/mura/7", "--archive", "two.zip", "--out", "external")
     assert (code, "has no version 7" in said) == (ExitCode.USAGE, True), said
+
+
+def test_a_picture_that_vanishes_meanwhile_is_told(tmp_path: Path) -> None:
+    place = write_directory(tmp_path / "archive", others())
+
+    class Vanishing:
+        """Digests that are known. Whoever asks for the first one finds the pictures gone."""
+
+        def __contains__(self, _: object) -> bool:
+            for path in place.rglob("*.png"):
+                path.unlink()
+            return False
+
+    with pytest.raises(DataChanged, match=r"image\d\.png: removed from archive while it was read"):
+        picture_answers.ask(cast(Predictor, None), Archive.read(place), Vanishing())

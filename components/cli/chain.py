@@ -13,12 +13,16 @@ from components.artifacts.manifest import ValidManifest
 from components.artifacts.registration import RegisteredModel
 from components.artifacts.shards import Shards
 from components.artifacts.trained_model import ENSEMBLE, TrainedModel
-from components.base.errors import DataRefused, MuraError
+from components.base.errors import DataRefused, MuraError, UsageError
 from components.cli import settings
+from components.params import DEFAULT
+from components.params.document import read_params
 from components.tracking import audit, examined, model_registry
 from components.tracking.examined import Examined
 from components.tracking.model_registry import Named
 
+ARTIFACTS = Path("artifacts")
+"""What is looked at unless another place is named."""
 STATES = {True: "ok", False: "broken", None: "not looked at"}
 
 
@@ -48,8 +52,9 @@ def walk(uri: str, artifacts: Path | None, archive: str | None) -> Chain:
 
     Args:
         uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-        artifacts: directory with what `dvc repro` made, such as `artifacts`; None: those links are not looked at.
-        archive: the archive; None: it is not looked at.
+        artifacts: directory with what `dvc repro` made; None: `artifacts`, if it is here. What was made of other data
+            or other weights there is no broken link: it belongs to another version.
+        archive: the archive; None: that of params.yaml, if it is a file here. The same holds for it.
 
     Raises:
         UsageError: there is no such version, or nobody is trusted here.
@@ -84,9 +89,10 @@ def lines(chain: Chain) -> Sequence[str]:
     return [f"{STATES[each.passed]:13}  {each.name:10}  {each.words}" for each in chain.links]
 
 
-def _archive(said: Evidence, place: str | None) -> Link:
+def _archive(said: Evidence, named: str | None) -> Link:
     if said.archive_md5 is None:
         return Link("archive", None, "it was a directory, which has no md5")
+    place = named or _archive_here()
     if place is None:
         return Link("archive", None, f"name it with --archive; its md5 should be {said.archive_md5}")
     try:
@@ -95,13 +101,30 @@ def _archive(said: Evidence, place: str | None) -> Link:
     except DataRefused as error:
         return Link("archive", False, str(error))
     if md5 != said.archive_md5:
-        return Link("archive", False, f"{place}: expected md5 {said.archive_md5}, found {md5 or 'a directory'}")
+        there = f"md5 {md5}" if md5 else "a directory"
+        return _other("archive", place, f"md5 {said.archive_md5}", there, named is not None)
     return Link("archive", True, f"{place}, md5 {md5}")
 
 
-def _local(said: Evidence, artifacts: Path | None) -> Iterator[Link]:
+def _archive_here() -> str | None:
+    """The archive of params.yaml, if it is a file here. One on S3 is only fetched for whoever names it."""
+    try:
+        place = read_params(DEFAULT).archive
+    except UsageError:
+        return None
+    return place if Path(place).is_file() else None
+
+
+def _other(link: str, place: object, expected: str, found: str, named: bool) -> Link:
+    """Another thing lies at a place: a broken link where somebody named the place."""
+    if named:
+        return Link(link, False, f"{place}: expected {expected}, found {found}")
+    return Link(link, None, f"{place} is of another version: {found}, not {expected}")
+
+
+def _local(said: Evidence, named: Path | None) -> Iterator[Link]:
     """The artifacts of the pipeline: whole, and those that the version was made of."""
-    facts = said.registered
+    facts, artifacts = said.registered, named or ARTIFACTS
     kinds: list[tuple[str, type[Artifact], str, Path]] = [  # type: ignore[type-arg]
         ("manifest", ValidManifest, facts.data_digest, Path("valid_manifest")),
         ("shards", Shards, said.shards_digest, Path("shards")),
@@ -109,19 +132,24 @@ def _local(said: Evidence, artifacts: Path | None) -> Iterator[Link]:
         ("evaluation", Evaluation, facts.evaluation_digest, _place("evaluation", facts)),
     ]
     for name, kind, digest, place in kinds:
-        if artifacts is None:
-            yield Link(name, None, f"name the directory of artifacts with --artifacts; digest {digest[:12]}")
-        elif not (artifacts / place / kind.CARD).is_file():
-            yield Link(name, None, f"{artifacts / place}: not here; digest {digest[:12]}")
+        if (artifacts / place / kind.CARD).is_file():
+            yield _artifact(name, kind, digest, artifacts / place, named is not None)
         else:
-            yield _artifact(name, kind, digest, artifacts / place)
+            advice = "" if named else "; name its directory with --artifacts"
+            yield Link(name, None, f"{artifacts / place}: not here{advice}; digest {digest[:12]}")
 
 
 def _place(kind: str, facts: RegisteredModel) -> Path:
     return settings.place_of(kind, facts.candidate, Path(), facts.architecture == ENSEMBLE)
 
 
-def _artifact(name: str, kind: type[Artifact], digest: str, place: Path) -> Link:  # type: ignore[type-arg]
+def _artifact(
+    name: str,
+    kind: type[Artifact],  # type: ignore[type-arg]
+    digest: str,
+    place: Path,
+    named: bool,
+) -> Link:
     try:
         found = kind.read(place)
     except MuraError as error:
@@ -129,7 +157,7 @@ def _artifact(name: str, kind: type[Artifact], digest: str, place: Path) -> Link
     # A model knows its data by the digest that the manifest gives them.
     found_digest = found.facts.data_digest if isinstance(found, ValidManifest) else found.digest
     if found_digest != digest:
-        return Link(name, False, f"{place}: expected digest {digest[:12]}, found {found_digest[:12]}")
+        return _other(name, place, f"digest {digest[:12]}", f"digest {found_digest[:12]}", named)
     return Link(name, True, f"{place}, digest {digest[:12]}")
 
 

@@ -17,16 +17,21 @@ from components.cli.group import Group
     "--artifacts",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     metavar="DIR",
-    help="What `dvc repro` made. Without it, manifest, shards, model and evaluation are not looked at.",
+    help="What `dvc repro` made: manifest, shards, model and evaluation. [default: artifacts, if it is here]",
 )
-@click.option("--archive", metavar="PATH|s3://BUCKET/KEY", help="The archive. Without it, it is not looked at.")
+@click.option(
+    "--archive",
+    metavar="PATH|s3://BUCKET/KEY",
+    help="The archive. [default: that of params.yaml, if it is a file here]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def verify(model: str, artifacts: Path | None, archive: str | None, as_json: bool) -> None:
     """Walk from the archive to the signature of a registered version, and name the first broken link.
 
     MODEL is models:/NAME@ALIAS or models:/NAME/VERSION. The links are: archive, manifest, shards, model, evaluation,
     run, weights, version, signature. What cannot be looked at here is said so, and does not count as passed. Nothing of
-    a version is opened before its signature is verified. The exit code is 3 if a link is broken.
+    a version is opened before its signature is verified. The exit code is 3 if a link is broken. What lies at a place
+    that you name must be what the version was made of; at a default place it may be of another version.
 
     The keys that are trusted lie in trusted_keys/, or where MURA_TRUSTED_KEYS says.
     """

@@ -79,19 +79,15 @@ def explainer(model: TrainedModel, shards: Shards, flips: bool) -> Callable[[str
     Raises:
         DataRefused: the weights are damaged.
     """
-    return partial(explain, GradCam(architectures.load(model)), shards, flips)
+    return partial(explain, GradCam(architectures.load(model), flips=flips), shards)
 
 
-# Parameters: the network and how it was asked, and the studies with what is known of them.
-def explain(
-    explained: GradCam, shards: Shards, flips: bool, split: str, studies: Studies, threshold: float
-) -> Attribution:
+def explain(explained: GradCam, shards: Shards, split: str, studies: Studies, threshold: float) -> Attribution:
     """Compute the maps of the studies that the model was surest of, right and wrong.
 
     Args:
         explained: the model's network.
         shards: the pictures.
-        flips: whether the logit of an image is the mean of those of the image and its mirror image.
         split: of the studies, for example tuning.
         studies: of that split, with the probabilities that `threshold` is for.
         threshold: `probability >= threshold` is called abnormal.
@@ -105,7 +101,7 @@ def explain(
     shown = np.array([row for found in rows.values() for row in found[:MOST_VIEWS]], np.int64)
     with batches.reading(images):
         pixels = np.asarray(images.pixels[shown])
-    maps = maps_of(explained, pixels, flips)
+    maps = explained.maps(pixels)
     # One scale for all: a picture in which little spoke for abnormal must not look like one in which much did.
     strongest = float(maps.max(initial=0.0)) or 1.0
     drawn = {
@@ -127,25 +123,7 @@ def explain(
         )
         for title, found in chosen.items()
     ]
-    return Attribution(split, kinds, explained.shape, flips)
-
-
-def maps_of(explained: GradCam, pixels: NDArray[np.uint8], flips: bool) -> NDArray[np.float32]:
-    """The maps of pictures, as the logits are made: with `flips` the mean of each one's and of its mirror image's.
-
-    Args:
-        explained: the model's network.
-        pixels: uint8 [N, S, S, 1].
-        flips: whether the logit of an image is the mean of those of the image and its mirror image.
-
-    Returns:
-        float32 [N, S, S]; the map of the mirror image is mirrored back.
-    """
-    maps = explained.maps(pixels)
-    if not flips:
-        return maps
-    turned = explained.maps(np.ascontiguousarray(pixels[:, :, ::-1]))[:, :, ::-1]
-    return np.asarray((maps + turned) / 2, np.float32)
+    return Attribution(split, kinds, explained.shape, explained.flips)
 
 
 def surest(studies: Studies, threshold: float, most: int = MOST_STUDIES) -> dict[str, list[int]]:

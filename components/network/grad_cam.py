@@ -48,14 +48,17 @@ class GradCam:
     no branch of a residual or Inception block leads past it. Where no layer has so many, it is the last of the largest.
     """
 
-    def __init__(self, network: keras.Model, min_cells: int = MIN_CELLS) -> None:
+    def __init__(self, network: keras.Model, min_cells: int = MIN_CELLS, flips: bool = False) -> None:
         """Choose the layer.
 
         Args:
             network: as `architectures.load` gives it, from pixels to logit, in float32.
             min_cells: on a side of the map. With 1 the map is the last one, and where the mean over it is followed by
                 the logit alone, this is the class activation map (Zhou et al., arXiv:1512.04150).
+            flips: whether the logit to explain is the mean of those of the image and its mirror image.
         """
+        self.flips = flips
+        """Whether a map is the mean of that of the image and that of its mirror image, mirrored back."""
         self._size = network.input.shape[1]
         before, inner, after = _parts(network)
         cells = PIXELS if before is None else _places(before, PIXELS)[id(before.outputs[0])]
@@ -86,6 +89,15 @@ class GradCam:
         Returns:
             float32 [N, S, S], not negative: how much each place speaks for abnormal. Maps of a network have one scale.
         """
+        found = self._of_images(pixels, method, batch_size)
+        if self.flips:
+            # In memory order: the bytes are handed to TensorFlow.
+            mirrored = self._of_images(np.ascontiguousarray(pixels[:, :, ::-1]), method, batch_size)
+            found = np.asarray((found + mirrored[:, :, ::-1]) / 2, np.float32)
+        return found
+
+    def _of_images(self, pixels: NDArray[np.uint8], method: Method, batch_size: int) -> Array:
+        """The maps of pictures as they are, float32 [N, S, S]."""
         cells = [
             self._graphs[method](tf.constant(pixels[start : start + batch_size])).numpy()
             for start in range(0, len(pixels), batch_size)

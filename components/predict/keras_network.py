@@ -29,7 +29,8 @@ class KerasNetwork:
         self.network = network
         self.size = int(network.input.shape[1])
         """Side of the square, pixels."""
-        self._flips = flips
+        self.flips = flips
+        """Whether a logit is the mean of those of the view and its mirror image."""
         self._asked = combining.flipped(network) if flips else network
 
     @classmethod
@@ -74,7 +75,7 @@ class KerasNetwork:
         Args:
             squares: uint8 [N, size, size]; N >= 1.
         """
-        asked = with_map(self.network, self._flips)
+        asked = with_map(self.network, self.flips)
         found = [
             asked(tf.constant(squares[start : start + BATCH_SIZE, ..., None], tf.float32)).map.numpy()
             for start in range(0, len(squares), BATCH_SIZE)

@@ -36,8 +36,9 @@ class Maps:
             raise UsageError(f"{folder}: not an empty directory. Name another one for the maps.")
         folder.mkdir(parents=True, exist_ok=True)
         check_place(folder / "view.png")
-        assert isinstance(predictor.network, KerasNetwork), "of a version from the registry"
-        self._folder, self._cam = folder, GradCam(predictor.network.network)
+        network = predictor.network
+        assert isinstance(network, KerasNetwork), "of a version from the registry"
+        self._folder, self._cam = folder, GradCam(network.network, flips=network.flips)
         self.drawn = 0
 
     def draw(self, paths: list[str], squares: NDArray[np.uint8]) -> None:

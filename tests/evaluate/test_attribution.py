@@ -1,13 +1,9 @@
 """The studies whose maps the report shows, and how it shows them."""
 
-from typing import Any
-
-import numpy as np
 from html_page import Page
-from numpy.typing import NDArray
 from scored_studies import studies_of
 
-from components.evaluate.attribution import TEMPLATE, Attribution, Explained, Kind, View, maps_of, surest
+from components.evaluate.attribution import TEMPLATE, Attribution, Explained, Kind, View, surest
 from components.pages.render import render, square_picture
 
 PNG = square_picture(b"png", "a view of the study", 150)
@@ -27,24 +23,6 @@ def test_the_surest_studies_of_each_label_and_answer_are_chosen_surest_first() -
 def test_at_the_threshold_a_study_is_called_abnormal() -> None:
     found = surest(studies_of([1, 0], [0.5, 0.5]), 0.5)
     assert [len(rows) for rows in found.values()] == [1, 0, 0, 1]
-
-
-class Columns:
-    """Stands for a network that uses what lies to the left, and the brightest of it most."""
-
-    def maps(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        weight = np.linspace(1, 0, pixels.shape[2], dtype=np.float32)
-        return pixels[..., 0].astype(np.float32) * weight
-
-
-def test_with_flips_the_map_is_the_mean_of_that_of_the_image_and_of_the_mirror_image() -> None:
-    network: Any = Columns()
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8)
-    plain, both = (maps_of(network, pixels, flips) for flips in (False, True))
-    np.testing.assert_allclose(plain, network.maps(pixels))
-    # Both sides weigh the same together.
-    np.testing.assert_allclose(both, pixels[..., 0] / 2, rtol=1e-5)
-    np.testing.assert_allclose(maps_of(network, pixels[:, :, ::-1], True), both[:, :, ::-1], rtol=1e-5)
 
 
 def page() -> str:

@@ -69,6 +69,17 @@ def test_maps_have_the_size_of_the_pictures_whatever_the_batches(name: str) -> N
     assert found.maps(pixels[:0]).shape == (0, 48, 48)
 
 
+def test_with_flips_a_map_explains_the_image_and_its_mirror_image() -> None:
+    backend.prepare()
+    made, pixels = network("custom_cnn", 48), pictures(48)
+    plain, both = GradCam(made), GradCam(made, flips=True)
+    mirror = np.ascontiguousarray(pixels[:, :, ::-1])
+    expected = (plain.maps(pixels) + plain.maps(mirror)[:, :, ::-1]) / 2
+    np.testing.assert_array_equal(both.maps(pixels), expected)
+    np.testing.assert_allclose(both.maps(mirror), expected[:, :, ::-1], rtol=1e-6)
+    assert not np.allclose(both.maps(pixels), plain.maps(pixels), rtol=0.1)
+
+
 def small(*between: Any, size: int = 32, kernel: str = "glorot_uniform") -> Any:
     """A network of some layers, the mean over the map, and a logit."""
     keras.utils.set_random_seed(1)

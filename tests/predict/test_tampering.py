@@ -8,12 +8,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import yaml
+from miniature import pack
 from registered import Registered
 from tampering import TAMPERINGS, Tampering, files_of, tampered
 
+from components.artifacts.manifest import ValidManifest
 from components.base.errors import ExitCode
 from components.tracking import model_registry
 
+ROOT = Path(__file__).parents[2]
 Mura = Callable[..., tuple[int, str, str]]
 
 
@@ -93,13 +97,38 @@ def test_links_that_lie_here_are_looked_at(place: Path, registered: Registered, 
         shutil.copytree(registered.folder / there, artifacts / name)
     for name in ("model", "evaluation"):
         shutil.copytree(registered.made / name, artifacts / name / "small")
+    params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"archive": str(registered.folder / "archive.zip")}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    here = ("archive", "manifest", "shards", "model", "evaluation")
     words = ("verify", "models:/mura/1", "--artifacts", str(artifacts), "--json")
-    code, out, err = run_mura(*words)
-    assert code == ExitCode.DONE, err
-    states = {each["link"]: each["state"] for each in json.loads(out)["links"]}
-    assert {states[name] for name in ("manifest", "shards", "model", "evaluation")} == {"ok"}
+    for said in (words, ("verify", "models:/mura/1", "--json")):
+        code, out, err = run_mura(*said)
+        assert code == ExitCode.DONE, err
+        states = {each["link"]: each["state"] for each in json.loads(out)["links"]}
+        assert {states[name] for name in here} == {"ok"}
     weights = artifacts / "model" / "small" / "model.weights.h5"
     weights.write_bytes(weights.read_bytes()[:-1])
     code, out, err = run_mura(*words)
     assert (code, json.loads(out)["broken"]) == (ExitCode.DATA, "model")
     assert "model.weights.h5" in err
+    assert run_mura("verify", "models:/mura/1")[0] == ExitCode.DATA
+
+
+@pytest.mark.long
+def test_what_lies_here_of_another_version_is_no_broken_link_unless_it_was_named(
+    place: Path, registered: Registered, run_mura: Mura
+) -> None:
+    valid = ValidManifest.read(registered.folder / "valid")
+    (place / "artifacts").mkdir()
+    pack(registered.folder / "archive.zip", valid, place / "artifacts" / "shards", image_size=24)
+    Path("other.zip").write_bytes(b"another archive")
+    params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"archive": "other.zip"}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    code, out, err = run_mura("verify", "models:/mura/1", "--json")
+    assert code == ExitCode.DONE, err
+    words = {each["link"]: (each["state"], each["words"]) for each in json.loads(out)["links"]}
+    for link in ("archive", "shards"):
+        assert words[link][0] == "not looked at"
+        assert "is of another version" in words[link][1]
+    assert run_mura("verify", "models:/mura/1", "--archive", "other.zip")[0] == ExitCode.DATA
+    assert run_mura("verify", "models:/mura/1", "--artifacts", "artifacts")[0] == ExitCode.DATA

@@ -45,6 +45,7 @@ def dvc(*words: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 def test_an_archive_on_s3_is_imported_pushed_and_pulled(
     project: Path, bucket: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

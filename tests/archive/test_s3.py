@@ -117,6 +117,7 @@ def test_what_is_expected_may_be_left_out_or_asked_for_in_another_order(bucket: 
                 opened.bytes_of("no such member")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["zip", "directory"])
 def test_three_spoiled_answers_in_ten_do_not_show(
     bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

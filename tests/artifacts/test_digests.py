@@ -204,6 +204,7 @@ def forge(kind: type[Artifact[Any]], path: Path, place: tuple[Any, ...] = ()) ->
     (path / kind.CARD).write_text(text + "\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", FACTS, ids=kind_name)
 def test_every_fact_that_is_not_provenance_is_in_the_digest(kind: type[Artifact[Any]], tmp_path: Path) -> None:
     path = tmp_path / "made"

@@ -20,6 +20,7 @@ def params_are_here(mlflow_here: Path) -> None:
     shutil.copy(PARAMS, mlflow_here)
 
 
+@pytest.mark.long
 def test_without_a_receipt_a_version_is_promoted_by_its_number(make_version: Make, run_mura: Mura) -> None:
     make_version(0.7)
     code, out, _ = run_mura("promote", "--candidate", "1", "--reason", "the first", "--json")

@@ -358,6 +358,7 @@ def test_dvc_keeps_every_file_of_an_evaluation(evaluated: tuple[Evaluation, Trai
     assert kept == written
 
 
+@pytest.mark.long
 def test_with_too_few_tuning_studies_it_says_that_nothing_is_known(
     packed: tuple[ValidManifest, Shards], evaluated: tuple[Evaluation, TrainedModel, str], tmp_path: Path
 ) -> None:

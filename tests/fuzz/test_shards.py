@@ -69,6 +69,7 @@ def test_a_damaged_file_of_shards_is_named(shards: Path, whole: Path) -> None:
     fuzz(once, shards.parent, shards)
 
 
+@pytest.mark.long
 def test_changed_shards_with_a_card_of_their_own_are_refused_or_give_what_was_packed(shards: Path, whole: Path) -> None:
     facts = Shards.read(whole).facts
     expected = read(whole)

@@ -66,6 +66,7 @@ def test_an_empty_picture_has_no_deviation_where_nothing_is_at_its_edge() -> Non
     assert np.isfinite(seen).all()
 
 
+@pytest.mark.long
 def test_with_the_mirror_image_the_logit_is_the_mean_of_both_and_the_features_are_of_the_image() -> None:
     single, both = with_features(network("custom_cnn")), with_features(flipped(network("custom_cnn")))
     assert both.depths == single.depths
@@ -77,6 +78,7 @@ def test_with_the_mirror_image_the_logit_is_the_mean_of_both_and_the_features_ar
         np.testing.assert_allclose(each.features.predict(PIXELS, verbose=0), seen, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.long
 def test_an_ensemble_has_what_each_member_saw_also_when_it_comes_from_the_registry(tmp_path: Path) -> None:
     members = [network("custom_cnn"), network("custom_cnn", seed=2)]
     parts = [Part(f"c{number}", each, 0.1 * number, 0.5) for number, each in enumerate(members)]

@@ -135,6 +135,7 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Imported:
     return Imported(project, done.stdout + done.stderr)
 
 
+@pytest.mark.long
 def test_what_is_left_out_is_in_a_table_with_its_reason(imported: Imported) -> None:
     reasons = [row["why"] for row in imported.left_out]
     for _, _, why in ODD.values():

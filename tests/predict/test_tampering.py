@@ -120,7 +120,7 @@ def test_what_lies_here_of_another_version_is_no_broken_link_unless_it_was_named
 ) -> None:
     valid = ValidManifest.read(registered.folder / "valid")
     (place / "artifacts").mkdir()
-    pack(registered.folder / "archive.zip", valid, place / "artifacts" / "shards", image_size=24)
+    pack(registered.folder / "archive.zip", valid, place / "artifacts" / "shards", image_size=40)
     Path("other.zip").write_bytes(b"another archive")
     params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"archive": "other.zip"}
     Path("params.yaml").write_text(yaml.safe_dump(params))

@@ -174,6 +174,7 @@ def test_champion_stays_when_the_test_sets_differ(registered: Callable[..., Regi
     assert held == facts.current == facts.previous
 
 
+@pytest.mark.long
 def test_a_refusal_leaves_a_receipt_and_a_page(registered: Callable[..., Registration], out: Path) -> None:
     promote(registered(vgg16=0.7, protocol={"min_auroc": 0.9}), PARAMS, out)
     facts = Promotion.read(out).facts
@@ -235,6 +236,7 @@ def test_a_gate_that_says_no_ends_with_4_and_leaves_a_receipt(
     assert Promotion.read(out / "strict").facts.current is None
 
 
+@pytest.mark.long
 def test_the_page_says_how_often_the_test_split_was_opened(registered: Callable[..., Registration], out: Path) -> None:
     made = registered(vgg16=0.8)
     facts = made.facts.model_copy(update={"opened": Opened(models=17, protocols=())})
@@ -252,12 +254,14 @@ def test_a_champion_of_another_protocol_is_pointed_out(registered: Callable[...,
     assert "The champion before was measured under another protocol:</b> min_auroc 0.5, now 0.6." in said
 
 
+@pytest.mark.long
 def test_one_candidate_alone_is_promoted_and_shown(registered: Callable[..., Registration], out: Path) -> None:
     facts = promote(registered(wide=0.8), PARAMS, out).facts
     assert facts.decision.promote
     assert "wide (VGG-16)" in (out / REPORT).read_text()
 
 
+@pytest.mark.long
 def test_two_candidates_of_one_architecture_compete_by_name(registered: Callable[..., Registration], out: Path) -> None:
     facts = promote(registered(narrow=0.7, wide=0.8), PARAMS, out).facts
     assert facts.challenger.candidate == "wide"
@@ -401,6 +405,7 @@ def lose(version: int) -> None:
     shutil.rmtree(Path("mlruns", "mura", "models", source.removeprefix("models:/")))
 
 
+@pytest.mark.long
 def test_a_candidate_that_cannot_be_loaded_is_not_called_the_champion(
     registered: Callable[..., Registration], out: Path
 ) -> None:

@@ -195,6 +195,7 @@ def test_a_change_of_the_protocol_is_said_with_what_it_was() -> None:
     assert other_protocols(earlier[:1], PROTOCOL) == ()
 
 
+@pytest.mark.long
 def test_the_page_compares_the_candidates_and_ranks_on_tuning(
     mlflow_here: Path,
     out: Path,

@@ -120,6 +120,7 @@ def test_first_begins_anew_after_a_break(make_version: Make) -> None:
     assert held()[ALIAS] == 2
 
 
+@pytest.mark.long
 def test_the_aliases_follow_an_entry_whose_writer_was_killed(make_version: Make) -> None:
     put(make_version(0.7))
     second = make_version(0.8, "vgg19")

@@ -17,7 +17,7 @@ from components.tracking import evidence_files, measured_models, model_registry
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(params=["database", "server"])
+@pytest.fixture(params=["database", pytest.param("server", marks=pytest.mark.long)])
 def name(request: pytest.FixtureRequest, no_mlflow: pytest.MonkeyPatch) -> str:
     """A name nobody has used, in the registry of a local database and of a server."""
     if request.param == "database":

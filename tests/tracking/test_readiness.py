@@ -161,6 +161,7 @@ def test_a_database_that_is_read_only_is_told(mlflow_here: Path) -> None:
     assert "read-only" in refusal(UsageError)
 
 
+@pytest.mark.long
 def test_a_database_that_another_process_locks_for_a_while_is_waited_for(mlflow_here: Path) -> None:
     # Longer than the five seconds that Python waits.
     locked, release = threading.Event(), threading.Event()
@@ -237,6 +238,7 @@ def test_a_training_goes_on_without_an_mlflow_that_does_not_answer(
     assert "`mura register` publishes run, curves and model" in warning.getMessage()
 
 
+@pytest.mark.long
 def test_it_is_waited_for_as_long_as_asked(mlflow_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
 

@@ -310,6 +310,7 @@ def test_a_training_outlives_the_server(gate: Gate, caplog: pytest.LogCaptureFix
     assert [record.levelname for record in caplog.records].count("WARNING") == 1
 
 
+@pytest.mark.long
 def test_metrics_are_delivered_at_the_end_if_not_before(gate: Gate) -> None:
     with training(patience=30) as run:
         gate.close()

@@ -33,6 +33,7 @@ def test_one_who_does_not_come_is_named(rank: int, missing: str, addresses: list
         meeting.meet(rank, addresses, LITTLE)
 
 
+@pytest.mark.long
 def test_a_worker_does_not_wait_for_a_chief_that_ended(addresses: list[str]) -> None:
     with ThreadPoolExecutor(2) as pool:
         worker = pool.submit(meeting.meet, 1, addresses, 3.0)

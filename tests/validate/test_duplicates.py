@@ -94,6 +94,7 @@ def test_copies_of_every_kind_are_found(planted: Planted, kind: str) -> None:
     assert share_found(planted, kind) >= (PER_KIND - 1) / PER_KIND
 
 
+@pytest.mark.long
 def test_hardly_any_copy_is_missed(planted: Planted) -> None:
     assert np.mean([share_found(planted, kind) for kind in COPIES]) >= 0.95
 

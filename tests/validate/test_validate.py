@@ -468,6 +468,7 @@ def test_page_needs_nothing_but_itself(
     assert ("truncated at byte 4,096" in page.text) == bool(fault)
 
 
+@pytest.mark.long
 def test_hostile_names_stay_text(table: pd.DataFrame, seal: Callable[..., Manifest], out: Path) -> None:
     name = "MURA-v1.1/<script src='http://example.org/x.js'></script>$HOME\n\x1b[31m.png"
     # No archive that can be opened holds such a name; a manifest may.

@@ -186,3 +186,14 @@ def test_tests_mirror_the_rooms() -> None:
     tested = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
     assert tested - {"browser", "container", "fuzz", "infra", "slurm"} <= rooms
     assert rooms - {"base"} <= tested | {"base"}
+
+
+def test_no_test_is_skipped() -> None:
+    skips = {"skip", "skipif", "importorskip", "xfail"}
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in skips and ast.unparse(node).startswith("pytest.")
+    ]
+    assert not found

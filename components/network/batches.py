@@ -161,7 +161,7 @@ def _ahead(dataset: Any, step: Callable[[Any], Any]) -> Any:
     """What a step makes of a dataset's elements, in their order, made while the network works.
 
     Nothing is tuned meanwhile. TensorFlow's tuner is a thread that sleeps longer and longer, and the end of a dataset
-    waits until it wakes: in one of two epochs for 3 to 20 seconds.
+    waits until it wakes: up to as long as the dataset lasted.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -46,7 +46,8 @@ def verify(model: str, artifacts: Path | None, archive: str | None, as_json: boo
             tell(line)
     if (broken := found.broken) is not None:
         raise DataRefused(
-            f"{found.named.name} version {found.named.version}: the first broken link is {broken.name}: {broken.words}."
+            f"{found.named.name} version {found.named.version}: the first broken link is {broken.name}: "
+            f"{broken.words.rstrip('.')}."
         )
 
 

@@ -111,6 +111,7 @@ def test_links_that_lie_here_are_looked_at(place: Path, registered: Registered, 
     code, out, err = run_mura(*words)
     assert (code, json.loads(out)["broken"]) == (ExitCode.DATA, "model")
     assert "model.weights.h5" in err
+    assert not err.endswith("..\n")
     assert run_mura("verify", "models:/mura/1")[0] == ExitCode.DATA
 
 

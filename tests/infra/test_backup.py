@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from decided import ALIAS, put
 from servers import free_port
 
 from components.artifacts.evaluation import Evaluation
+from components.artifacts.registration import RegisteredModel
 from components.artifacts.trained_model import TrackedRun, TrainedModel
-from components.params.register import RegisterParams
-from components.register import register
-from components.tracking import model_registry
+from components.tracking import audit, model_registry
 from infra import server
 
 PAGE = (Path(__file__).parents[2] / "docs/backup.md").read_text()
@@ -65,19 +65,17 @@ def test_what_was_saved_is_brought_back(
     make_model: Callable[..., TrainedModel],
     make_evaluation: Callable[..., Evaluation],
     make_tracked: Callable[[], TrackedRun],
+    register_hollow: Callable[..., RegisteredModel],
 ) -> None:
     ports = server.Ports(free_port(), free_port(), free_port())
     archive = place / "archive.bin"
     archive.write_bytes(b"pictures")
     with server.serving(place / "server", ports) as running:
         be("promoter", running, monkeypatch)
-        (place / "registration").mkdir()
-        model = make_model("vgg16", run=make_tracked())
-        evaluation = make_evaluation(model)
-        (version,) = register(
-            [model], [evaluation], RegisterParams(model="mura"), place / "registration"
-        ).facts.versions
-        model_registry.set_alias(version, "champion")
+        model = make_model("vgg16")
+        version = register_hollow("mura", model, make_evaluation(model, test_digest="7e" * 32), make_tracked())
+        decided = put(version, reason="the first")
+        assert decided.decision.outcome == "promoted"
         run("dvc init --quiet --no-scm", "dvc remote add --quiet --default store s3://mura/dvc")
         run("dvc add --quiet archive.bin", "dvc push --quiet")
         run(*blocks("Save"))
@@ -92,11 +90,10 @@ def test_what_was_saved_is_brought_back(
         run(stores)
     with server.serving(place / "server", ports) as running:
         be("reader", running, monkeypatch)
-        assert model_registry.champion("mura", "champion") == version
-        assert model_registry.fault(version) is None
+        assert model_registry.champion("mura", ALIAS) == version
+        assert audit.look("mura").whole().entries == (decided.entry,)
         be("promoter", running, monkeypatch)
-        pull = next(line for line in looks.splitlines() if line.startswith("dvc"))
-        run(pull)
+        run(looks)
     assert archive.read_bytes() == b"pictures"
 
 

@@ -1,13 +1,12 @@
 """`mura register --adopt`: a version from before versions were signed gets a signed twin, or a reason."""
 
-import json
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from before_the_gate import WITH_THE_GATE, as_before, register_as_before
 from decided import ALIAS, put
 
 from components import tracking
@@ -15,9 +14,7 @@ from components.artifacts.evaluation import Evaluation
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import DataRefused, UsageError
 from components.register.adoption import adopt
-from components.tracking import evidence_files, model_registry
-
-WITH_THE_GATE = ("min_patients", "min_sensitivity", "max_calibration_excess")
+from components.tracking import model_registry
 
 
 class Old(NamedTuple):
@@ -41,32 +38,10 @@ def old(
     run = make_tracked()
     model = make_model("vgg16", run=run)
     again = make_evaluation(model, 0.8)
-    evaluation = _as_before(again, tmp_path / "before")
+    evaluation = as_before(again, tmp_path / "before")
     assert evaluation.digest != again.digest
-    _register(model, evaluation)
+    register_as_before(model, evaluation)
     return Old(model, evaluation, again)
-
-
-def _as_before(evaluation: Evaluation, path: Path) -> Evaluation:
-    """An evaluation as an older version of this program made it."""
-    shutil.copytree(evaluation.path, path)
-    (path / Evaluation.CARD).unlink()
-    rules = {name: value for name, value in evaluation.facts.protocol.items() if name not in WITH_THE_GATE}
-    return Evaluation.seal(path, evaluation.facts.model_copy(update={"protocol": rules}))
-
-
-def _register(model: TrainedModel, evaluation: Evaluation, change: Callable[[str], str] = str) -> None:
-    """Register a version as it was done before there was a gate: with its facts in a tag."""
-    client, run = tracking.connect(), model.facts.run
-    if not client.search_registered_models("name = 'mura'"):
-        client.create_registered_model("mura")
-    facts = evidence_files.facts(model, evaluation, "mura", run.run_id)
-    tags = model_registry.tags_of_version(facts)
-    said = change(facts.model_dump_json(exclude={"version", "gate"}))
-    assert "gate" not in json.loads(said)
-    tags[model_registry.FACTS] = said
-    model_id = run.model_uri.removeprefix("models:/")
-    client.create_model_version("mura", source=run.model_uri, run_id=run.run_id, tags=tags, model_id=model_id)
 
 
 @pytest.mark.long
@@ -115,13 +90,13 @@ def test_the_evaluation_of_a_version_is_taken_where_it_has_what_the_gate_asks_fo
     old: Old, make_evaluation: Callable[..., Evaluation]
 ) -> None:
     other = make_evaluation(old.model, 0.82)
-    _register(old.model, old.again)
+    register_as_before(old.model, old.again)
     made = adopt("models:/mura/2", [old.model.path], [other.path, old.again.path])
     assert made.evaluation_digest == old.again.digest
 
 
 @pytest.mark.long
 def test_a_version_with_other_scores_than_its_evaluation_is_refused(old: Old) -> None:
-    _register(old.model, old.again, lambda text: text.replace('"value":0.8,', '"value":0.81,', 1))
+    register_as_before(old.model, old.again, lambda text: text.replace('"value":0.8,', '"value":0.81,', 1))
     with pytest.raises(DataRefused, match=r"mura version 2 cannot be adopted: its evaluation gives .* 0\.8"):
         adopt("models:/mura/2", [old.model.path], [old.again.path])

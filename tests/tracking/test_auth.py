@@ -7,15 +7,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from before_the_gate import register_as_before
+from decided import ALIAS, put
 from servers import free_port, wait_for
 
 from components import tracking
 from components.artifacts.evaluation import Evaluation
+from components.artifacts.registration import RegisteredModel
 from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import ExitCode, ServiceRefused, UsageError
 from components.params.register import RegisterParams
+from components.promote.taking_back import take_back
 from components.register import register
-from components.tracking import model_registry, run
+from components.register.adoption import adopt
+from components.tracking import audit, model_registry, run
 from components.tracking.run import Description
 from infra import users
 
@@ -35,6 +40,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "auth.ini").write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {database}\nadmin_username = admin\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        # As infra/server.py has it: without, the server spends its time on passwords.
+        "auth_cache_ttl_seconds = 60\n"
     )
     command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--workers", "1", "--backend-store-uri", database]
@@ -114,6 +121,59 @@ def test_a_reader_reads_and_moves_no_alias_and_a_promoter_does(
     with refused(f"giving the alias first to mura version {version.version}"):
         model_registry.set_alias(version, "first")
     assert model_registry.champion("mura", "first") == version
+
+
+def test_a_reader_neither_promotes_nor_takes_back_and_a_promoter_does(
+    log_in: As,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+    register_hollow: Callable[..., RegisteredModel],
+) -> None:
+    def held() -> int | None:
+        found = model_registry.champion("mura", ALIAS)
+        return found.version if found else None
+
+    log_in("promoter")
+    versions = []
+    for auroc in (0.8, 0.9):
+        model = make_model("vgg16", weights=str(auroc).encode())
+        evaluation = make_evaluation(model, auroc, test_digest="7e" * 32)
+        versions.append(register_hollow("mura", model, evaluation, make_tracked()))
+    # The reader has a key that everybody trusts: what stops him is the server.
+    log_in("reader")
+    with refused("writing into mura-audit"):
+        put(versions[0])
+    assert held() is None
+    assert not audit.look("mura").last
+    log_in("promoter")
+    for version in versions:
+        assert put(version).decision.outcome == "promoted"
+    log_in("reader")
+    for command in (lambda: put(versions[0]), lambda: take_back("mura", ALIAS, None, "not good")):
+        with refused("writing into mura-audit"):
+            command()
+    assert held() == versions[1].version
+    log_in("promoter")
+    taken = take_back("mura", ALIAS, None, "wrong on elbows")
+    assert (taken.entry is not None and taken.entry.who) == "promoter"
+    assert held() == versions[0].version
+    assert [each.action for each in audit.look("mura").whole().entries] == ["promoted", "promoted", "rolled back"]
+
+
+def test_a_reader_adopts_nothing(
+    log_in: As,
+    make_model: Callable[..., TrainedModel],
+    make_evaluation: Callable[..., Evaluation],
+    make_tracked: Callable[[], TrackedRun],
+) -> None:
+    log_in("promoter")
+    model = make_model("vgg16", run=make_tracked())
+    evaluation = make_evaluation(model)
+    number = register_as_before(model, evaluation)
+    log_in("reader")
+    with refused("registering vgg16"):
+        adopt(f"models:/mura/{number}", [model.path], [evaluation.path])
 
 
 @pytest.mark.longest

@@ -19,6 +19,8 @@ NETWORK = DATA / "model.keras"
 """The network as Keras has it, where MLflow's Keras flavour looks for it."""
 ONNX = DATA / "network.onnx"
 CARD = DATA / "predictor.json"
+REGISTERED = "models:/"
+"""How the URI of a registered version begins."""
 VERSION = Path("registered_model_meta")
 """MLflow writes this file when it fetches a version. Its number is given after the signature, which leaves it out."""
 

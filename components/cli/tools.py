@@ -383,7 +383,11 @@ def tune(
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option(
-    "--model", default="models:/mura@champion", show_default=True, metavar="URI", help="Or models:/NAME/VERSION."
+    "--model",
+    default="models:/mura@champion",
+    show_default=True,
+    metavar="URI|DIR",
+    help="Or models:/NAME/VERSION, or a directory that `mura fetch` wrote.",
 )
 @click.option("--part", default="", metavar="NAME", help="Body part of all studies, such as wrist.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each study.")
@@ -411,7 +415,8 @@ def predict(
     otherwise give --part. Pictures are decoded and fitted as in training. A file that is no radiograph, or a PATH that
     cannot be read, is named, the others are answered, and the exit code is 3.
 
-    MLFLOW_TRACKING_URI says where the registry is. Research only: not a medical device.
+    MLFLOW_TRACKING_URI says where the registry is; a directory that `mura fetch` wrote needs none. Research only: not a
+    medical device.
     """
     from components.predict import asking, verdicts
 

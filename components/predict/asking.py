@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from components import tracking
+from components.artifacts.predictor import REGISTERED
 from components.artifacts.trained_model import ENSEMBLE
 from components.base.errors import UsageError
 from components.base.progress import track
@@ -32,6 +32,7 @@ class Asked(NamedTuple):
     """What was asked for."""
 
     model: str
+    """`models:/...`, or a directory that `mura fetch` wrote."""
     part: str
     """The body part of every study; empty: as each path or file says."""
     force: bool
@@ -56,11 +57,16 @@ def predict(paths: Sequence[str], asked: Asked) -> tuple[list[Answer], Predictor
 
     Raises:
         UsageError: no path can be read, or there is no such version.
-        DataRefused, OutsideFailed, ServiceUnreachable: as `Predictor.of` and `views.read`.
+        DataRefused, OutsideFailed, ServiceUnreachable: as `Predictor.of`, `Predictor.fetched` and `views.read`.
     """
-    tracking.require("predict")
+    registered = asked.model.startswith(REGISTERED)
+    if registered:
+        # MLflow takes seconds, and who asks a fetched version needs none.
+        from components import tracking
+
+        tracking.require("predict")
     places = views.find(paths)
-    predictor = Predictor.of(asked.model)
+    predictor = Predictor.of(asked.model) if registered else Predictor.fetched(Path(asked.model))
     total = sum(place.files for place in places)
     if asked.explain and predictor.card.architecture == ENSEMBLE:
         raise UsageError("predict: an ensemble has no map of what it used. Ask one of its members with --explain.")

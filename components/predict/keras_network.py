@@ -1,5 +1,6 @@
 """A network by Keras: the numbers of `mura evaluate`, to the last digits. Importing this imports TensorFlow."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -53,8 +54,9 @@ class KerasNetwork:
         Args:
             squares: uint8 [N, size, size].
         """
-        answers = self._asked.predict(squares[..., None], batch_size=BATCH_SIZE, verbose=0)
-        return np.asarray(answers[:, 0], np.float32)
+        # Not `predict`, which builds a dataset each time: 0.2 s for a study.
+        answers = [self._asked.predict_on_batch(some)[:, 0] for some in _batches(squares)]
+        return np.concatenate(answers).astype(np.float32, copy=False)
 
     def seen(self, squares: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The logits of views, float32 [N], and what the network saw in them, float32 [N, D].
@@ -62,8 +64,9 @@ class KerasNetwork:
         Args:
             squares: uint8 [N, size, size].
         """
-        logits, features = self._with_features.predict(squares[..., None], batch_size=BATCH_SIZE, verbose=0)
-        return np.asarray(logits[:, 0], np.float32), np.asarray(features, np.float32)
+        answers = [self._with_features.predict_on_batch(some) for some in _batches(squares)]
+        logits, features = (np.concatenate(each).astype(np.float32, copy=False) for each in zip(*answers, strict=True))
+        return logits[:, 0], features
 
     @cached_property
     def _with_features(self) -> keras.Model:
@@ -76,8 +79,10 @@ class KerasNetwork:
             squares: uint8 [N, size, size]; N >= 1.
         """
         asked = with_map(self.network, self.flips)
-        found = [
-            asked(tf.constant(squares[start : start + BATCH_SIZE, ..., None], tf.float32)).map.numpy()
-            for start in range(0, len(squares), BATCH_SIZE)
-        ]
-        return np.concatenate(found)
+        return np.concatenate([asked(tf.constant(some, tf.float32)).map.numpy() for some in _batches(squares)])
+
+
+def _batches(squares: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """Some squares after the other, [B, S, S, 1]."""
+    for start in range(0, len(squares), BATCH_SIZE):
+        yield squares[start : start + BATCH_SIZE, ..., None]

@@ -91,6 +91,28 @@ class Predictor:
         return cls(*fetching.with_keras(uri))
 
     @classmethod
+    def fetched(cls, folder: Path) -> Self:
+        """Read a version that `mura fetch` wrote, without a registry. Keras computes: the numbers of `mura evaluate`.
+
+        The signature is verified before anything opens a file.
+
+        Args:
+            folder: the directory.
+
+        Raises:
+            UsageError: it is no such directory, or nobody is trusted here.
+            DataRefused: it is not as somebody signed it who is trusted here.
+        """
+        _verify(folder)
+        from components.predict.keras_network import KerasNetwork
+
+        card, named = predictor.read(folder)
+        try:
+            return cls(card, named, KerasNetwork.read(folder / predictor.NETWORK, card.flips))
+        except ValueError as error:
+            raise DataRefused(f"{folder}: {error}. Fetch it again.") from error
+
+    @classmethod
     def read(cls, folder: Path) -> Self:
         """Read a version that `mura fetch` wrote. ONNX Runtime computes.
 
@@ -103,12 +125,7 @@ class Predictor:
             UsageError: it is no such directory, or nobody is trusted here.
             DataRefused: it is not as somebody signed it who is trusted here.
         """
-        # Its libraries take more than a second. A server verifies in a process of its own.
-        from components.signing import directory
-
-        if not (folder / predictor.CARD).is_file():
-            raise UsageError(f"{folder}: expected a directory that `mura fetch` wrote, with {predictor.CARD}.")
-        directory.verify(folder)
+        _verify(folder)
         return cls.opened(folder)
 
     @classmethod
@@ -229,3 +246,15 @@ class Predictor:
     def offset(self, body_part: NDArray[np.str_]) -> NDArray[np.float64]:
         """What is taken off the logits of studies, by body part, float64 [S]."""
         return np.asarray(offsets.of_studies(self.card.offsets, body_part), np.float64)
+
+
+def _verify(folder: Path) -> None:
+    """Verify the signature of a version that `mura fetch` wrote."""
+    # Its libraries take more than a second. A server verifies in a process of its own.
+    from components.signing import directory
+
+    if not (folder / predictor.CARD).is_file():
+        raise UsageError(
+            f"{folder}: expected a directory that `mura fetch` wrote, or {predictor.REGISTERED}NAME@ALIAS."
+        )
+    directory.verify(folder)

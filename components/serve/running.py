@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from components.artifacts.predictor import REGISTERED
 from components.base import workers
 from components.base.errors import ExitCode, MuraError, UsageError
 from components.serve.addresses import LOCAL, is_local, written
@@ -19,7 +20,6 @@ from components.serve.logbook import Logbook
 from components.serve.source import Source
 from components.serve.verifier import Verification
 
-REGISTERED = "models:/"
 PORT = 8080
 MOST_DECODERS = 2
 """Processes. One decodes faster than a network answers; the second goes on while a large picture keeps the first."""

@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 from radiographs import radiograph, written
 from registered import Registered
+from tampering import flip
 
 from components.base.errors import ExitCode
 from components.cli import main
@@ -217,7 +218,11 @@ def test_a_path_that_is_not_utf8_comes_into_the_csv(here: Path, mura: Mura) -> N
         (("view.png", "--model", "models:/mura@best"), "mura has no version with the alias best."),
         (("view.png", "--model", "models:/mura/7"), "mura has no version 7."),
         (("view.png", "--model", "models:/other@champion"), "other has no version with the alias champion."),
-        (("view.png", "--model", "mura"), "expected models:/NAME@ALIAS or models:/NAME/VERSION, got mura."),
+        (
+            ("view.png", "--model", "models:/mura"),
+            "expected models:/NAME@ALIAS or models:/NAME/VERSION, got models:/mura.",
+        ),
+        (("view.png", "--model", "mura"), "mura: expected a directory that `mura fetch` wrote, or models:/NAME@ALIAS."),
         (("view.png", "--explain", "full"), "full: not an empty directory."),
     ],
 )
@@ -245,6 +250,28 @@ def test_a_version_that_was_changed_does_not_answer(
     code, _, err = mura("predict", "view.png")
     assert code == ExitCode.DATA
     assert "mura version 1 is not what was registered" in err
+
+
+def test_a_fetched_version_answers_the_same_without_a_registry(
+    here: Path, mura: Mura, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cv2.imwrite("view.png", np.arange(2400, dtype=np.uint8).reshape(40, 60))
+    registered = lines(mura("predict", "view.png", "--json")[1])
+    assert mura("fetch", "--out", "version")[0] == ExitCode.DONE
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "off")
+    code, out, err = mura("predict", "view.png", "--json", "--model", "version", "--explain", "maps")
+    assert code == ExitCode.DONE, err
+    assert lines(out) == registered
+    assert Path("maps/001-view.png").is_file()
+
+
+def test_a_fetched_version_that_was_changed_does_not_answer(here: Path, mura: Mura) -> None:
+    cv2.imwrite("view.png", np.zeros((40, 60), np.uint8))
+    assert mura("fetch", "--out", "version")[0] == ExitCode.DONE
+    flip(Path("version/data/model.keras"))
+    code, out, err = mura("predict", "view.png", "--model", "version")
+    assert (code, out) == (ExitCode.DATA, "")
+    assert "data/model.keras was changed" in err
 
 
 def test_maps_are_drawn_beside_the_views(here: Path, mura: Mura) -> None:

@@ -8,7 +8,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,8 @@ from components.base.files import json_sha256
 if TYPE_CHECKING:
     import pyarrow
 
-# Rows of a table in memory at one time.
-ROWS = 8_192
+# Rows of a table in memory at one time, and those whose texts are.
+ROWS, GROUP = 8_192, 131_072
 # Of a table, as of a zip: what it holds may be so many times its size, and so many bytes more.
 EXPANSION = 100
 SLACK = 64 << 20
@@ -74,14 +74,15 @@ def _parquet(path: Path) -> str:
     schema = pq.read_schema(path)
     _check_names(schema.metadata or {})
     columns = [_Column(field) for field in schema]
-    for batch in pieces(path):
-        for column, values in zip(columns, batch.columns, strict=True):
-            column.add(values)
+    for number, values in pieces(path):
+        columns[number].add(values)
     return json_sha256([column.says() for column in columns])
 
 
-def pieces(path: Path) -> "Iterator[pyarrow.RecordBatch]":
-    """The rows of a Parquet table, some at one time. Texts may come as dictionaries.
+def pieces(path: Path) -> "Iterator[tuple[int, pyarrow.Array]]":
+    """The values of a Parquet table, one column after the other, some at one time, each with the number of its column.
+
+    Texts may come as dictionaries.
 
     Raises:
         Unreadable: it holds far more than its size: repeated values take nothing in the file, and each its room in
@@ -90,15 +91,40 @@ def pieces(path: Path) -> "Iterator[pyarrow.RecordBatch]":
     """
     import pyarrow.parquet as pq
 
-    texts = [field.name for field in pq.read_schema(path) if _is_text(field.type)]
+    with pq.ParquetFile(path) as file:
+        metadata, schema = file.metadata, file.schema_arrow
     left = EXPANSION * path.stat().st_size + SLACK
-    # As dictionaries, so that repeated texts are counted before they are written out.
-    with pq.ParquetFile(path, read_dictionary=texts) as file:
-        for batch in file.iter_batches(ROWS):
-            left -= sum(_room(column) for column in batch.columns)
-            if left < 0:
-                raise Unreadable(f"it holds more than {EXPANSION} times its size")
-            yield batch
+    runs = _runs(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
+    for number, field in enumerate(schema):
+        # As dictionaries, so that repeated texts are counted before they are written out. A reader keeps every text
+        # that it has seen, so it is not asked for all groups.
+        texts = [field.name] if _is_text(field.type) else []
+        for groups in runs:
+            with pq.ParquetFile(path, metadata=metadata, read_dictionary=texts) as file:
+                for batch in file.iter_batches(ROWS, row_groups=groups, columns=[field.name]):
+                    if batch.schema.names != [field.name]:
+                        raise Unreadable(f"two columns are called {field.name}")
+                    left -= _room(batch.column(0))
+                    if left < 0:
+                        raise Unreadable(f"it holds more than {EXPANSION} times its size")
+                    yield number, batch.column(0)
+
+
+def _runs(groups: Iterable[int]) -> list[list[int]]:
+    """Row groups that follow one another: those of a reader have GROUP rows or a little more, or are one group.
+
+    Args:
+        groups: the number of rows of each.
+    """
+    runs: list[list[int]] = []
+    rows = GROUP
+    for number, count in enumerate(groups):
+        if rows >= GROUP:
+            runs.append([])
+            rows = 0
+        runs[-1].append(number)
+        rows += count
+    return runs
 
 
 def _is_text(found: "pyarrow.DataType") -> bool:

@@ -147,8 +147,8 @@ def ascending_digest(pieces: "Iterable[pandas.DataFrame]") -> str:
 
 def _check_text(path: Path) -> None:
     """Decode all text now: pandas does so when it is asked for, and raises an error of its own where it is damaged."""
-    for batch in pieces(path):
-        batch.validate(full=True)
+    for _, values in pieces(path):
+        values.validate(full=True)
 
 
 def _agree(table: "pandas.DataFrame", split: str, facts: SplitFacts) -> bool:

@@ -123,6 +123,7 @@ DAMAGED: dict[str, tuple[str, Callable[[Path], object]]] = {
     "no Parquet": ("t.parquet", lambda path: path.write_bytes(b"PAR1" * 50)),
     "cut": ("t.parquet", lambda path: cut(table(), path)),
     "a list in a column": ("t.parquet", lambda path: pq.write_table(pa.table({"a": [[1]]}), path)),
+    "two columns of one name": ("t.parquet", lambda path: pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path)),
     "no JSON": ("t.json", lambda path: path.write_text("{")),
     "deep JSON": ("t.json", lambda path: path.write_text("[" * 200_000)),
     "JSON that is no text": ("t.json", lambda path: path.write_bytes(b'"\xff"')),
@@ -146,3 +147,4 @@ def test_a_table_that_repeats_a_value_without_end_is_refused(tmp_path: Path, row
     assert (tmp_path / "t.parquet").stat().st_size < 1_000_000
     with pytest.raises(Unreadable, match="more than 100 times its size"):
         content_sha256(tmp_path / "t.parquet")
+

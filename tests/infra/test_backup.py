@@ -19,7 +19,8 @@ from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.tracking import audit, model_registry
 from infra import server
 
-PAGE = (Path(__file__).parents[2] / "docs/backup.md").read_text()
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/backup.md").read_text()
 # Two starts of MLflow's server, on cores that other tests use too.
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
@@ -42,6 +43,7 @@ def place(no_mlflow: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("backup", "safe"):
         (folder / name).mkdir()
         no_mlflow.setenv(name.upper(), str(folder / name))
+    shutil.copy(ROOT / "params.yaml", folder)
     no_mlflow.chdir(folder)
     yield folder
     shutil.rmtree(folder)

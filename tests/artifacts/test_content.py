@@ -147,4 +147,3 @@ def test_a_table_that_repeats_a_value_without_end_is_refused(tmp_path: Path, row
     assert (tmp_path / "t.parquet").stat().st_size < 1_000_000
     with pytest.raises(Unreadable, match="more than 100 times its size"):
         content_sha256(tmp_path / "t.parquet")
-

@@ -93,6 +93,7 @@ ROWS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("content", ROWS.values(), ids=ROWS)
 def test_a_row_without_end_is_refused_in_little_memory(tmp_path: Path, content: bytes) -> None:
     files = archive(images(7, 2)) | {LISTED: b"path\n" + content}
@@ -132,6 +133,7 @@ def test_a_list_of_more_rows_than_the_archive_may_have_files_is_refused(
     assert ingest(1_000)[0] == 0
 
 
+@pytest.mark.long
 def test_what_ingest_reads_is_read_by_the_steps_after_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody counts directories, which have entries in a zip."""
     use_cores(1, monkeypatch)

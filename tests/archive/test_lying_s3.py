@@ -84,6 +84,7 @@ def test_a_lie_about_a_member_ends_with_5_and_says_who_lied(
     assert proxy.sent < 2 * BUFFERS
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", [ZIP, TREE])
 @pytest.mark.parametrize(
     "fault", [lie.endless(404), lie.endless(500), lie.endless(200), lie.continues(), lie.trickled(0.02)]
@@ -123,6 +124,7 @@ LISTS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", LISTS)
 def test_a_list_that_lies_ends_with_5(proxy: LyingProxy, kind: str) -> None:
     pages, reason = LISTS[kind]
@@ -133,6 +135,7 @@ def test_a_list_that_lies_ends_with_5(proxy: LyingProxy, kind: str) -> None:
     assert str(told.value).isprintable()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "fault",
     [
@@ -179,6 +182,7 @@ def test_a_list_that_is_too_long_is_told_from_one_without_end(
 # What is no lie.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "fault", [lie.delayed(0.7), lie.repeated, lie.sized(10**15)], ids=["late", "twice", "long by its own word"]
 )

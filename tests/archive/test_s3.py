@@ -137,6 +137,7 @@ def test_three_spoiled_answers_in_ten_do_not_show(
     assert every_file(tmp_path / "shards") == every_file(tmp_path / "s3-shards")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", object_store.FAULTS)
 def test_an_answer_spoiled_in_one_way_is_asked_for_again(
     bucket: Path, monkeypatch: pytest.MonkeyPatch, fault: str

@@ -72,6 +72,7 @@ LIES: dict[str, tuple[Fault, str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ask", CLIENTS)
 @pytest.mark.parametrize("kind", LIES)
 def test_an_answer_without_end_is_given_up_and_named(proxy: LyingProxy, kind: str, ask: Callable[[str], bytes]) -> None:

@@ -94,6 +94,7 @@ def test_what_no_variable_can_have_is_refused_without_showing_it(mounted: Path) 
     assert "s3cret" not in str(refused.value)
 
 
+@pytest.mark.long
 def test_the_command_reads_them_before_anything_uses_them(mounted: Path) -> None:
     (mounted / "mura-mlflow/MLFLOW_TRACKING_URI").write_text("ftp://mlflow.example")
     (mounted / "mura-mlflow/MURA_WEBHOOK_URL").write_text("nonsense")

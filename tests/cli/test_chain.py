@@ -21,6 +21,7 @@ MEMBER = Member(
 JOINED: dict[str, Any] = {"members": (MEMBER,), "seed": None, "epochs": 0, "best_epoch": 0, "phases": (), "tuning": {}}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("candidate", "architecture", "folder"),
     [("mean", ENSEMBLE, ENSEMBLE), (ENSEMBLE, ENSEMBLE, ENSEMBLE), (ENSEMBLE, "vgg16", "")],

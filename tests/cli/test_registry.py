@@ -47,6 +47,7 @@ def test_a_refusal_ends_with_4(make_version: Make, run_mura: Mura) -> None:
     assert "promote: vgg16 is refused: " in err.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_the_history_reads_like_a_log(make_version: Make, run_mura: Mura, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "kim")
     assert run_mura("history")[1] == "Nothing was decided about mura yet.\n"
@@ -80,6 +81,7 @@ def test_a_broken_record_is_shown_and_ends_with_3(make_version: Make, run_mura: 
     assert "entry 2 was deleted" in err
 
 
+@pytest.mark.long
 def test_the_champion_is_named_or_said_to_be_gone(make_version: Make, run_mura: Mura) -> None:
     assert run_mura("champion")[:2] == (0, "mura has no champion.\n")
     put(make_version(0.7))

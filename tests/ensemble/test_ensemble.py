@@ -159,6 +159,7 @@ def test_a_candidate_that_ranks_backwards_is_left_out(
         made(tmp_path, both_wrong, params())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("facts", "what"),
     [
@@ -191,6 +192,7 @@ def test_what_is_missing_or_too_many_is_named(tmp_path: Path, make_model: Member
             made(tmp_path, given, params(members))
 
 
+@pytest.mark.long
 def test_a_damaged_file_is_refused(tmp_path: Path, given: Given) -> None:
     from components.network import architectures
 

@@ -61,6 +61,7 @@ def started(pod: dict[str, Any]) -> list[dict[str, Any]]:
     return [*pod.get("initContainers", ()), *pod["containers"]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", KUBERNETES)
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_kubernetes_knows_every_field(rendered: dict[str, Manifests], overlay: str, version: str) -> None:

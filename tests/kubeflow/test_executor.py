@@ -326,6 +326,7 @@ FAILED = json.dumps(
 )
 
 
+@pytest.mark.long
 def test_the_webhook_hears_what_failed_and_where_to_look(hook: type[Hook], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(pod.UI, "https://kubeflow.example/pipeline/")
     assert run(["notify", "--status", FAILED, "--run", "r1"]) == 0

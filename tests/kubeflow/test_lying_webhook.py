@@ -20,6 +20,7 @@ LIES: dict[str, Fault] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", LIES)
 def test_nobody_waits_for_who_answers_without_end(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "WINDOW", 0.5)

@@ -28,6 +28,7 @@ def params(name: str, **choices: Any) -> TrainParams:
     return DEMO[name].model_copy(update=choices)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_takes_pixels_and_gives_one_finite_logit_for_each(name: str) -> None:
     model = architectures.build(params(name), 64, seed=1)

@@ -424,6 +424,7 @@ def test_a_circle_of_links_is_told_without_its_name(project: Path, tmp_path: Pat
     assert (flag == "--key") or hospital.CANARY not in said
 
 
+@pytest.mark.long
 def test_more_data_for_an_archive_that_is_there_are_refused_before_their_pictures_are_read(
     project: Path, tmp_path: Path, mura: Mura
 ) -> None:

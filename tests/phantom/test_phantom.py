@@ -307,6 +307,7 @@ def test_metal_is_told_by_kind_and_in_no_more_than_half_of_the_abnormal_studies(
         assert 0 < sum(n > 0 for n in metal.values()) / len(metal) <= 0.5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("studies", [28, 600, MURA_STUDIES])
 def test_the_plan_gives_metal_to_abnormal_studies_and_to_no_more_than_half(studies: int) -> None:
     for split in ("train", "valid"):
@@ -316,6 +317,7 @@ def test_the_plan_gives_metal_to_abnormal_studies_and_to_no_more_than_half(studi
         assert 0 < len(metal) <= sum(study.abnormal for study in dealt) / 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("difficulty", [*DIFFICULTIES, 0.0])
 @pytest.mark.parametrize("part", PARTS)
 def test_inside_each_box_the_picture_differs_from_the_same_one_without_findings(part: str, difficulty: float) -> None:

@@ -191,6 +191,7 @@ def waiting(api: KubeflowApi, seconds: float, *pods: str) -> str:
     return run
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("seconds", "pods", "words"),
     [

@@ -129,6 +129,7 @@ def test_the_best_candidate_becomes_the_first_champion(registered: Callable[...,
     assert promotion.facts.previous is None
 
 
+@pytest.mark.long
 def test_promoting_again_changes_nothing_and_gives_the_same_receipt(
     registered: Callable[..., Registration], out: Path
 ) -> None:

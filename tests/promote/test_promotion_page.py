@@ -150,6 +150,7 @@ def test_the_charts_for_dvc_show_the_candidates_on_tuning_best_first_and_then_th
     assert figures.operating_points == charts.png(charts.operating_points(points))
 
 
+@pytest.mark.long
 def test_the_chart_of_the_page_shows_the_challenger_and_the_champion_before_on_test(promoted):
     best, previous = promoted.challenger, promoted.previous
     rows = [row("Inception V3 v4", best, True, "test"), row("VGG-19 v1", previous, False, "test")]

@@ -133,6 +133,7 @@ def test_a_candidate_that_is_left_out_is_not_registered_again(
     assert len(tracking.connect().search_model_versions("name = 'mura'")) == 2
 
 
+@pytest.mark.long
 def test_registering_again_gives_the_same_receipt(
     mlflow_here: Path,
     out: Path,
@@ -467,6 +468,7 @@ FORGED: dict[str, tuple[tuple[str, ...], Any]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("place", "value"), FORGED.values(), ids=FORGED)
 def test_scores_that_are_not_those_of_the_predictions_are_refused(
     place: tuple[str, ...],

@@ -183,6 +183,7 @@ def a_link(path: Path) -> None:
     path.symlink_to("elsewhere")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("suffix", "damage"),
     [

@@ -40,6 +40,7 @@ def test_an_entry_says_who_when_and_why(make_version: Make, monkeypatch: pytest.
     assert entry.decision == made.decision
 
 
+@pytest.mark.long
 def test_of_two_entries_at_the_same_time_the_lower_number_counts(make_version: Make) -> None:
     put(make_version(0.8))
     seen = audit.look("mura")
@@ -138,6 +139,7 @@ def test_the_aliases_follow_an_entry_whose_writer_was_killed(make_version: Make)
     assert audit.look("mura").unmoved == frozenset()
 
 
+@pytest.mark.long
 def test_promoting_again_writes_nothing(make_version: Make) -> None:
     better, worse = make_version(0.8), make_version(0.7, "vgg19")
     first = put(better)
@@ -183,6 +185,7 @@ def test_a_champion_that_is_gone_is_not_replaced_by_itself(what: str, make_versi
     assert audit.champion("mura", ALIAS) == 1
 
 
+@pytest.mark.long
 def test_taking_back_gives_the_alias_to_the_champion_before(make_version: Make) -> None:
     put(make_version(0.7))
     second = make_version(0.8, "vgg19")

@@ -46,6 +46,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["mlflow_here", "mlflow_server"])
 @pytest.mark.parametrize(("damage", "told"), DAMAGE.values(), ids=DAMAGE)
 def test_damage_to_the_files_is_found(

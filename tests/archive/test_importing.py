@@ -74,6 +74,7 @@ def test_an_archive_on_s3_is_imported_pushed_and_pulled(
     assert "bucket" not in (project / ".dvc" / "config").read_text()
 
 
+@pytest.mark.long
 def test_a_zip_comes_from_outside_and_stays_inside(project: Path, tmp_path: Path) -> None:
     outside = write_zip(tmp_path / "elsewhere.zip", archive())
     whole = outside.read_bytes()
@@ -85,6 +86,7 @@ def test_a_zip_comes_from_outside_and_stays_inside(project: Path, tmp_path: Path
     assert not (project / "data" / "mine.zip").exists()
 
 
+@pytest.mark.long
 def test_of_a_directory_the_same_zip_is_made_every_time(project: Path, tmp_path: Path) -> None:
     files = archive(images(train=4, valid=2))
     made = []

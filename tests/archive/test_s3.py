@@ -328,6 +328,7 @@ def test_a_pod_waits_for_s3_that_is_away_for_a_moment(tmp_path: Path, bucket: Pa
         late.join()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("status", [503, 500, 429])
 def test_a_pod_waits_for_s3_that_refuses_for_a_moment(status: int, bucket: Path, pod: pytest.MonkeyPatch) -> None:
     write_zip(bucket / "MURA-v1.1.zip", FILES)

@@ -179,6 +179,7 @@ def test_of_two_at_once_the_second_is_refused_and_the_first_is_kept_wherever_the
     assert sum(refused(each["second"]) for each in seen) >= len(seen) - 2
 
 
+@pytest.mark.long
 def test_killed_anywhere_the_next_two_at_once_lose_nothing(tmp_path: Path) -> None:
     for each in observed("killed", tmp_path):
         assert DONE in each["told"], each

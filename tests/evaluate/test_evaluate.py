@@ -92,6 +92,7 @@ def test_an_evaluation_holds_what_its_predictions_give(evaluated: tuple[Evaluati
         assert points["half"].of(split) == metrics.score(studies[split], 0.5)
 
 
+@pytest.mark.long
 def test_the_report_shows_maps_of_the_surest_studies(
     packed: tuple[ValidManifest, Shards], evaluated: tuple[Evaluation, TrainedModel, str]
 ) -> None:

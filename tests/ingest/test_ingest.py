@@ -172,6 +172,7 @@ SPELLINGS: dict[str, Callable[[Files], Files]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("spelling", SPELLINGS.values(), ids=SPELLINGS)
 def test_lists_may_be_spelled_in_several_ways(tmp_path: Path, files: Files, spelling: Callable[[Files], Files]) -> None:
     plain = manifest(write_zip(tmp_path / "a.zip", files), tmp_path / "a")

@@ -168,6 +168,7 @@ def test_a_manifest_of_another_archive_than_the_run_was_given_is_refused(
     assert f"expected the archive of md5 {'0' * 32}, found md5 {made.facts.archive_md5}" in capfd.readouterr().err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", ["disk", "S3"])
 def test_a_directory_is_compared_with_the_md5_of_its_list(
     tmp_path: Path, bucket: Path, place: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

@@ -127,6 +127,7 @@ def test_float16_gives_a_float32_logit_and_scales_the_loss() -> None:
     assert not np.array_equal(before, model.get_layer("logit").kernel.numpy())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["custom_cnn", "inception_v3"])
 def test_batch_normalisation_forgets_as_fast_as_asked(name: str) -> None:
     model = architectures.build(params(name, batch_norm_momentum=0.87), 64, seed=1)
@@ -143,6 +144,7 @@ def test_vgg_sees_what_it_learned_on_when_pretrained() -> None:
     np.testing.assert_allclose(scaled, expected, atol=1e-4)
 
 
+@pytest.mark.long
 def test_inception_sees_what_it_learned_on() -> None:
     model = architectures.build(params("inception_v3", weights="imagenet"), 80, seed=1)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 80, 80, 1)).astype(np.float32)

@@ -218,6 +218,7 @@ def test_the_difference_to_the_champion_comes_from_the_receipt_of_register(
     assert promote(Registration.seal(made.path, facts), PARAMS, again).facts.comparison == found
 
 
+@pytest.mark.long
 def test_candidates_of_several_protocols_are_not_compared(registered: Callable[..., Registration], out: Path) -> None:
     one, other = registered(vgg16=0.8), registered(wide=0.7, protocol={"min_gain": 0.5})
     facts = RegistrationFacts(versions=(*one.facts.versions, *other.facts.versions))
@@ -281,6 +282,7 @@ def test_a_candidate_that_is_no_longer_registered_is_gone_from_the_page(
     assert "wide" not in (later / REPORT).read_text()
 
 
+@pytest.mark.long
 def test_a_version_that_is_gone_is_named(registered: Callable[..., Registration], out: Path) -> None:
     registration = registered(vgg16=0.8, wide=0.7)
     tracking.connect().delete_model_version("mura", "2")
@@ -356,6 +358,7 @@ def test_tags_that_the_receipt_does_not_know_so_are_refused(registered: Callable
         promote(registration, PARAMS, out)
 
 
+@pytest.mark.long
 def test_a_receipt_and_tags_that_agree_on_a_false_score_are_refused_by_the_evidence(
     registered: Callable[..., Registration], out: Path
 ) -> None:

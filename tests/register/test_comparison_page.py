@@ -206,6 +206,7 @@ def test_what_a_card_does_not_say_is_left_out(three, tmp_path):
     assert "AUROC on tuning by epoch" not in alone
 
 
+@pytest.mark.long
 def test_the_metric_of_the_protocol_is_named(tmp_path):
     entries = [entry(tmp_path, 1, predicted(1), protocol={"primary_metric": "cohen_kappa"})]
     assert f"with {METRIC_TITLES['cohen_kappa']}" in words(page(entries))

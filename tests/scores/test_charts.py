@@ -292,6 +292,7 @@ def draw(studies, scores, one_class):
 NAMES = ("roc", "operating points", "precision recall", "forest", "learning curves")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_numbers_give_the_same_png_of_readable_size(draw, name):
     png = charts.png(draw[name]())

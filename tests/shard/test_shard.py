@@ -276,6 +276,7 @@ def labelled(split: str) -> Change:
     return change
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("split", SPLITS)
 def test_another_label_changes_the_digest_of_its_split_alone(
     packed: Callable[..., Shards], files: Files, split: str

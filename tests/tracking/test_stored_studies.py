@@ -40,6 +40,7 @@ def fetched(version: RegisteredModel) -> stored_studies.Stored:
     return model_registry.holder(version.model, version.version, ("champion",)).studies
 
 
+@pytest.mark.long
 def test_what_was_stored_comes_back_and_has_no_names(
     name: str,
     model: TrainedModel,

@@ -151,6 +151,7 @@ def test_the_experiment_is_the_one_named(mlflow_here: Path, monkeypatch: pytest.
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
 
 
+@pytest.mark.long
 def test_a_deleted_experiment_is_told_how_to_restore(mlflow_here: Path) -> None:
     with training() as run:
         pass

@@ -18,8 +18,10 @@ from components.base.files import json_sha256
 if TYPE_CHECKING:
     import pyarrow
 
-# Rows of a table in memory at one time, and those whose texts are.
+# Rows of a table in memory at one time, and rows whose texts one reader keeps.
 ROWS, GROUP = 8_192, 131_072
+# Of a table. Each is read by itself, which takes longer the more there are; ours have 45 at most.
+COLUMNS = 500
 # Of a table, as of a zip: what it holds may be so many times its size, and so many bytes more.
 EXPANSION = 100
 SLACK = 64 << 20
@@ -85,14 +87,16 @@ def pieces(path: Path) -> "Iterator[tuple[int, pyarrow.Array]]":
     Texts may come as dictionaries.
 
     Raises:
-        Unreadable: it holds far more than its size: repeated values take nothing in the file, and each its room in
-            memory.
+        Unreadable: it has too many columns, two of one name, or holds far more than its size: repeated values take
+            nothing in the file, and each its room in memory.
         OSError, ValueError: it is damaged.
     """
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
         metadata, schema = file.metadata, file.schema_arrow
+    if len(schema) > COLUMNS:
+        raise Unreadable(f"it has more than {COLUMNS} columns")
     left = EXPANSION * path.stat().st_size + SLACK
     runs = _runs(metadata.row_group(number).num_rows for number in range(metadata.num_row_groups))
     for number, field in enumerate(schema):
@@ -111,7 +115,7 @@ def pieces(path: Path) -> "Iterator[tuple[int, pyarrow.Array]]":
 
 
 def _runs(groups: Iterable[int]) -> list[list[int]]:
-    """Row groups that follow one another: those of a reader have GROUP rows or a little more, or are one group.
+    """The numbers of the row groups, in order, by reader: each takes groups until it has GROUP rows.
 
     Args:
         groups: the number of rows of each.

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.artifacts.content import Unreadable, content_sha256
+from components.artifacts.content import GROUP, Unreadable, content_sha256
 
 ROWS = 20_000
 
@@ -124,6 +126,10 @@ DAMAGED: dict[str, tuple[str, Callable[[Path], object]]] = {
     "cut": ("t.parquet", lambda path: cut(table(), path)),
     "a list in a column": ("t.parquet", lambda path: pq.write_table(pa.table({"a": [[1]]}), path)),
     "two columns of one name": ("t.parquet", lambda path: pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path)),
+    "more columns than any table of ours": (
+        "t.parquet",
+        lambda path: pq.write_table(pa.table({f"c{number}": [1] for number in range(501)}), path),
+    ),
     "no JSON": ("t.json", lambda path: path.write_text("{")),
     "deep JSON": ("t.json", lambda path: path.write_text("[" * 200_000)),
     "JSON that is no text": ("t.json", lambda path: path.write_bytes(b'"\xff"')),
@@ -147,3 +153,29 @@ def test_a_table_that_repeats_a_value_without_end_is_refused(tmp_path: Path, row
     assert (tmp_path / "t.parquet").stat().st_size < 1_000_000
     with pytest.raises(Unreadable, match="more than 100 times its size"):
         content_sha256(tmp_path / "t.parquet")
+
+
+PEAK = """
+import sys, pathlib, pyarrow.parquet
+from components.artifacts.content import content_sha256
+
+def peak():
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+before = peak()
+content_sha256(pathlib.Path(sys.argv[1]))
+print(peak() - before)
+"""
+
+
+@pytest.mark.long
+def test_the_texts_of_a_table_are_not_all_in_memory(tmp_path: Path) -> None:
+    path, groups, columns, length = tmp_path / "t.parquet", 4, 8, 100
+    made = pa.schema([(f"text{number}", pa.string()) for number in range(columns)])
+    with pq.ParquetWriter(path, made, compression="zstd") as file:
+        for group in range(groups):
+            texts = [f"{group * GROUP + row:0{length}}" for row in range(GROUP)]
+            file.write_table(pa.table([texts] * columns, schema=made), row_group_size=GROUP)
+    done = subprocess.run([sys.executable, "-c", PEAK, str(path)], check=True, stdout=subprocess.PIPE, text=True)
+    assert int(done.stdout) < groups * GROUP * columns * length

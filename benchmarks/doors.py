@@ -123,7 +123,7 @@ def doors(flags: argparse.Namespace, table: pd.DataFrame) -> Iterator[Door]:
 
 
 def _in_python(version: Path, table: pd.DataFrame) -> list[Answer]:
-    found = Predictor.fetched(version)
+    found = Predictor.of(str(version))
 
     def answer(row: Any) -> Answer:
         squares = np.stack([found.fit(picture.read(each).grey) for each in row.files])

@@ -57,16 +57,15 @@ def predict(paths: Sequence[str], asked: Asked) -> tuple[list[Answer], Predictor
 
     Raises:
         UsageError: no path can be read, or there is no such version.
-        DataRefused, OutsideFailed, ServiceUnreachable: as `Predictor.of`, `Predictor.fetched` and `views.read`.
+        DataRefused, OutsideFailed, ServiceUnreachable: as `Predictor.of` and `views.read`.
     """
-    registered = asked.model.startswith(REGISTERED)
-    if registered:
+    if asked.model.startswith(REGISTERED):
         # MLflow takes seconds, and who asks a fetched version needs none.
         from components import tracking
 
         tracking.require("predict")
     places = views.find(paths)
-    predictor = Predictor.of(asked.model) if registered else Predictor.fetched(Path(asked.model))
+    predictor = Predictor.of(asked.model)
     total = sum(place.files for place in places)
     if asked.explain and predictor.card.architecture == ENSEMBLE:
         raise UsageError("predict: an ensemble has no map of what it used. Ask one of its members with --explain.")

@@ -74,36 +74,28 @@ class Predictor:
         self._measure = Measure(card.familiarity.comparison) if card.familiarity else None
 
     @classmethod
-    def of(cls, uri: str = URI) -> Self:
-        """Fetch a version from the registry, and check it. Keras computes: the numbers of `mura evaluate`.
-
-        Args:
-            uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
-
-        Raises:
-            UsageError: there is no such version, or it is from before probabilities were calibrated.
-            DataRefused: the version was changed since it was registered.
-            OutsideFailed: its files are lost or damaged.
-            ServiceUnreachable: MLflow does not answer.
-        """
-        from components.predict import fetching
-
-        return cls(*fetching.with_keras(uri))
-
-    @classmethod
-    def fetched(cls, folder: Path) -> Self:
-        """Read a version that `mura fetch` wrote, without a registry. Keras computes: the numbers of `mura evaluate`.
+    def of(cls, where: str = URI) -> Self:
+        """Take a version from the registry, or from a directory, and check it. Keras computes: as `mura evaluate` does.
 
         The signature is verified before anything opens a file.
 
         Args:
-            folder: the directory.
+            where: `models:/NAME@ALIAS` or `models:/NAME/VERSION`, or a directory that `mura fetch` wrote.
 
         Raises:
-            UsageError: it is no such directory, or nobody is trusted here.
-            DataRefused: it is not as somebody signed it who is trusted here.
+            UsageError: there is no such version, or it is from before probabilities were calibrated, or nobody is
+                trusted here.
+            DataRefused: the version was changed since it was registered.
+            OutsideFailed: its files are lost or damaged.
+            ServiceUnreachable: MLflow does not answer.
         """
+        if where.startswith(predictor.REGISTERED):
+            from components.predict import fetching
+
+            return cls(*fetching.with_keras(where))
+        folder = Path(where)
         _verify(folder)
+        # TensorFlow takes seconds: first whether it is wanted.
         from components.predict.keras_network import KerasNetwork
 
         card, named = predictor.read(folder)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -106,15 +107,22 @@ def _compared(network: WithFeatures, shards: Shards, batch_size: int, seed: int)
             yield features.predict_on_batch(pictures[first : first + batch_size, ..., None])
 
     def reduced(pictures: NDArray[np.uint8], held: NDArray[np.float32]) -> NDArray[np.float32]:
-        # Features of all pictures would fill the memory; reduced ones are small. Those of few pictures are held.
+        # Features of all pictures would fill the memory; reduced ones are small. Of the sample they are held.
+        sampled = _sampled(len(pictures))
+        order = np.argsort(np.concatenate([np.flatnonzero(sampled), np.flatnonzero(~sampled)]))
         there = (held[first : first + batch_size] for first in range(0, len(held), batch_size))
-        found = there if len(held) == len(pictures) else seen(pictures)
-        return np.concatenate([familiarity.reduced(learned, each) for each in found])
+        found = (familiarity.reduced(learned, each) for each in chain(there, seen(pictures[~sampled])))
+        return np.concatenate(list(found))[order]
 
-    of_own, of_others = (np.concatenate(list(seen(each[:: max(1, len(each) // SAMPLE)]))) for each in (own, others))
+    of_own, of_others = (np.concatenate(list(seen(each[_sampled(len(each))]))) for each in (own, others))
     learned = familiarity.depths(of_own, of_others, network.depths, seed)
     like, unlike = reduced(own, of_own), reduced(others, of_others)
     return familiarity.fit(learned, like, unlike, seed), len(chosen)
+
+
+def _sampled(count: int) -> NDArray[np.bool_]:
+    """Which of so many pictures are the sample, bool [count]."""
+    return np.asarray(np.arange(count) % max(1, count // SAMPLE) == 0)
 
 
 def _asked(

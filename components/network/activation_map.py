@@ -10,7 +10,7 @@ mirrored back. A map tells what the network used. It is no localisation: it can 
 and show a place where there is none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -34,6 +34,40 @@ class Answer(NamedTuple):
     """float32 [B, D], as of `features.with_features`"""
 
 
+class Apart(NamedTuple):
+    """A network as the networks whose mean it is."""
+
+    parts: list[Part]
+    mirrored: bool
+    """Whether each of them is asked about the mirror image, too."""
+
+    def seen(self, pixels: Any) -> Any:
+        """What each network is asked about: pixels, float32 [B, S, S, 1], and below them their mirror images."""
+        # As one batch: a network is in the graph once.
+        return tf.concat([pixels, tf.reverse(pixels, [2])], axis=0) if self.mirrored else pixels
+
+    def joined(self, found: Sequence[Answer]) -> Answer:
+        """The answer of all, from that of each network to what `seen` gives.
+
+        Where their grids differ in size, each map is interpolated to the finest, and keeps its mean.
+        """
+        lined = [
+            Answer(part.intercept + part.slope * each.logit, part.slope * each.map, each.features)
+            for part, each in zip(self.parts, found, strict=True)
+        ]
+        finest = [max(int(each.map.shape[axis]) for each in lined) for axis in (1, 2)]
+        logit = tf.add_n([each.logit for each in lined]) / len(lined)
+        cells = tf.add_n([_resized(each.map, *finest) for each in lined]) / len(lined)
+        features = tf.concat([each.features for each in lined], axis=1)
+        if self.mirrored:
+            # [2 B, ...]: first the images, then their mirror images.
+            logit = tf.add_n(tf.split(logit, 2)) / 2
+            plain, turned = tf.split(cells, 2)
+            cells = (plain + tf.reverse(turned, [2])) / 2
+            features = tf.split(features, 2)[0]
+        return Answer(logit, cells, features)
+
+
 def with_map(network: keras.Model, flips: bool = False) -> Callable[[Any], Answer]:
     """A function that gives a network's logits, maps and features, in one pass.
 
@@ -43,59 +77,53 @@ def with_map(network: keras.Model, flips: bool = False) -> Callable[[Any], Answe
             choice of that inside.
 
     Returns:
-        Takes pixels, float32 [B, S, S, 1] in [0, 255]. Where networks of an ensemble have grids of different sizes,
-        each map is interpolated to the finest, and keeps its mean.
+        Takes pixels, float32 [B, S, S, 1] in [0, 255].
 
     Raises:
         ValueError: the network does not end in a mean over feature maps and one linear unit.
     """
-    parts, flipped = _taken_apart(network)
-    answers = [_answer(part) for part in parts]
+    whole = apart(network, flips)
+    answers = [with_map_of_one(part.network) for part in whole.parts]
 
     def asked(pixels: Any) -> Answer:
-        mirrored = flips or flipped
-        # As one batch: a network is in the graph once.
-        seen = tf.concat([pixels, tf.reverse(pixels, [2])], axis=0) if mirrored else pixels
-        found = [each(seen) for each in answers]
-        finest = [max(int(each.map.shape[axis]) for each in found) for axis in (1, 2)]
-        logit = tf.add_n([each.logit for each in found]) / len(found)
-        cells = tf.add_n([_resized(each.map, *finest) for each in found]) / len(found)
-        features = tf.concat([each.features for each in found], axis=1)
-        if mirrored:
-            # [2 B, ...]: first the images, then their mirror images.
-            logit = tf.add_n(tf.split(logit, 2)) / 2
-            plain, turned = tf.split(cells, 2)
-            cells = (plain + tf.reverse(turned, [2])) / 2
-            features = tf.split(features, 2)[0]
-        return Answer(logit, cells, features)
+        seen = whole.seen(pixels)
+        return whole.joined([each(seen) for each in answers])
 
     return asked
 
 
-def _taken_apart(network: keras.Model) -> tuple[list[Part], bool]:
-    """The networks of `combine`, and whether they are asked about the mirror image, too. One network is its own."""
+def apart(network: keras.Model, flips: bool = False) -> Apart:
+    """The networks of `combine`, and how they count. Any other network is its own only part.
+
+    Args:
+        network: as for `with_map`.
+        flips: as for `with_map`.
+    """
     members = [each for each in network.layers if isinstance(each, keras.Model)]
     names = [each.name.removeprefix("member_") for each in members if each.name.startswith("member_")]
     if not names:
-        return [Part("network", network, 0.0, 1.0)], False
+        return Apart([Part("network", network, 0.0, 1.0)], flips)
     lines = {name: network.get_layer(f"line_{name}") for name in names}
     parts = [
         Part(name, network.get_layer(f"member_{name}"), float(line.offset), float(line.scale))
         for name, line in lines.items()
     ]
-    return parts, any(type(each).__name__ == "Flip" for each in network.operations)
+    return Apart(parts, flips or any(type(each).__name__ == "Flip" for each in network.operations))
 
 
-def _answer(part: Part) -> Callable[[Any], Answer]:
-    """One network's line of its logit, its map with the same slope, and its features."""
-    network = flat(part.network)
-    unit, mean = _end(network)
-    whole = with_features_and_given(network, mean)
+def with_map_of_one(network: keras.Model) -> Callable[[Any], Answer]:
+    """`with_map` of a network that is no combination.
+
+    Raises:
+        ValueError: the network does not end in a mean over feature maps and one linear unit.
+    """
+    plain = flat(network)
+    unit, mean = _end(plain)
+    whole = with_features_and_given(plain, mean)
 
     def asked(pixels: Any) -> Answer:
         logit, features, maps = whole(pixels, training=False)  # maps: [B, h, w, C]
-        cells = tf.reduce_sum(maps * tf.reshape(unit.kernel, [-1]), axis=3)
-        return Answer(part.intercept + part.slope * logit, part.slope * cells, features)
+        return Answer(logit, tf.reduce_sum(maps * tf.reshape(unit.kernel, [-1]), axis=3), features)
 
     return asked
 
@@ -124,7 +152,8 @@ def _resized(cells: Any, height: int, width: int) -> Any:
     if (cells.shape[1], cells.shape[2]) == (height, width):
         return cells
     rows, columns = _interpolation(height, int(cells.shape[1])), _interpolation(width, int(cells.shape[2]))
-    finer = tf.einsum("ij,bjk,lk->bil", rows, cells, columns)
+    # No einsum: tf2onnx makes another graph of one in each process.
+    finer = tf.matmul(tf.matmul(rows, cells), columns, transpose_b=True)
     return finer + tf.reduce_mean(cells, [1, 2], keepdims=True) - tf.reduce_mean(finer, [1, 2], keepdims=True)
 
 

@@ -1,14 +1,19 @@
 """A network as an ONNX file, for programs that have no TensorFlow."""
 
+import hashlib
+import json
 import logging
 import warnings
+from collections.abc import Callable, Sequence
+from functools import lru_cache, reduce
 from typing import Any
 
 import keras
 import onnx
 import tensorflow as tf
+from onnx import compose, helper
 
-from components.network.activation_map import with_map
+from components.network.activation_map import Answer, Apart, apart, with_map_of_one
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -17,7 +22,37 @@ with warnings.catch_warnings():
 OPSET = 18
 """The newest that tf2onnx writes."""
 INPUT = "pixels"
-OUTPUTS = ("logit", "map", "features")
+OUTPUTS = Answer._fields  # logit, map, features
+KEPT = 8
+"""Converted networks that are kept for the ensembles that they are members of, 100 MB each."""
+
+
+class _Network:
+    """A network that is the same key as any other with its layers and weights, whatever they are named."""
+
+    def __init__(self, network: keras.Model) -> None:
+        self.network = network
+        digest = hashlib.sha256(json.dumps(_nameless(network.get_config(), {})).encode())
+        for weight in network.weights:
+            digest.update(weight.numpy().tobytes())
+        self.digest = digest.digest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Network) and self.digest == other.digest
+
+
+def _nameless(config: Any, names: dict[str, int]) -> Any:
+    """A configuration of Keras with numbers in place of the names of layers, which differ between processes."""
+    if isinstance(config, dict):
+        if isinstance(name := config.get("name"), str):
+            names.setdefault(name, len(names))
+        return {key: _nameless(value, names) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [_nameless(each, names) for each in config]
+    return names.get(config, config) if isinstance(config, str) else config
 
 
 def content(network: keras.Model, flips: bool = False) -> bytes:
@@ -33,51 +68,138 @@ def content(network: keras.Model, flips: bool = False) -> bytes:
     Raises:
         ValueError: the network has no class activation map.
     """
-    asked = with_map(network, flips)
-    wanted = tf.TensorSpec((None, *network.inputs[0].shape[1:]), tf.uint8, name=INPUT)
-
-    def outputs(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        return asked(tf.cast(pixels, tf.float32))._asdict()
-
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
-    return _named(_converted(tf.function(outputs, autograph=False).get_concrete_function(wanted)))
+    whole = apart(network, flips)
+    # Each network by itself: the time of tf2onnx grows faster than the graph.
+    members = [_member(_Network(part.network)) for part in whole.parts]
+    return _named(_joined(whole, members, network.inputs[0].shape[1:]))
 
 
-def _converted(function: Any) -> onnx.ModelProto:
+@lru_cache(KEPT)
+def _member(key: _Network) -> onnx.ModelProto:
+    """One network: from `seen`, float32 [N, S, S, 1], to its answer."""
+    asked = with_map_of_one(key.network)
+    return _converted(lambda seen: asked(seen)._asdict(), seen=_batch(key.network.inputs[0].shape[1:]))
+
+
+def _joined(whole: Apart, members: Sequence[onnx.ModelProto], shape: Sequence[int]) -> onnx.ModelProto:
+    """One graph: what is asked of each network, the networks, and the answer of all."""
+
+    def asked(pixels: Any) -> dict[str, Any]:
+        return {"seen": whole.seen(tf.cast(pixels, tf.float32))}
+
+    def answered(**found: Any) -> dict[str, Any]:
+        return whole.joined([Answer(*(found[f"{name}{n}"] for name in OUTPUTS)) for n in numbers])._asdict()
+
+    numbers = range(len(members))
+    answers = {
+        f"{output.name}{n}": _batch([axis.dim_value for axis in output.type.tensor_type.shape.dim[1:]])
+        for n in numbers
+        for output in members[n].graph.output
+    }
+    before = _prefixed(_converted(asked, pixels=_batch(shape, tf.uint8)), "before/", rename_inputs=False)
+    networks = reduce(_beside, (_prefixed(member, f"{n}/") for n, member in enumerate(members)))
+    after = _prefixed(_converted(answered, **answers), "after/", rename_outputs=False)
+    graph = compose.merge_graphs(before, networks, [("before/seen", f"{n}/seen") for n in numbers])
+    pairs = [(f"{n}/{name}", f"after/{name}{n}") for n in numbers for name in OUTPUTS]
+    graph = compose.merge_graphs(graph, after, pairs, name="network", doc_string="")
+    first = members[0]
+    return helper.make_model(graph, opset_imports=first.opset_import, ir_version=first.ir_version)
+
+
+def _prefixed(model: onnx.ModelProto, prefix: str, **choices: bool) -> onnx.GraphProto:
+    return compose.add_prefix_graph(model.graph, prefix, **choices)
+
+
+def _beside(one: onnx.GraphProto, other: onnx.GraphProto) -> onnx.GraphProto:
+    return compose.merge_graphs(one, other, [])
+
+
+def _batch(shape: Sequence[int], dtype: tf.DType = tf.float32) -> tf.TensorSpec:
+    return tf.TensorSpec((None, *shape), dtype)
+
+
+def _converted(function: Callable[..., dict[str, Any]], **given: tf.TensorSpec) -> onnx.ModelProto:
     """What `tf2onnx.convert.from_function` does, without a copy of the graph for each of fifty passes over it."""
-    given = {f"{INPUT}:0": INPUT}
-    found = {function.structured_outputs[name].name: name for name in OUTPUTS}
-    frozen = tf_loader.from_function(function, list(given), list(found))
+    concrete = tf.function(function, autograph=False).get_concrete_function(
+        **{name: tf.TensorSpec(each.shape, each.dtype, name) for name, each in given.items()}
+    )
+    inputs = {f"{name}:0": name for name in given}
+    outputs = {tensor.name: name for name, tensor in concrete.structured_outputs.items()}
+    frozen = tf_loader.from_function(concrete, list(inputs), list(outputs))
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(frozen, name="")
         converted = tfonnx.process_tf_graph(
             graph,
             opset=OPSET,
-            input_names=list(given),
-            output_names=list(found),
-            tensors_to_rename=given | found,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            tensors_to_rename=inputs | outputs,
         )
         return optimizer.optimize_graph(converted, catch_errors=False).make_model("network")
 
 
 def _named(model: onnx.ModelProto) -> bytes:
-    """The bytes of a model with names of its own: those of the layers count networks of this process."""
+    """The bytes of a model with an order and names of its own: tf2onnx's differ between processes."""
     graph = model.graph
+    nodes, weights = _ordered(graph)
     names = {each.name: each.name for each in (*graph.input, *graph.output)}
-    for node in graph.node:
+    for number, node in enumerate(nodes):
         for each in (*node.input, *node.output):
             names.setdefault(each, f"t{len(names)}" if each else "")
-    for number, node in enumerate(graph.node):
         node.name = f"{node.op_type}{number}"
         node.input[:], node.output[:] = ([names[each] for each in some] for some in (node.input, node.output))
-    for each in graph.initializer:
+    for each in weights:
         each.name = names[each.name]
-    del graph.value_info[:]
-    weights = sorted(graph.initializer, key=lambda each: int(each.name[1:]))
-    del graph.initializer[:]
-    graph.initializer.extend(weights)
+    weights.sort(key=lambda each: int(each.name[1:]))
+    for part, found in ((graph.value_info, []), (graph.node, nodes), (graph.initializer, weights)):
+        del part[:]
+        part.extend(found)
     for each in (*graph.input, *graph.output):
         each.type.tensor_type.shape.dim[0].dim_param = "N"
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
+
+
+def _ordered(graph: onnx.GraphProto) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Its nodes, each after those that it needs, and its weights.
+
+    Of several that give the same there is one: tf2onnx merges some of them, and not the same in each process.
+    """
+    same: dict[str, str] = {}
+    weights: dict[bytes, onnx.TensorProto] = {}
+    nodes: dict[bytes, onnx.NodeProto] = {}
+    for weight in graph.initializer:
+        same[weight.name] = weights.setdefault(_without(weight, "name"), weight).name
+    outputs = {each.name for each in graph.output}
+    for node in _from_outputs(graph):
+        node.input[:] = [same.get(each, each) for each in node.input]
+        unnamed = ("name",) if outputs & {*node.output} else ("name", "output")
+        same |= zip(node.output, nodes.setdefault(_without(node, *unnamed), node).output, strict=True)
+    return list(nodes.values()), list(weights.values())
+
+
+def _without(part: Any, *fields: str) -> bytes:
+    """The bytes of a node or of a weight without some of its fields."""
+    copy = type(part)()
+    copy.CopyFrom(part)
+    for field in fields:
+        copy.ClearField(field)
+    content: bytes = copy.SerializeToString(deterministic=True)
+    return content
+
+
+def _from_outputs(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes in an order that the outputs alone decide, each after those that it needs."""
+    made_by = {output: node for node in graph.node for output in node.output}
+    ordered: dict[str, onnx.NodeProto] = {}  # by first output
+    waiting = [made_by[each.name] for each in reversed(graph.output)]
+    while waiting:
+        node = waiting[-1]
+        needed = [made_by[each] for each in node.input if each in made_by and made_by[each].output[0] not in ordered]
+        if needed:
+            waiting.extend(reversed(needed))
+        else:
+            ordered.setdefault(node.output[0], waiting.pop())
+    return list(ordered.values())

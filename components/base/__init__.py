@@ -16,6 +16,7 @@ base/
     answers.py       how much an HTTP server may answer, and how slowly
     variables.py     environment variables of the project
     space.py         room on a disk: refused before a long write, and named when it runs out
+    freed_memory.py  memory that was freed, given back to the operating system
     surroundings.py  settings from outside that would change a result, and what is used instead
     places.py        places and keys of a pod, from files into the environment
     urls.py          addresses, and the secrets in them

@@ -82,7 +82,9 @@ def _open() -> MlflowClient:
         client = MlflowClient(
             tracking_uri=address.current(), registry_uri=os.environ.get(address.REGISTRY_URI) or address.current()
         )
-        client.search_registered_models(max_results=1)  # the registry opens its store at the first request
+        # The registry opens its store at the first request. No model has no name: all others would be read with their
+        # versions.
+        client.search_registered_models("name = ''", max_results=1)
         if address.is_web():
             _opened[:] = [place]
         return client

@@ -25,6 +25,7 @@ from components.artifacts.manifest import (
     ValidManifest,
     ValidManifestFacts,
 )
+from components.base import freed_memory
 from components.base.errors import DataRefused, first_line
 from components.base.files import write_text
 from components.base.words import count, in_words
@@ -60,6 +61,8 @@ def run(
         pairs = _copies(archive, manifest.path / TABLE, params, out)
         judged = tables.arranged(manifest, pairs, params, reference, out)
         expected = expectations(manifest.facts, params, judged)
+        # Great Expectations needs as much again as the tables take.
+        freed_memory.give_back()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataRefused(
             f"{manifest.path / TABLE}: not the table that a Manifest promises ({type(error).__name__}: "

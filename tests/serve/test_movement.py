@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,15 +30,25 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> ValidManifest:
         return prove(manifest(path, folder / "manifest"), folder / "valid")
 
 
+@pytest.fixture(scope="module")
+def learned(valid: ValidManifest) -> list[list[dict[str, Any]]]:
+    """The views of each study that was learned."""
+    studies: dict[str, list[dict[str, Any]]] = {}
+    for row in valid.table.to_dict("records"):
+        if row["split"] == "train":
+            studies.setdefault(row["study"], []).append(row)
+    return list(studies.values())
+
+
 class Case:
     """A reference, and a log that is to be written."""
 
-    def __init__(self, folder: Path, valid: ValidManifest, evaluation: Evaluation) -> None:
-        self.folder, self.evaluation = folder, evaluation
+    def __init__(
+        self, folder: Path, valid: ValidManifest, learned: list[list[dict[str, Any]]], evaluation: Evaluation
+    ) -> None:
+        self.folder, self.evaluation, self._learned = folder, evaluation, learned
         shutil.copytree(valid.path, folder / "artifacts/valid_manifest")
         shutil.copytree(evaluation.path, folder / "artifacts/evaluation/vgg16")
-        table = valid.table
-        self._learned = [rows for _, rows in table[table["split"] == "train"].groupby("study")]
         studies = pd.read_parquet(evaluation.path / STUDIES)
         self._probability = studies.loc[studies["split"] == "tuning", "probability"].to_numpy()
         self.entries = list(self._asked())
@@ -49,7 +60,7 @@ class Case:
             rows = self._learned[rng.integers(len(self._learned))]
             views = tuple(
                 Looked(kind="PNG", **{name: row[name] for name in Looked.model_fields if name != "kind"})
-                for row in rows.to_dict("records")
+                for row in rows
             )
             probability = float(rng.choice(self._probability))
             abnormal = probability >= self.evaluation.facts.scores.threshold
@@ -59,7 +70,7 @@ class Case:
                 model="mura",
                 version="3",
                 model_digest=self.evaluation.facts.model_digest,
-                body_part=rows["body_part"].iloc[0],
+                body_part=rows[0]["body_part"],
                 views=views,
                 distance=None,
                 probability=probability,
@@ -79,11 +90,12 @@ class Case:
 def case(
     tmp_path: Path,
     valid: ValidManifest,
+    learned: list[list[dict[str, Any]]],
     make_model: Callable[..., TrainedModel],
     make_evaluation: Callable[..., Evaluation],
 ) -> Case:
     model = make_model("vgg16", data_digest=valid.facts.data_digest)
-    return Case(tmp_path / "case", valid, make_evaluation(model))
+    return Case(tmp_path / "case", valid, learned, make_evaluation(model))
 
 
 def moved(out: str) -> set[str]:

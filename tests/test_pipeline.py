@@ -215,6 +215,7 @@ def test_training_again_from_scratch_gives_the_same_weights(place: Workplace) ->
     assert (place / "again" / "curves.csv").read_text() == (place / "model" / "curves.csv").read_text()
 
 
+@pytest.mark.longest
 def test_training_killed_half_way_goes_on_to_the_same_weights(place: Workplace) -> None:
     state = place / ".resumed.partial" / "checkpoint" / "state.json"
     kill(

@@ -105,7 +105,7 @@ for count in (16, 7) * 5:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("width", [2, 8])
+@pytest.mark.parametrize("width", [2, pytest.param(8, marks=pytest.mark.longest)])
 def test_training_a_narrow_network_leaves_the_memory_whole(width: int) -> None:
     """Kernels for CPUs with AVX-512 wrote outside their memory."""
     # Where glibc has no such library, the loader goes on without it.

@@ -67,6 +67,7 @@ def test_an_empty_picture_has_no_deviation_where_nothing_is_at_its_edge() -> Non
 
 
 @pytest.mark.long
+@pytest.mark.longest
 def test_with_the_mirror_image_the_logit_is_the_mean_of_both_and_the_features_are_of_the_image() -> None:
     single, both = with_features(network("custom_cnn")), with_features(flipped(network("custom_cnn")))
     assert both.depths == single.depths

@@ -439,7 +439,7 @@ def test_the_same_network_takes_the_place_of_a_champion_that_is_lost(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("auroc", [0.7, 0.9])
+@pytest.mark.parametrize("auroc", [pytest.param(0.7, marks=pytest.mark.longest), 0.9])
 def test_another_network_does_not_take_the_place_of_a_champion_that_is_lost(
     auroc: float, registered: Callable[..., Registration], out: Path
 ) -> None:

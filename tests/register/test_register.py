@@ -781,7 +781,14 @@ def lower_the_scores(version: RegisteredModel) -> str:
 @pytest.mark.long
 @pytest.mark.parametrize(
     "spoil",
-    [lose, change, damage, change_facts, be_older, be_a_stranger, lower_the_scores],
+    [
+        lose,
+        lower_the_scores,
+        *(
+            pytest.param(spoil, marks=pytest.mark.longest)
+            for spoil in (change, damage, change_facts, be_older, be_a_stranger)
+        ),
+    ],
     ids=lambda each: each.__name__,
 )
 def test_a_champion_that_cannot_be_compared_is_told_and_stops_nothing(

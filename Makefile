@@ -15,6 +15,8 @@ RUN := source $(VENV)/bin/activate &&
 # DVC and others keep settings and caches in the user's home, and ask for a name. A user without them gets them here.
 export USER := $(or $(USER),$(shell id -un 2>/dev/null || id -u))
 export HOME := $(shell [ -w "$$HOME" ] && echo "$$HOME" || { mkdir -p "$(CURDIR)/.home" && echo "$(CURDIR)/.home"; })
+# Compiled modules are kept, whatever the environment says: the steps and the tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header pyproject.toml
 
 .PHONY: help

@@ -8,6 +8,8 @@ batches.py         a split of the shards, and the batches of an epoch
 pixels.py          the pixels of a split that stay on disk
 memory.py          how much memory is free
 features.py        what a network sees at several depths; strange.py: pictures that are like nothing it learned
+activation_map.py  what each place of a picture adds to the logit; onnx_export.py: a network as an ONNX file
+predictor_files.py the files of a registered version
 grad_cam.py        which places of a picture speak for abnormal
 backend.py         device, precision and settings of TensorFlow
 

@@ -30,7 +30,7 @@ def network(name: str, seed: int = 1) -> Any:
     ("name", "depths"),
     [
         ("custom_cnn", ((10, 8), (10, 16), (10, 32), (10, 64))),
-        ("vgg16", ((10, 64), (10, 128), (10, 256), (10, 512), (10, 512), (1, 512))),
+        pytest.param("vgg16", ((10, 64), (10, 128), (10, 256), (10, 512), (10, 512), (1, 512)), marks=pytest.mark.long),
         pytest.param(
             "vgg19", ((10, 64), (10, 128), (10, 256), (10, 512), (10, 512), (1, 512)), marks=pytest.mark.longest
         ),

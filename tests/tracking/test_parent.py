@@ -14,6 +14,9 @@ from components.base.errors import UsageError
 from components.cli import main
 from components.tracking import model_registry
 
+# Each needs a server.
+pytestmark = pytest.mark.long
+
 PARENT = "mlflow.parentRunId"
 NAMES = iter(range(1000))
 
@@ -60,7 +63,6 @@ def training(run_id: str | None = None, candidate: str = "wide", **params: Any) 
     return tracking.training_run(description, run_id, 0.5)
 
 
-@pytest.mark.long
 def test_a_training_is_a_child_of_its_task_and_writes_nothing_into_it(plugin: Plugin, tmp_path: Path) -> None:
     task = plugin.task("train-wide")
     before = plugin.state(task), plugin.state(plugin.pipeline)

@@ -22,6 +22,9 @@ from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import MuraError, ServiceUnreachable, UsageError
 from components.tracking import server
 
+# Each needs a server.
+pytestmark = pytest.mark.long
+
 
 def training(**changes: Any) -> Any:
     """A run as a training opens it."""
@@ -161,7 +164,6 @@ def test_a_database_that_is_read_only_is_told(mlflow_here: Path) -> None:
     assert "read-only" in refusal(UsageError)
 
 
-@pytest.mark.long
 def test_a_database_that_another_process_locks_for_a_while_is_waited_for(mlflow_here: Path) -> None:
     # Longer than the five seconds that Python waits.
     locked, release = threading.Event(), threading.Event()
@@ -238,7 +240,6 @@ def test_a_training_goes_on_without_an_mlflow_that_does_not_answer(
     assert "`mura register` publishes run, curves and model" in warning.getMessage()
 
 
-@pytest.mark.long
 def test_it_is_waited_for_as_long_as_asked(mlflow_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
 
@@ -338,7 +339,6 @@ def test_a_deleted_experiment_named_by_its_id_is_told(mlflow_here: Path, monkeyp
 # What was trained without a run.
 
 
-@pytest.mark.long
 def test_a_model_without_a_run_gets_one_with_its_curves(mlflow_here: Path, trained: TrainedModel) -> None:
     facts = trained.facts.model_copy(update={"run": TrackedRun(run_id="", model_uri="")})
     run = tracking.ensure_model(TrainedModel.seal(trained.path, facts))

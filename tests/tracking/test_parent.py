@@ -14,7 +14,7 @@ from components.base.errors import UsageError
 from components.cli import main
 from components.tracking import model_registry
 
-# Each needs a server.
+# Most need a server of their own.
 pytestmark = pytest.mark.long
 
 PARENT = "mlflow.parentRunId"

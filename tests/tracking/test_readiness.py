@@ -22,7 +22,7 @@ from components.artifacts.trained_model import TrackedRun, TrainedModel
 from components.base.errors import MuraError, ServiceUnreachable, UsageError
 from components.tracking import server
 
-# Each needs a server.
+# Most need a server of their own.
 pytestmark = pytest.mark.long
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 
 def give_back() -> None:
-    """Give back what Arrow's pool and the C library keep. It does no harm, and nothing where there is no glibc."""
+    """Give back what Arrow's pool keeps and, where the C library is glibc, what its heap keeps."""
     pa.default_memory_pool().release_unused()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

@@ -5,7 +5,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Sequence
-from functools import lru_cache, reduce
+from functools import reduce
 from typing import Any
 
 import keras
@@ -21,38 +21,10 @@ with warnings.catch_warnings():
 
 OPSET = 18
 """The newest that tf2onnx writes."""
-INPUT = "pixels"
 OUTPUTS = Answer._fields  # logit, map, features
 KEPT = 8
-"""Converted networks that are kept for the ensembles that they are members of, 100 MB each."""
-
-
-class _Network:
-    """A network that is the same key as any other with its layers and weights, whatever they are named."""
-
-    def __init__(self, network: keras.Model) -> None:
-        self.network = network
-        digest = hashlib.sha256(json.dumps(_nameless(network.get_config(), {})).encode())
-        for weight in network.weights:
-            digest.update(weight.numpy().tobytes())
-        self.digest = digest.digest()
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Network) and self.digest == other.digest
-
-
-def _nameless(config: Any, names: dict[str, int]) -> Any:
-    """A configuration of Keras with numbers in place of the names of layers, which differ between processes."""
-    if isinstance(config, dict):
-        if isinstance(name := config.get("name"), str):
-            names.setdefault(name, len(names))
-        return {key: _nameless(value, names) for key, value in config.items()}
-    if isinstance(config, list | tuple):
-        return [_nameless(each, names) for each in config]
-    return names.get(config, config) if isinstance(config, str) else config
+"""Converted networks that are kept for the ensembles that they are members of, at most 100 MB each."""
+_kept: dict[bytes, onnx.ModelProto] = {}
 
 
 def content(network: keras.Model, flips: bool = False) -> bytes:
@@ -71,15 +43,38 @@ def content(network: keras.Model, flips: bool = False) -> bytes:
     logging.getLogger("tf2onnx").setLevel(logging.WARNING)
     whole = apart(network, flips)
     # Each network by itself: the time of tf2onnx grows faster than the graph.
-    members = [_member(_Network(part.network)) for part in whole.parts]
+    members = [_member(part.network) for part in whole.parts]
     return _named(_joined(whole, members, network.inputs[0].shape[1:]))
 
 
-@lru_cache(KEPT)
-def _member(key: _Network) -> onnx.ModelProto:
+def _member(network: keras.Model) -> onnx.ModelProto:
     """One network: from `seen`, float32 [N, S, S, 1], to its answer."""
-    asked = with_map_of_one(key.network)
-    return _converted(lambda seen: asked(seen)._asdict(), seen=_batch(key.network.inputs[0].shape[1:]))
+    digest = _digest(network)
+    if digest not in _kept:
+        if len(_kept) == KEPT:
+            del _kept[next(iter(_kept))]
+        asked = with_map_of_one(network)
+        _kept[digest] = _converted(lambda seen: asked(seen)._asdict(), seen=_batch(network.inputs[0].shape[1:]))
+    return _kept[digest]
+
+
+def _digest(network: keras.Model) -> bytes:
+    """Of its layers and weights, whatever they are named."""
+    digest = hashlib.sha256(json.dumps(_nameless(network.get_config(), {})).encode())
+    for weight in network.weights:
+        digest.update(weight.numpy().tobytes())
+    return digest.digest()
+
+
+def _nameless(config: Any, names: dict[str, int]) -> Any:
+    """A configuration of Keras with numbers in place of the names of layers, which differ between processes."""
+    if isinstance(config, dict):
+        if isinstance(name := config.get("name"), str):
+            names.setdefault(name, len(names))
+        return {key: _nameless(value, names) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [_nameless(each, names) for each in config]
+    return names.get(config, config) if isinstance(config, str) else config
 
 
 def _joined(whole: Apart, members: Sequence[onnx.ModelProto], shape: Sequence[int]) -> onnx.ModelProto:

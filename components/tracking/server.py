@@ -82,7 +82,7 @@ def _open() -> MlflowClient:
         client = MlflowClient(
             tracking_uri=address.current(), registry_uri=os.environ.get(address.REGISTRY_URI) or address.current()
         )
-        # The registry opens its store at the first request. No model has no name: all others would be read with their
+        # The registry opens its store at the first request. This one finds nothing; a model would be read with all its
         # versions.
         client.search_registered_models("name = ''", max_results=1)
         if address.is_web():

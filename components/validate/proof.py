@@ -61,14 +61,14 @@ def run(
         pairs = _copies(archive, manifest.path / TABLE, params, out)
         judged = tables.arranged(manifest, pairs, params, reference, out)
         expected = expectations(manifest.facts, params, judged)
-        # Great Expectations needs as much again as the tables take.
-        freed_memory.give_back()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataRefused(
             f"{manifest.path / TABLE}: not the table that a Manifest promises ({type(error).__name__}: "
             f"{first_line(error)}). "
             "Run `mura ingest` again."
         ) from error
+    # Great Expectations needs as much again as the tables take.
+    freed_memory.give_back()
     result = suite.run(judged, expected)
     outcomes = suite.outcomes(judged, result, params)
     validation = Validation(manifest, reference, params, judged, outcomes, _skipped(params, outcomes, judged))

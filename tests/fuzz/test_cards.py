@@ -29,7 +29,7 @@ from components.base.errors import ExitCode, MuraError, printable
 from components.base.files import json_sha256
 from components.params.document import read_params, section
 
-pytestmark = [pytest.mark.long, pytest.mark.longest]
+pytestmark = pytest.mark.long
 
 STRANGE: tuple[Any, ...] = (
     None,

@@ -27,7 +27,7 @@ from components.train.checkpoint import Checkpoint
 from components.train.phases import Phase
 from components.train.state import Doubtful, Epoch, Origin, State
 
-pytestmark = [pytest.mark.long, pytest.mark.longest]
+pytestmark = pytest.mark.long
 
 PLANNED = (Phase("all", 3, 0.1, "learning_rate"),)
 ORIGIN = Origin(shards="5a", params={"epochs": 3, "dropout": 0.2}, seed=1, precision="float32", code="c0de")
